@@ -1,0 +1,60 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What is not on PATH is built into .tools/bin, once.
+TOOLS := $(if $(shell command -v bd),,bd) $(if $(shell command -v dolt),,dolt) bd-1.3
+export PATH := $(CURDIR)/$(BIN):$(PATH):$(CURDIR)/.tools/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+.PHONY: demo
+demo: $(VENV)/installed ## see it work, in a scratch workspace that is removed afterwards
+	@PATH="$$(tools/find-bd):$$PATH" $(BIN)/python demo/demo.py
+
+.PHONY: test
+test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt, and the everyday ones with bd 1.3 too
+	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow" --bd bd-1.3 tests/real
+
+.PHONY: quick
+quick: $(VENV)/installed tools ## the everyday loop: all but the slow tests
+	$(BIN)/pytest -n 2 -m "not slow"
+
+.PHONY: crash
+crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)
+	$(BIN)/pytest -n 2 tests/real/test_crash.py --every-point
+
+.PHONY: faults
+faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
+	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
+
+.PHONY: lint
+lint: $(VENV)/installed ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: tools
+tools: ## build the pinned bd and dolt, if they are not on PATH
+	@tools/build $(TOOLS)
+
+.PHONY: lock
+lock: ## write requirements.txt anew from pyproject.toml
+	$(PYTHON) -m venv .lock && .lock/bin/pip -q install pip-tools
+	.lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras --all-build-deps --allow-unsafe -o requirements.txt pyproject.toml
+	rm -rf .lock
+
+.PHONY: clean
+clean: ## remove the virtual environment (the built tools stay)
+	rm -rf $(VENV)
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip -q install --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@

@@ -1,0 +1,168 @@
+"""`make demo`: the whole of it on a real bd, in a scratch workspace that is removed afterwards.
+
+Each step is checked; the first one that does not do what it says ends the demo with exit status 1.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# What the agents of this demo do. The first notes, works and closes; the second dies without a word.
+AGENT = """
+case "$BEAD_TITLE" in
+*crash*) kill -9 $$ ;;
+*) bd note "$BEAD_ID" "claimed by agent $BEAD_JOB" && bd note "$BEAD_ID" "wrote haiku.txt, three lines" &&
+   bd close "$BEAD_ID" --reason "three lines in haiku.txt" ;;
+esac
+"""
+
+
+class Failed(Exception):
+    """A step did not do what it says."""
+
+
+class Demo:
+    def __init__(self, folder: Path) -> None:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("BEADS_", "BD_"))}
+        self.folder = folder
+        self.steps = 0
+        # Nobody's own settings take part: bd and git would read them from the home folder.
+        self.environ = {**clean, "HOME": str(folder), "BD_NO_HOOKS": "1", "BEADS_ACTOR": "you", "TZ": "UTC"}
+
+    def step(self, text: str) -> None:
+        self.steps += 1
+        print(f"\n{self.steps}. {text}", flush=True)
+
+    def run(self, command: str, *, expect: str = "", show: bool = True, **environ: str) -> str:
+        """Runs a line as a person would type it, prints it with what it says, and checks that."""
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=self.folder,
+            env={**self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if show:
+            print(f"   $ {command}")
+            for line in done.stdout.strip().splitlines():
+                print(f"     {line}")
+        if done.returncode or not re.search(expect, done.stdout):
+            raise Failed(f"`{command}` ended {done.returncode}, expected {expect!r}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def create(self, title: str, words: str = "") -> str:
+        line = f'bd create "{title}" {words}'.strip()
+        print(f"   $ {line}")
+        bead = str(json.loads(self.run(f"{line} --json", show=False))["id"])
+        print(f"     {bead}")
+        self.assign(bead)
+        return bead
+
+    def assign(self, bead: str) -> None:
+        self.run(f"bd assign {bead} agent --json", show=False)
+        print(f"   $ bd assign {bead} agent")
+
+    def bead(self, bead: str) -> dict[str, str]:
+        shown: dict[str, str] = json.loads(self.run(f"bd show {bead} --json", show=False))[0]
+        return shown
+
+    def show(self, bead: str, status: str, *lines: str) -> None:
+        """The bead's status and notes, which must hold every line."""
+        shown = self.bead(bead)
+        print(f"   $ bd show {bead} --json | jq '{{status, notes}}'")
+        print(f"     status: {shown['status']}")
+        for line in shown["notes"].splitlines():
+            print(f"     | {line}")
+        for line in lines:
+            if not re.search(line, shown["notes"]):
+                raise Failed(f"{bead} has no note {line!r}")
+        if shown["status"] != status:
+            raise Failed(f"{bead} is {shown['status']}, not {status}")
+
+
+def wait_for(what: str, true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        if time.monotonic() > until:
+            raise Failed(f"{what}: not within 30 s")
+        time.sleep(0.2)
+
+
+def play(demo: Demo, url: str) -> None:
+    demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
+    demo.step("You write a bead, with acceptance criteria, and assign it to `agent`. That is all you do.")
+    haiku = demo.create("Write a haiku about queues", '--acceptance "three lines in haiku.txt"')
+
+    demo.step("A tick (every two minutes in a cluster) claims it and hands it to the agent.")
+    demo.run("beads-dispatch tick", expect=f"{haiku}: dispatched: job=")
+
+    demo.step("The agent leaves notes, and closes the bead when it is done.")
+    wait_for("the agent closes its bead", lambda: demo.bead(haiku)["status"] == "closed")
+    demo.show(haiku, "closed", "auto-dispatcher claimed at", "dispatched: job=", "claimed by agent")
+
+    demo.step("The agent of a second bead dies without a word (here: kill -9).")
+    crash = demo.create("Refactor until it crashes", '--acceptance "the tests pass"')
+    demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
+
+    demo.step("A sweep (every ten minutes in a cluster) blocks what stands still, and says why.")
+    print("   The threshold is 30 minutes; here a second, so that you need not wait.")
+    time.sleep(2.5)
+    demo.run("BEADS_REAPER_THRESHOLD_MINUTES=0.02 beads-dispatch sweep", expect=f"{crash}: reaper: no progress")
+    demo.show(crash, "blocked", "reaper: no progress for 0m — blocking")
+
+    demo.step("A bead without acceptance criteria is never sent: it is told so, once.")
+    bare = demo.create("Make it better")
+    demo.run("beads-dispatch tick", expect=f"{bare}: not dispatched: no acceptance criteria")
+    demo.show(bare, "open", "not dispatched: no acceptance criteria")
+
+    demo.step("A tick with nothing to do says so and writes nothing.")
+    demo.run("beads-dispatch tick", expect="nothing to do: 1 no acceptance criteria")
+
+    demo.step("Where everything stands, and why.")
+    demo.run("beads-dispatch status", expect=f"{bare} +2 +open +no acceptance criteria")
+    print(f"     (closed beads are not shown: {haiku} is done)")
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="beads-dispatch-demo-") as name:
+        demo = Demo(Path(name))
+        agent: subprocess.Popen[str] | None = None
+        try:
+            version = demo.run("bd version", show=False).splitlines()[0]
+            print(f"beads-dispatch on a real bd ({version}), in a scratch workspace that is removed at the end")
+            demo.run("git init -q . && git config user.name you && git config user.email you@localhost", show=False)
+            demo.run("git config beads.role maintainer", show=False)
+            demo.run("bd init -p demo --skip-agents --skip-hooks --stealth --non-interactive", show=False)
+            agent = subprocess.Popen(
+                [sys.executable, "-m", "beads_dispatch", "agent", "--port=0", "--command", AGENT],
+                cwd=demo.folder,
+                env=demo.environ,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert agent.stdout
+            url = agent.stdout.readline().strip().split("BEADBOARD_URL=")[-1]
+            play(demo, url)
+        except (Failed, subprocess.TimeoutExpired) as error:
+            print(f"\nThe demo failed: {error}", file=sys.stderr)
+            return 1
+        finally:
+            if agent:
+                agent.send_signal(signal.SIGTERM)
+                agent.wait(15)
+    print('\nAll of it did what it says. In your own repository: see "On a laptop" in README.md.')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

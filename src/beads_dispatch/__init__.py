@@ -1,0 +1,1 @@
+"""Hand a bead to an AI agent by assigning it."""

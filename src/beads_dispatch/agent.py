@@ -1,0 +1,164 @@
+"""A stand-in for BeadBoard and its agent on a laptop: the same endpoints, a command for each bead."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from beads_dispatch import policy
+from beads_dispatch.bd import Bd
+from beads_dispatch.bead import Bead
+from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.log import Log
+
+MOST_BYTES = 64 * 1024  # of a request
+GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL for a job that must end
+
+Answer = tuple[int, dict[str, object]]
+
+
+@dataclass(slots=True)
+class Jobs:
+    """The jobs at work, at most `capacity` at once; each a process group of its own."""
+
+    command: str
+    capacity: int
+    environ: Mapping[str, str]
+    log: Log
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="beads-agent-")))
+    running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def active(self) -> int:
+        with self.lock:
+            self.running = [process for process in self.running if process.poll() is None]
+            return len(self.running)
+
+    def start(self, bead: Bead) -> str | None:
+        """The job's id, or None where there is no room."""
+        job = secrets.token_hex(6)
+        with self.lock:
+            if self.active() >= self.capacity:
+                return None
+            self.running.append(self._spawn(bead, job))
+        self.log.say("started", f"job={job}, output in {self._output(job)}", bead=bead.id)
+        return job
+
+    def _output(self, job: str) -> Path:
+        return self.folder / f"{job}.log"
+
+    def _spawn(self, bead: Bead, job: str) -> "subprocess.Popen[bytes]":
+        # What a bead says goes into the environment, never into the command: it is not code.
+        said = {"BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_ACCEPTANCE": bead.acceptance_criteria}
+        environ = {**self.environ, **{key: text.replace("\0", "") for key, text in said.items()}, "BEAD_JOB": job}
+        with self._output(job).open("wb") as out:
+            return subprocess.Popen(
+                ("/bin/sh", "-c", self.command), env=environ, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        """Ends every job with all its children."""
+        with self.lock:
+            for deadly in (signal.SIGTERM, signal.SIGKILL):
+                for process in self.running:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, deadly)
+                for process in self.running:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(GRACE_SECONDS)
+
+
+def answer(method: str, path: str, body: bytes, jobs: Jobs, bd: Bd) -> Answer:
+    """The status and the body that the real services give."""
+    active = jobs.active()
+    busy = active >= jobs.capacity
+    match method, path:
+        case "GET", "/health":
+            return 200, {"status": "ok", "busy": busy, "active": active, "queued": 0, "capacity": jobs.capacity}
+        case "GET", "/api/agent-status":
+            return 200, {"busy": busy}
+        case "POST", "/api/agent-dispatch":
+            return _dispatch(body, jobs, bd)
+        case _, "/health" | "/api/agent-status" | "/api/agent-dispatch":
+            return 405, {}
+    return 404, {"error": "Not found."}
+
+
+def _dispatch(body: bytes, jobs: Jobs, bd: Bd) -> Answer:
+    try:
+        request = json.loads(body)
+    except ValueError:
+        return 400, {"error": "Invalid JSON body."}
+    task = request.get("taskId") if isinstance(request, dict) else None
+    if not isinstance(task, str) or not task.strip():
+        return 400, {"error": "taskId is required."}
+    try:
+        bead = bd.show(task)
+    except BdFailed:
+        bead = None
+    if bead is None or bead.ephemeral or "gt:agent" in bead.labels:
+        return 400, {"error": f"Bead {task} not found."}
+    if policy.blank(bead.acceptance_criteria):
+        return 400, {"error": f"Bead {task} is missing acceptance criteria."}
+    job = jobs.start(bead)
+    return (200, {"job_id": job}) if job else (502, {"error": "Queue full"})
+
+
+def run(port: int, jobs: Jobs, bd: Bd) -> int:
+    """Serves until SIGTERM or Ctrl-C, then ends what it started; the exit status. Raises Failure. Port 0: a free one.
+
+    On loopback only: whoever reaches it starts agents.
+    """
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(jobs, bd))
+    except OSError as error:
+        raise Failure(f"port {port}: {error.strerror}") from None
+
+    def stop(*_: object) -> None:
+        threading.Thread(target=server.shutdown, daemon=True).start()  # waits for the loop, so not in it
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, stop)
+    jobs.log.say("listening", f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}")
+    try:
+        server.serve_forever(poll_interval=0.1)
+    finally:
+        server.server_close()
+        jobs.end()
+    jobs.log.say("ended", "ended, with every job")
+    return 0
+
+
+def _handler(jobs: Jobs, bd: Bd) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 30  # seconds; a client that says nothing holds no thread for ever
+
+        def do_GET(self) -> None:
+            self._reply(*answer("GET", self.path, b"", jobs, bd))
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "0")
+            size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
+            self._reply(*answer("POST", self.path, self.rfile.read(size), jobs, bd))
+
+        def _reply(self, status: int, document: dict[str, object]) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent: what happens is said by the jobs."""
+
+    return Handler

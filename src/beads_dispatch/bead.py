@@ -1,0 +1,130 @@
+"""A bead, parsed once from what bd or Dolt returned; everything after this is typed."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from beads_dispatch.errors import Unreadable
+
+MARK = "beads_dispatch."
+TOLD_TOO_LARGE = ("not dispatched: too large", "reaper: too large")  # how such a comment begins
+
+# What bd 1.0.2 copies into one 64 KB column of `events` at every write.
+_LONG_TEXTS = ("title", "description", "design", "acceptance_criteria", "notes", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Bead:
+    """One bead, under bd's own names. Times are aware, UTC; `size` is in bytes, as bd writes the long texts in JSON.
+
+    `metadata` is None where it is JSON of another kind than an object: on that, bd's --set-metadata fails.
+    """
+
+    id: str
+    status: str
+    priority: int
+    updated_at: datetime
+    title: str = ""
+    issue_type: str = ""
+    assignee: str = ""
+    acceptance_criteria: str = ""
+    notes: str = ""
+    ephemeral: bool = False
+    pinned: bool = False
+    labels: frozenset[str] = frozenset()
+    metadata: Mapping[str, object] | None = field(default_factory=dict)
+    defer_until: datetime | None = None
+    heartbeat_at: datetime | None = None
+    lease_expires_at: datetime | None = None
+    commented_at: datetime | None = None
+    told_too_large_at: datetime | None = None
+    comment_count: int = 0
+    size: int = 0
+
+    def mark(self, name: str) -> object:
+        """The value of one of our marks as it stands in the bead's metadata, or None."""
+        return (self.metadata or {}).get(MARK + name)
+
+
+def parse(raw: Mapping[str, object]) -> Bead:
+    """One element of bd's JSON, or one row of `dolt.py`, as a Bead.
+
+    Raises Unreadable, naming the bead, the field and what stands there.
+    """
+    whole = {**raw, **_from_comments(raw.get("comments"))}
+    fields: dict[str, Any] = {}
+    for key, (read, wanted) in _FIELDS.items():
+        if whole.get(key) is None and key not in _REQUIRED:  # bd leaves out what is empty
+            continue
+        fields[key] = read(whole.get(key))
+        if fields[key] is None:
+            found = repr(raw[key])[:60] if key in raw else "missing"
+            raise Unreadable(f"bead {str(raw.get('id', '?'))[:80]}: {key} is {found}, not {wanted}")
+    return Bead(**fields, metadata=_metadata(raw.get("metadata")), size=_size(raw))
+
+
+def read_time(value: object) -> datetime | None:
+    """An RFC 3339 text (bd's, with up to nine decimals) or a UTC DATETIME as an aware time, else None."""
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(time, datetime):
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: year 1 or 9999 moved over the edge by an offset
+        pass
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _flag(value: object) -> bool | None:
+    return bool(value) if isinstance(value, int) else None  # SQL has 0 and 1
+
+
+def _labels(value: object) -> frozenset[str] | None:
+    return frozenset(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+
+
+_TEXT, _TIME = (_text, "text"), (read_time, "a time")
+_REQUIRED = ("id", "status", "priority", "updated_at")
+_FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
+    "id": (lambda value: _text(value) or None, "an id"),
+    **dict.fromkeys(("status", "title", "issue_type", "assignee", "acceptance_criteria", "notes"), _TEXT),
+    **dict.fromkeys(("updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
+    **dict.fromkeys(("commented_at", "told_too_large_at"), _TIME),
+    **dict.fromkeys(("ephemeral", "pinned"), (_flag, "true or false")),
+    **dict.fromkeys(("priority", "comment_count"), (_whole, "a whole number")),
+    "labels": (_labels, "a list of texts"),
+}
+
+
+def _metadata(value: object) -> Mapping[str, object] | None:
+    if isinstance(value, str):  # over SQL a JSON column comes as text
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else {} if value is None else None
+
+
+def _from_comments(comments: object) -> dict[str, datetime | None]:
+    """When the newest comment was made and when ours was, from what `bd show` lists; Dolt is asked for just these."""
+    known = [one for one in comments if isinstance(one, dict)] if isinstance(comments, list) else []
+    made = [(at, str(one.get("text"))) for one in known if (at := read_time(one.get("created_at")))]
+    if not made:
+        return {}
+    ours = [at for at, text in made if text.startswith(TOLD_TOO_LARGE)]
+    return {"commented_at": max(at for at, _ in made), "told_too_large_at": max(ours, default=None)}
+
+
+def _size(raw: Mapping[str, object]) -> int:
+    """How long Go's json.Marshal makes the long texts: it writes <, > and & with six bytes each."""
+    written = json.dumps([raw.get(key) for key in _LONG_TEXTS], ensure_ascii=False, default=str)
+    return len(written.encode("utf-8", "replace")) + 5 * sum(map(written.count, "<>&"))

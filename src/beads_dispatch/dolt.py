@@ -1,0 +1,96 @@
+"""The only pymysql: a handful of questions to a Dolt sql-server over one connection."""
+
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+
+from beads_dispatch.errors import DoltFailed
+from beads_dispatch.workspace import Server
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 15
+
+_COLUMNS = (
+    "id, title, description, design, acceptance_criteria, notes, status, priority, issue_type, "
+    "assignee, updated_at, defer_until, ephemeral, pinned, metadata"
+)
+_OF_OTHER_TABLES = """
+  EXISTS (SELECT 1 FROM labels l WHERE l.issue_id = i.id AND l.label = 'gt:agent') AS agent_bead,
+  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id) AS commented_at,
+  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id
+     AND (c.text LIKE 'not dispatched: too large%%' OR c.text LIKE 'reaper: too large%%')) AS told_too_large_at"""
+
+# UTC_TIMESTAMP(), never NOW(): that one is in the server's zone. Wisps lie in a table of their own.
+_ASSIGNED = f"""
+SELECT UTC_TIMESTAMP() AS utc_now, {_COLUMNS}, {_OF_OTHER_TABLES}
+  FROM issues i WHERE assignee = %s AND status <> 'closed'
+UNION ALL
+SELECT UTC_TIMESTAMP(), {_COLUMNS}, 0, NULL, NULL FROM wisps WHERE assignee = %s AND status <> 'closed'"""
+
+_LOOK = f"""
+SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS locked, {_COLUMNS}, {_OF_OTHER_TABLES}
+  FROM (SELECT 1) AS one LEFT JOIN issues i ON i.id = %s"""
+
+# Lock names are the whole server's and case-sensitive, database names are not: so the project's id
+# names the lock. MySQL allows a lock's name 64 characters, hence the hash.
+_LOCK = """
+SELECT name, GET_LOCK(name, 0) AS got FROM (
+  SELECT CONCAT(%s, SHA1(CONCAT(value, '/', %s))) AS name FROM metadata WHERE `key` = '_project_id') AS n"""
+
+
+class Dolt:
+    """One connection, opened at the first question and never re-opened: what holds our lock must stay it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection: pymysql.Connection[Any] | None = None
+
+    def lock(self, job: str, assignee: str) -> str | None:
+        """Takes the job's lock without waiting; its name, or None where somebody else holds it."""
+        rows = self.ask(_LOCK, f"beads-{job}:", assignee)
+        if not rows:
+            raise DoltFailed(f"Dolt at {self._server}: no _project_id in its metadata: not a beads database")
+        return str(rows[0]["name"]) if rows[0]["got"] == 1 else None
+
+    def assigned(self, assignee: str) -> list[dict[str, Any]]:
+        """The assignee's rows that are not closed, wisps among them, each with `utc_now`."""
+        return [_as_bd_has_it(row) for row in self.ask(_ASSIGNED, assignee, assignee)]
+
+    def look(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
+        """In one question: whether this connection still holds the lock, and the bead, if there is one."""
+        row = self.ask(_LOOK, lock, bead_id)[0]
+        return row["locked"] == 1, _as_bd_has_it(row) if row["id"] else None
+
+    def ask(self, sql: str, *values: str) -> list[dict[str, Any]]:
+        """One question; values are bound, never part of the text."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return list(cursor.fetchall())
+        except (pymysql.Error, OSError, RuntimeError, UnicodeError) as error:
+            raise DoltFailed(f"Dolt at {self._server}: {_reason(error)}") from None
+
+    def close(self) -> None:
+        """Frees the lock; a connection that is already gone is no error."""
+        if self._connection is not None and self._connection.open:
+            self._connection.close()
+
+    def _connect(self) -> "pymysql.Connection[Any]":
+        server = self._server
+        return pymysql.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password,
+            database=server.database, ssl={"ssl": True} if server.tls else None, autocommit=True,
+            connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS, write_timeout=ANSWER_SECONDS,
+            cursorclass=pymysql.cursors.DictCursor,
+        )  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+
+
+def _as_bd_has_it(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "labels": ["gt:agent"] if row["agent_bead"] else []}

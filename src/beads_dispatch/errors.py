@@ -1,0 +1,33 @@
+"""What can go wrong, in the words that the user reads. Anything else that is raised is a bug."""
+
+
+class Failure(Exception):
+    """Something went wrong that a person can act on: one line on stderr, exit status 1."""
+
+    exit_status = 1
+
+
+class Misconfigured(Failure):
+    """The environment or the command line is wrong: every fault is named at once, exit status 2."""
+
+    exit_status = 2
+
+
+class BdFailed(Failure):
+    """bd answered with an error, with nonsense, or not in time. What it should write may be written."""
+
+
+class NotAsExpected(BdFailed):
+    """bd's compare-and-set found another status or assignee and wrote nothing (exit 13, bd 1.3)."""
+
+
+class DoltFailed(Failure):
+    """The Dolt server refused us, went away, or has not the tables that we understand."""
+
+
+class ServiceFailed(Failure):
+    """BeadBoard or the agent service gave no usable answer, and nothing was asked to start."""
+
+
+class Unreadable(Failure):
+    """A bead has a field that is missing or of the wrong type."""

@@ -1,0 +1,115 @@
+"""Every text that we write on a bead, and how to recognise it again."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from beads_dispatch.bead import TOLD_TOO_LARGE
+
+LIMIT = 200  # characters of somebody else's text that go into a note
+# bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
+FULL_BYTES = 60_000
+
+TOO_LARGE = f"{TOLD_TOO_LARGE[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
+
+_CLAIM = re.compile(r"auto-dispatcher claimed at (\S+) \(tick ([0-9a-f]{6})\)")
+_SENT = ("dispatched: job=", "dispatch unclear")
+_OUTCOME = (*_SENT, "dispatch failed", "returned: ")
+_OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
+_ATTEMPT = re.compile(r"\(attempt (\d) of \d\)$")
+
+
+def one_line(text: str, limit: int = LIMIT) -> str:
+    """The text as one line without control characters, cut at `limit` characters."""
+    shown = "".join(c if c.isprintable() else " " for c in text[: 20 * limit])
+    line = " ".join(shown.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def utc(time: datetime) -> str:
+    """A time as notes and marks hold it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def claimed(now: datetime, token: str) -> str:
+    return f"auto-dispatcher claimed at {utc(now)} (tick {token})"
+
+
+def dispatched(job: str) -> str:
+    return f"dispatched: job={one_line(job, 80)}"
+
+
+def failed(status: int | None, body: str, attempt: str = "") -> str:
+    return _answer("dispatch failed", status, body) + (f" ({attempt})" if attempt else "")
+
+
+def unclear(status: int | None, body: str) -> str:
+    return _answer("dispatch unclear", status, body)
+
+
+def _answer(what: str, status: int | None, body: str) -> str:
+    http = f" HTTP {status}" if status is not None else ""
+    return f"{what}{http}: {one_line(body) or '(empty body)'}"
+
+
+def attempt(number: int, limit: int) -> str:
+    return f"attempt {number} of {limit}"
+
+
+def returned(why: str) -> str:
+    return f"returned: {one_line(why)}"
+
+
+def not_dispatched(why: str) -> str:
+    return f"not dispatched: {why}"
+
+
+def blocked(age: timedelta, threshold: timedelta, notes: str) -> str:
+    """The reaper's line: how long the bead stood still, against which threshold, and what it lacks."""
+    lacks = "" if dispatch_recorded(notes) else ", no dispatch recorded"
+    return (
+        f"reaper: no progress for {age // timedelta(minutes=1)}m — blocking "
+        f"(threshold {threshold / timedelta(minutes=1):g}m{lacks})"
+    )
+
+
+def too_large_to_block(age: timedelta) -> str:
+    why = f"no progress for {age // timedelta(minutes=1)}m, and bd cannot write it"
+    return f"{TOLD_TOO_LARGE[1]} to be blocked ({why}): shorten its texts"
+
+
+def newest_claim(notes: str) -> tuple[str, str] | None:
+    """The (time, token) of the last claim line, or None."""
+    claims = (match for line in reversed(notes.split("\n")) if (match := _CLAIM.fullmatch(line)))
+    return next(((match[1], match[2]) for match in claims), None)
+
+
+def newest_token(notes: str) -> str | None:
+    return (newest_claim(notes) or (None, None))[1]
+
+
+def last_outcome(notes: str) -> str | None:
+    """The newest line that says what became of a dispatch, or None."""
+    return next((line for line in reversed(notes.split("\n")) if line.startswith(_OUTCOME)), None)
+
+
+def attempts(notes: str) -> int:
+    """The count in the last outcome line: for a bead whose metadata cannot hold the mark."""
+    match = _ATTEMPT.search(last_outcome(notes) or "")
+    return int(match[1]) if match else 0
+
+
+def told(notes: str, line: str) -> bool:
+    """Whether `line` stands after our last claim or outcome line."""
+    ours = (known for known in reversed(notes.split("\n")) if known == line or _OURS.match(known))
+    return next(ours, None) == line
+
+
+def dispatch_recorded(notes: str) -> bool:
+    """Whether the newest claim is followed by a line that says it was sent."""
+    ours = (line for line in reversed(notes.split("\n")) if line.startswith(_SENT) or _CLAIM.fullmatch(line))
+    return next(ours, "").startswith(_SENT)
+
+
+def fits(notes: str, line: str) -> bool:
+    """Whether there is room for one more line that could also be left out."""
+    return len((notes + line).encode("utf-8", "replace")) < FULL_BYTES

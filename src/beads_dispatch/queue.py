@@ -1,0 +1,132 @@
+"""The queue of one assignee: its lock, its beads, whether a bead is still ours, what time it is.
+
+One small thing with two makers: a Dolt server, or an embedded bd and a lock file.
+"""
+
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from beads_dispatch import bead, policy
+from beads_dispatch.bd import Bd, read_all
+from beads_dispatch.bead import Bead
+from beads_dispatch.dolt import Dolt
+from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The assignee's beads that are not closed, and a line for each that cannot be read."""
+
+    beads: tuple[Bead, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+class Queue(Protocol):
+    def lock(self, job: str) -> bool:
+        """Takes the lock of this job without waiting; False where another process holds it."""
+
+    def read(self) -> Seen:
+        """Every bead of the assignee that is not closed."""
+
+    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+        """Whether we still hold the lock, and the bead as it now is."""
+
+    def now(self) -> datetime:
+        """The database's clock, UTC, where it has one; ours else."""
+
+    def close(self) -> None:
+        """Frees the lock."""
+
+
+def open_queue(workspace: Workspace, bd: Bd, assignee: str) -> Queue:
+    if workspace.server:
+        return ServerQueue(Dolt(workspace.server), assignee)
+    return EmbeddedQueue(bd, workspace.metadata.parent, assignee)
+
+
+class ServerQueue:
+    def __init__(self, dolt: Dolt, assignee: str) -> None:
+        self._dolt = dolt
+        self._assignee = assignee
+        self._name = ""
+        self._ahead = timedelta(0)
+
+    def lock(self, job: str) -> bool:
+        self._name = self._dolt.lock(job, self._assignee) or ""
+        return bool(self._name)
+
+    def read(self) -> Seen:
+        rows = self._dolt.assigned(self._assignee)
+        if rows:
+            self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - datetime.now(UTC)
+        return Seen(*read_all(rows))
+
+    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+        locked, row = self._dolt.look(self._name, bead_id)
+        return locked, bead.parse(row) if row else None
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def close(self) -> None:
+        self._dolt.close()
+
+
+class EmbeddedQueue:
+    def __init__(self, bd: Bd, folder: Path, assignee: str) -> None:
+        self._bd = bd
+        self._folder = folder.resolve()
+        self._assignee = assignee
+        self._file: int | None = None
+        self._path = Path()
+
+    def lock(self, job: str) -> bool:
+        """A lock on a file that stays: bd's own .gitignore has `*.lock`."""
+        who = hashlib.sha1(self._assignee.encode(), usedforsecurity=False).hexdigest()[:12]
+        self._path = self._folder / f"beads-{job}-{who}.lock"
+        try:
+            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
+        return True
+
+    def read(self) -> Seen:
+        beads, unreadable = self._bd.assigned(self._assignee)
+        # `bd list` has no comments; they matter where they may say that the bead is too large.
+        return Seen(tuple(self._whole(one) for one in beads), unreadable)
+
+    def _whole(self, one: Bead) -> Bead:
+        large = one.status == "open" and policy.why_not(one, self.now()) is policy.TOO_LARGE
+        return self._bd.show(one.id) if large and one.comment_count else one
+
+    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+        try:
+            return self._locked(), self._bd.show(bead_id)
+        except BdFailed as error:
+            if "no bead" in str(error) or "no issues found" in str(error):
+                return self._locked(), None
+            raise
+
+    def _locked(self) -> bool:
+        """A lock file that somebody removed or replaced locks nobody out any more."""
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,70 @@
+"""A sweep: blocks the beads in progress that stopped moving, and says so on each."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from beads_dispatch import notes, policy
+from beads_dispatch.bd import Bd
+from beads_dispatch.bead import Bead
+from beads_dispatch.errors import BdFailed, NotAsExpected
+from beads_dispatch.log import Log
+from beads_dispatch.queue import Queue
+from beads_dispatch.settings import Settings
+
+SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
+
+
+def sweep(
+    queue: Queue, bd: Bd, settings: Settings, log: Log, stopping: Callable[[], bool], *, dry_run: bool = False
+) -> int:
+    """Blocks every bead of the assignee that is stale; the exit status. Raises Failure."""
+    if not dry_run and not queue.lock("reaper"):
+        log.say("locked", "another sweep is at work")
+        return 0
+    seen, started = queue.read(), time.monotonic()
+    failed = bool(seen.unreadable)
+    for line in seen.unreadable:
+        log.fail("unreadable", f"left alone: {line}")
+    stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
+    for bead in stale:
+        if stopping() or time.monotonic() - started > SWEEP_SECONDS:
+            break
+        try:
+            _block(bead, queue, bd, settings, log, dry_run=dry_run)
+        except NotAsExpected:
+            log.say("alive", "changed meanwhile: left alone", bead=bead.id)
+        except BdFailed as error:
+            failed = True
+            log.fail("not_blocked", f"stands still, but could not be blocked: {error}", bead=bead.id)
+    if not stale:
+        running = sum(bead.status == "in_progress" for bead in seen.beads)
+        log.say("idle", f"nothing to do: {running} in progress, none for too long")
+    return 1 if failed else 0
+
+
+def _block(chosen: Bead, queue: Queue, bd: Bd, settings: Settings, log: Log, *, dry_run: bool) -> None:
+    """Reads the bead once more, with its comments, heartbeat and lease, and blocks it if it is still stale."""
+    bead, now = bd.show(chosen.id), queue.now()
+    line = notes.blocked(policy.idle_for(bead, now), settings.threshold, bead.notes)
+    if bead.assignee != settings.assignee or not policy.stale(bead, now, settings.threshold):
+        log.say("alive", "moves again: left alone", bead=bead.id)
+    elif dry_run:
+        log.say("would_block", f"would block: {line}", bead=bead.id)
+    else:
+        _write(bead, line, bd, policy.idle_for(bead, now))
+        log.say("blocked", line, bead=bead.id, level="warning")
+
+
+def _write(bead: Bead, line: str, bd: Bd, age: timedelta) -> None:
+    """The block and its note; of a bead too large for another note, the block alone, and a comment once."""
+    try:
+        bd.update(bead, status="blocked", note=line)
+    except NotAsExpected:
+        raise
+    except BdFailed:
+        if bead.size <= policy.MAX_SIZE:
+            raise
+        if not policy.told_too_large(bead):
+            bd.comment(bead.id, notes.too_large_to_block(age))
+        bd.update(bead, status="blocked")  # bd 1.3 can; 1.0 writes no such bead at all

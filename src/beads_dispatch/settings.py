@@ -1,0 +1,94 @@
+"""The environment, read once."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from beads_dispatch import workspace
+from beads_dispatch.errors import Misconfigured
+from beads_dispatch.workspace import Workspace
+
+T = TypeVar("T")
+
+_URL = re.compile(r"https?://[^/@\s?#]+(/[^@\s?#]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the environment can say. `beadboard_url` and `agent_url` are without a trailing slash."""
+
+    workspace: Workspace
+    assignee: str
+    actor: str
+    per_tick: int
+    threshold: timedelta
+    beadboard_url: str
+    agent_url: str
+    json_log: bool
+
+
+def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool) -> Settings:
+    """The settings, or Misconfigured with every wrong variable in one message."""
+    wrong: list[str] = []
+
+    def checked(parse: Callable[[], T], default: T) -> T:
+        try:
+            return parse()
+        except (ValueError, Misconfigured) as error:
+            wrong.append(str(error))
+            return default
+
+    nowhere = Workspace(Path(), None)
+    settings = Settings(
+        workspace=checked(lambda: workspace.find(environ, cwd), nowhere),
+        assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
+        actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
+        per_tick=checked(lambda: _per_tick(environ), 1),
+        threshold=checked(lambda: _threshold(environ), timedelta()),
+        beadboard_url=checked(lambda: _url(environ, "BEADBOARD_URL", required=needs_beadboard), ""),
+        agent_url=checked(lambda: _url(environ, "AGENT_SERVICE_URL"), ""),
+        json_log=checked(lambda: _json_log(environ), False),
+    )
+    if wrong:
+        raise Misconfigured("; ".join(wrong))
+    return settings
+
+
+def _name(environ: Mapping[str, str], variable: str, default: str) -> str:
+    name = environ.get(variable) or default
+    if not name.isprintable() or not name.strip() or len(name) > 255:
+        raise ValueError(f"{variable}: must be a name of at most 255 printable characters")
+    return name
+
+
+def _per_tick(environ: Mapping[str, str]) -> int:
+    text = environ.get("BEADS_DISPATCH_PER_TICK") or "1"
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
+        raise ValueError(f"BEADS_DISPATCH_PER_TICK: {text[:40]!r} is not a whole number from 1 to 999")
+    return int(text)
+
+
+def _threshold(environ: Mapping[str, str]) -> timedelta:
+    text = environ.get("BEADS_REAPER_THRESHOLD_MINUTES") or "30"
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) <= 0:
+        raise ValueError(f"BEADS_REAPER_THRESHOLD_MINUTES: {text[:40]!r} is not a number of minutes above 0")
+    return timedelta(minutes=float(text))
+
+
+def _url(environ: Mapping[str, str], variable: str, *, required: bool = False) -> str:
+    text = environ.get(variable) or ""
+    if not text and required:
+        raise ValueError(f"{variable}: must be set, such as http://127.0.0.1:3000")
+    if text and not _URL.fullmatch(text):  # the text is not shown: it may hold a password
+        raise ValueError(f"{variable}: must be http:// or https:// and a host, without user, password or query")
+    return text.rstrip("/")
+
+
+def _json_log(environ: Mapping[str, str]) -> bool:
+    text = environ.get("LOG_FORMAT") or "text"
+    if text not in ("text", "json"):
+        raise ValueError(f"LOG_FORMAT: {text[:40]!r} is neither text nor json")
+    return text == "json"

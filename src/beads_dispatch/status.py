@@ -1,0 +1,55 @@
+"""Where every bead of the assignee stands, and why it is not running."""
+
+from datetime import datetime
+
+from beads_dispatch import notes, policy
+from beads_dispatch.bd import Bd
+from beads_dispatch.bead import Bead
+from beads_dispatch.policy import Hold
+from beads_dispatch.queue import Queue
+
+Row = dict[str, str | int]
+
+
+def status(queue: Queue, bd: Bd, assignee: str) -> tuple[list[Row], tuple[str, ...]]:
+    """A row for each bead that is not closed, in the queue's order, and a line for each unreadable one."""
+    seen, now = queue.read(), queue.now()
+    ready = bd.ready(assignee) if policy.candidates(seen.beads, now) else frozenset()
+    hold = policy.hold(seen.beads, now)
+    rows = [_row(bead, _reason(bead, now, ready, hold)) for bead in policy.in_order(seen.beads)]
+    return rows, seen.unreadable
+
+
+def _row(bead: Bead, reason: str) -> Row:
+    known: Row = {"id": bead.id, "priority": bead.priority, "state": bead.status}
+    return {**known, "reason": notes.one_line(reason), "title": notes.one_line(bead.title)}
+
+
+def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None) -> str:
+    last = notes.last_outcome(bead.notes)
+    if bead.status == "in_progress":
+        minutes = policy.idle_for(bead, now).total_seconds() / 60
+        state = last if notes.dispatch_recorded(bead.notes) and last else "no dispatch recorded"
+        return f"{state}; last sign of life {minutes:.0f}m ago"
+    if bead.status == "deferred" and bead.defer_until:
+        return f"deferred until {notes.utc(bead.defer_until)}" + (f"; {last}" if last else "")
+    if bead.status != "open":
+        lines = [line for line in bead.notes.split("\n") if line.strip()]
+        return lines[-1] if lines else "set by a person; no note"
+    if reason := policy.why_not(bead, now):
+        return reason.text
+    if bead.id not in ready:
+        return policy.NOT_READY.text
+    if hold and hold.until > now:
+        return f"the queue is held until {notes.utc(hold.until)}" + (f"; {last}" if last else "")
+    return "next: a tick takes it as soon as the agent has room"
+
+
+def as_table(rows: list[Row], assignee: str) -> str:
+    """The rows under a heading, one a line."""
+    if not rows:
+        return f"No bead is assigned to {assignee} (closed ones are not shown)."
+    heading: Row = {"id": "BEAD", "priority": "P", "state": "STATE", "reason": "WHY"}
+    wide, state = (max(len(str(row[key])) for row in [heading, *rows]) for key in ("id", "state"))
+    line = f"{{id:{wide}}}  {{priority}}  {{state:{state}}}  {{reason}}"
+    return "\n".join(line.format(**row) for row in [heading, *rows])

@@ -1,0 +1,304 @@
+"""Real parts for the tests: a Dolt sql-server, workspaces in both of bd's modes, a recording BeadBoard."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+import pytest
+
+QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_EXPORT_AUTO": "false"}
+COMMAND = (sys.executable, "-m", "beads_dispatch")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def tool(name: str) -> str:
+    """A missing tool is an error, never a skipped test."""
+    found = shutil.which(name)
+    assert found, f"{name} is not on PATH: run `make tools` (it needs Go 1.26.5 and a C compiler), or install {name}"
+    return found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-point", action="store_true", help="faults at every point of a tick, not at a sample")
+    parser.addoption("--bd", default="bd", help="the bd to test with: bd or bd-1.3")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Another bd goes by the name of bd at the head of PATH."""
+    if (name := config.getoption("bd")) != "bd":
+        folder = Path(tempfile.mkdtemp(prefix="bd-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        os.environ["PATH"] = as_bd(folder, name, os.environ["PATH"])
+
+
+def as_bd(folder: Path, name: str, path: str) -> str:
+    """A PATH on which `bd` is the tool of this name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bd").symlink_to(tool(name))
+    return f"{folder}:{path}"
+
+
+@dataclass
+class DoltServer:
+    """A sql-server on loopback, ended by its id."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        (self.home / "data").mkdir(parents=True, exist_ok=True)
+        argv = [tool("dolt"), "sql-server", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*argv, "--data-dir", str(self.home / "data")],
+                env={**os.environ, "HOME": str(self.home)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until = time.monotonic() + 30
+        while True:
+            try:
+                pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
+                return
+            except pymysql.Error:
+                assert time.monotonic() < until, (self.home / "log").read_text()[-2000:]
+                time.sleep(0.05)
+
+    def stop(self, how: int = signal.SIGKILL) -> None:
+        if self.process:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def dolt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
+    server = DoltServer(tmp_path_factory.mktemp("dolt"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@dataclass
+class Place:
+    """A workspace, and bd and our commands in it."""
+
+    folder: Path
+    environ: dict[str, str]
+    server: DoltServer | None = None
+    database: str = ""
+
+    @property
+    def metadata(self) -> Path:
+        return self.folder / ".beads" / "metadata.json"
+
+    def bd(self, *words: str) -> Any:
+        done = subprocess.run(
+            [self.real_bd, *words, "--json"],
+            env=self.environ,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    @property
+    def real_bd(self) -> str:
+        return str(shutil.which("bd", path=self.environ["PATH"]))
+
+    def create(self, title: str = "a bead", *words: str, acceptance: str | None = "it works") -> str:
+        criteria = [f"--acceptance={acceptance}"] if acceptance is not None else []
+        return str(self.bd("create", title, "--assignee=agent", *criteria, *words)["id"])
+
+    def create_many(self, count: int) -> set[str]:
+        """Beads that are all alike, by one call of bd."""
+        lines = [{"title": f"bead {k}", "assignee": "agent", "acceptance_criteria": "it works"} for k in range(count)]
+        (self.folder / "many.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+        self.bd("import", "many.jsonl")
+        return {str(bead["id"]) for bead in self.bd("list", "--assignee=agent", "-n", "0")}
+
+    def show(self, bead_id: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.bd("show", f"--id={bead_id}")[0]
+        return {**shown, "comments": self.bd("comments", bead_id)} if shown.get("comment_count") else shown
+
+    def notes(self, bead_id: str) -> list[str]:
+        return [line for line in self.show(bead_id).get("notes", "").split("\n") if line]
+
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words],
+            env={**self.environ, **environ},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            env={**self.environ, **environ},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wrap_bd(self, script: str) -> str:
+        """A PATH on which `bd` is this script, of the shell unless it says otherwise."""
+        path = self.folder / "wrapped" / "bd"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return f"{path.parent}:{self.environ['PATH']}"
+
+    def sql(self, question: str, *values: object) -> list[dict[str, Any]]:
+        assert self.server
+        connection = pymysql.connect(
+            host="127.0.0.1",
+            port=self.server.port,
+            user="root",
+            database=self.database,
+            autocommit=True,
+            cursorclass=pymysql.cursors.DictCursor,
+        )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(question, values)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def age(self, bead_id: str, minutes: float) -> None:
+        """Sets the bead's last change so many minutes back, by the database's clock."""
+        self.sql(
+            "UPDATE issues SET updated_at = DATE_SUB(UTC_TIMESTAMP(), INTERVAL %s SECOND) WHERE id = %s",
+            int(minutes * 60),
+            bead_id,
+        )
+
+
+def make_place(folder: Path, server: DoltServer | None, bd: str = "bd") -> Place:
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("BEAD", "BD_", "AGENT_"))}
+    place = Place(folder, {**clean, **QUIET, "HOME": str(folder)}, server)
+    if bd != "bd":
+        place.environ["PATH"] = as_bd(folder / "bin", bd, place.environ["PATH"])
+    words = ["init", "-p", "t", "--skip-agents", "--skip-hooks", "--stealth", "--non-interactive"]
+    if server:
+        place.database = f"db_{uuid.uuid4().hex[:10]}"
+        words += ["--server", "--server-host=127.0.0.1", f"--server-port={server.port}", "--server-user=root"]
+        words += [f"--database={place.database}"]
+    subprocess.run([place.real_bd, *words], env=place.environ, cwd=folder, check=True, capture_output=True, timeout=60)
+    place.environ["BEADS_DIR"] = str(folder / ".beads")
+    return place
+
+
+@pytest.fixture
+def on_server(tmp_path: Path, dolt_server: DoltServer) -> Place:
+    return make_place(tmp_path / "server", dolt_server)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Place:
+    return make_place(tmp_path / "embedded", None)
+
+
+@pytest.fixture(params=["server", pytest.param("embedded", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A workspace in each of bd's two modes."""
+    server = request.getfixturevalue("dolt_server") if request.param == "server" else None
+    return make_place(tmp_path / request.param, server)
+
+
+Reply = tuple[int, object]
+
+
+@dataclass
+class Board:
+    """A BeadBoard that records what it was sent and answers as it is told."""
+
+    dispatch: Callable[[str], Reply] = lambda task: (200, {"job_id": f"job-{task}"})
+    status: Reply = (200, {"busy": False})
+    health: Reply = (200, {"status": "ok", "busy": False, "active": 0, "queued": 0, "capacity": 10})
+    sent: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    passing: Callable[[str], None] = lambda phase: None  # called when it is asked, and when it has answered
+    url: str = ""
+
+    def answer(self, path: str, body: bytes) -> Reply:
+        self.asked.append(path)
+        if path == "/api/agent-dispatch":
+            self.sent.append(json.loads(body)["taskId"])
+        self.passing("asked")
+        if path == "/api/agent-status":
+            return self.status
+        if path == "/health":
+            return self.health
+        assert path == "/api/agent-dispatch"
+        return self.dispatch(json.loads(body)["taskId"])
+
+    def serve(self) -> ThreadingHTTPServer:
+        board = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply(*board.answer(self.path, b""))
+
+            def do_POST(self) -> None:
+                self.reply(*board.answer(self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def reply(self, status: int, document: object) -> None:
+                body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
+                with suppress(OSError):  # who asked has been killed
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                    self.wfile.flush()
+                board.passing("answered")
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        return server
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    one = Board()
+    server = one.serve()
+    yield one
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,225 @@
+"""Faults at every point of a tick and a sweep: what the points are, and how one is made to happen."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pymysql
+from conftest import Board, Place, Reply, tool
+
+BD, HTTP = ("before", "during", "after"), ("asked", "answered")
+
+ACCEPTED: Reply = (200, {"job_id": "j"})
+UNCLEAR: Reply = (502, {"error": "fetch failed"})
+# What BeadBoard says while an agent may have started.
+MAY_HAVE_STARTED = (ACCEPTED, UNCLEAR)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One way through a tick or a sweep: its steps in order, each a call of bd or a request, in each of bd's modes."""
+
+    name: str
+    on_server: str
+    embedded: str = ""
+    reply: Reply = ACCEPTED
+    command: str = "tick"
+
+
+ASK = "ready /status /health"
+FLOWS = (
+    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post update"),
+    Flow("unclear", f"{ASK} update /post update", reply=UNCLEAR),
+    Flow("busy", f"{ASK} update /post show update", f"list {ASK} show update show /post show update", (409, {})),
+    Flow("not-started", f"{ASK} update /post show update", reply=(502, {"error": "Invalid token"})),
+    Flow("at-fault", f"{ASK} update /post show update", reply=(400, {"error": "bad"})),
+    Flow("sick", f"{ASK} update"),
+    Flow("untold", "update", "list update"),
+    Flow("sweep", "show update", "list show update", command="sweep"),
+)
+
+SIGNALS = ("KILL", "TERM", "KILL-with-bd")
+DOLT_FAULTS = ("dolt-restarts", "dolt-freezes", "lock-cut")
+
+
+@dataclass(frozen=True)
+class Point:
+    flow: Flow
+    mode: str
+    step: int
+    phase: str
+    fault: str
+
+    @property
+    def name(self) -> str:
+        steps = (self.flow.on_server if self.mode == "server" else self.flow.embedded).split()
+        return f"{self.mode}-{self.flow.name}-{self.step}{steps[self.step]}-{self.phase}-{self.fault}"
+
+
+def every_point() -> list[Point]:
+    return [
+        Point(flow, mode, step, phase, fault)
+        for mode in ("server", "embedded")
+        for flow in FLOWS
+        for step, word in enumerate((flow.on_server if mode == "server" else flow.embedded).split())
+        for phase in (HTTP if word.startswith("/") else BD)
+        for fault in (*SIGNALS, *(DOLT_FAULTS if mode == "server" else ()))
+        if fault != "KILL-with-bd" or phase == "during"
+    ]
+
+
+def sample(count: int, seed: int = 20261124) -> list[Point]:
+    return random.Random(seed).sample(every_point(), count)
+
+
+# A bd that asks before, during and after each call whether something is to happen.
+WRAPPER = """#!{python} -IS
+import os, socket, subprocess, sys
+def at(phase):
+    with socket.create_connection(("127.0.0.1", {port})) as one:
+        one.sendall(f"{{phase}} {{os.getpid()}}\\n".encode())
+        one.makefile().readline()
+at("before")
+bd = subprocess.Popen(["{bd}", *sys.argv[1:]])
+at("during")
+code = bd.wait()
+at("after")
+sys.exit(code)
+"""
+
+# The command with deadlines so short that a freeze of a few seconds outlasts them all.
+HASTY = """
+import sys
+from beads_dispatch import bd, cli, dolt
+bd.Bd.__init__.__defaults__ = (3.0,)
+dolt.ANSWER_SECONDS = 2
+sys.exit(cli.main())
+"""
+FROZEN_SECONDS = 6.0
+
+
+@dataclass
+class Fault:
+    """Counts the phases that go by, and strikes at its point, once."""
+
+    point: Point
+    place: Place
+    process: "subprocess.Popen[str] | None" = None
+    groups: list[int] = field(default_factory=list)  # of the calls of bd
+    step: int = -1
+    struck: bool = False
+    ends: list[Callable[[], None]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def passing(self, phase: str, bd_group: int = 0) -> None:
+        with self.lock:
+            self.step += phase in ("before", "asked")
+            self.groups.append(bd_group)
+            if self.struck or (self.step, phase) != (self.point.step, self.point.phase):
+                return
+            self.struck = True
+            self.strike(bd_group)  # under the lock: whoever passes, and the end of the run, wait until it is done
+
+    def strike(self, bd_group: int) -> None:
+        assert self.process
+        match self.point.fault:
+            case "KILL":
+                self.process.kill()
+            case "TERM":
+                self.process.terminate()
+            case "KILL-with-bd":  # as when a container is killed, at some moment of bd's work
+                time.sleep(random.Random(self.point.name).uniform(0, 0.2))
+                self.process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(bd_group, signal.SIGKILL)
+            case "lock-cut":
+                cut(self.place)
+            case "dolt-restarts":
+                assert self.place.server
+                self.place.server.stop()
+                self.place.server.start()
+            case "dolt-freezes":
+                self.freeze()
+
+    def freeze(self) -> None:
+        assert self.place.server
+        assert self.place.server.process
+        dolt = self.place.server.process
+        dolt.send_signal(signal.SIGSTOP)
+        thaw = threading.Timer(FROZEN_SECONDS, dolt.send_signal, (signal.SIGCONT,))
+        thaw.start()
+        self.ends.append(thaw.join)
+
+    def serve(self) -> int:
+        """A port on which the wrapped bd asks; it is answered once the fault has struck."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.ends.append(listener.close)
+
+        def loop() -> None:
+            while True:
+                try:
+                    one, _ = listener.accept()
+                except OSError:
+                    return
+                with one, suppress(OSError):
+                    phase, group = one.makefile().readline().split()
+                    self.passing(phase, int(group))
+                    one.sendall(b"go on\n")
+
+        threading.Thread(target=loop, daemon=True).start()
+        return int(listener.getsockname()[1])
+
+    def end(self) -> None:
+        with self.lock:
+            for one in self.ends:
+                one()
+
+    def wait_for_orphans(self) -> None:
+        """A killed tick leaves its bd at work: until that has ended, too."""
+        until = time.monotonic() + 60
+        while any(group and os.path.exists(f"/proc/{group}") for group in self.groups):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def cut(place: Place) -> None:
+    """Kills every connection to the workspace's database, the one that holds the lock among them."""
+    assert place.server
+    connection = pymysql.connect(host="127.0.0.1", port=place.server.port, user="root", autocommit=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (place.database,))
+        for (one,) in cursor.fetchall():
+            with suppress(pymysql.Error):  # it has gone by itself
+                cursor.execute(f"KILL {int(one)}")
+    connection.close()
+
+
+def run(point: Point, place: Place, board: Board, environ: dict[str, str]) -> tuple[Fault, str]:
+    """The flow with its fault; what it said on stderr."""
+    fault = Fault(point, place)
+    wrapper = WRAPPER.format(python=sys.executable, port=fault.serve(), bd=tool("bd"))
+    path = place.wrap_bd(wrapper)
+    board.passing = fault.passing
+    code = (
+        HASTY if point.fault == "dolt-freezes" else "import sys; from beads_dispatch import cli; sys.exit(cli.main())"
+    )
+    with fault.lock:  # nothing passes before the process is known
+        fault.process = subprocess.Popen(
+            [sys.executable, "-c", code, point.flow.command], env={**place.environ, **environ, "PATH": path},
+            cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    try:
+        _, err = fault.process.communicate(timeout=150)
+    finally:
+        fault.process.kill()
+        fault.end()
+        board.passing = lambda phase: None
+    return fault, err

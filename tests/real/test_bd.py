@@ -1,0 +1,88 @@
+"""bd.py on the real bd, and against the ways in which bd is known to fail."""
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Place
+
+from beads_dispatch import workspace
+from beads_dispatch.bd import Bd
+from beads_dispatch.errors import BdFailed, Misconfigured
+
+
+def door(place: Place, deadline: float = 40.0) -> Bd:
+    return Bd(workspace.find(place.environ, place.folder), "tester", place.environ, deadline)
+
+
+def test_every_verb_on_the_real_bd(place: Place) -> None:
+    bd, bead_id = door(place), place.create("a title", "--labels=gt:agent")
+    bead = bd.show(bead_id)
+    assert (bead.title, bead.acceptance_criteria, bead.labels) == ("a title", "it works", {"gt:agent"})
+    assert bd.ready("agent") == {bead_id}
+    after = bd.update(bead, status="in_progress", note="- a note", marks={"beads_dispatch.hold_step": "2"})
+    assert (after.status, after.notes, after.mark("hold_step")) == ("in_progress", "- a note", 2)
+    after = bd.update(after, note="more", unmark=["beads_dispatch.hold_step"])
+    assert (after.status, after.notes, after.mark("hold_step")) == ("in_progress", "- a note\nmore", None)
+    bd.comment(bead_id, "-x")
+    assert bd.show(bead_id).commented_at
+    assert [one.id for one in bd.assigned("agent")[0]] == [bead_id]
+    with pytest.raises(BdFailed):
+        bd.show("t-nowhere")
+
+
+def test_a_bead_with_other_metadata_than_an_object_is_written_without_marks(on_server: Place) -> None:
+    bead_id = on_server.create("odd", "--metadata=[1]")
+    after = door(on_server).update(door(on_server).show(bead_id), note="a note", marks={"beads_dispatch.attempts": "1"})
+    assert after.notes == "a note"
+
+
+def fake(place: Place, script: str) -> None:
+    place.environ["PATH"] = place.wrap_bd(script)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("""echo '{"error": "on stdout"}'; exit 1""", "on stdout"),
+        ("""echo '{"error": "on stderr"}' >&2; exit 1""", "on stderr"),
+        ("""echo 'warning: x' >&2; echo 'Error: plain text' >&2; exit 1""", "Error: plain text"),
+        ("""echo 'not JSON'""", "answered with no JSON"),
+        ("""echo '{"a": 1}'""", "no list of beads"),
+        ("""exit 3""", r"no message \(exit 3\)"),
+    ],
+)
+def test_what_bd_says_of_a_failure(embedded: Place, script: str, said: str) -> None:
+    fake(embedded, script)
+    with pytest.raises(BdFailed, match=said):
+        door(embedded).show("t-1")
+
+
+def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
+    fake(embedded, "sleep 60 & wait")
+    begun = time.monotonic()
+    with pytest.raises(BdFailed, match="no answer within 1 s"):
+        door(embedded, deadline=1).show("t-1")
+    assert time.monotonic() - begun < 10
+
+
+def test_a_missing_bd_says_what_to_install(embedded: Place, tmp_path: Path) -> None:
+    embedded.environ["PATH"] = str(tmp_path)
+    with pytest.raises(Misconfigured, match="bd is not on PATH"):
+        door(embedded).show("t-1")
+
+
+def test_a_serialization_failure_is_tried_again(embedded: Place) -> None:
+    bead_id = embedded.create()
+    bead, count = door(embedded).show(bead_id), embedded.folder / "count"
+    real = embedded.environ["PATH"]
+    fake(
+        embedded,
+        f'echo x >> {count}; [ "$(wc -l < {count})" -ge 2 ] && PATH={real} exec bd "$@"; '
+        "echo 'Error 1213 (40001): serialization failure' >&2; exit 1",
+    )
+    assert door(embedded).update(bead, note="second time").notes == "second time"
+    count.write_text("")
+    with pytest.raises(BdFailed, match="serialization failure"):
+        door(embedded).update(bead, note="a claim", tries=1)
+    assert count.read_text().count("x") == 1

@@ -1,0 +1,120 @@
+"""A tick or a sweep is killed, or told to stop, or Dolt fails it, at every point.
+
+After each, ticks and sweeps run until quiet: no bead was sent twice, and none is left without a stated reason.
+`make crash` visits every point; a plain run a sample.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+import crash
+import pytest
+from conftest import Board, DoltServer, Place, Reply, make_place
+from crash import Point
+
+from beads_dispatch import notes
+
+Places = Callable[[str], Place]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "point" in metafunc.fixturenames:
+        points = crash.every_point() if metafunc.config.getoption("every_point") else crash.sample(40)
+        metafunc.parametrize("point", points, ids=[point.name for point in points])
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer) -> Places:
+    """One workspace for each mode: every point has an assignee, and so a queue, of its own."""
+    made: dict[str, Place] = {}
+
+    def place(mode: str) -> Place:
+        if mode not in made:
+            made[mode] = make_place(tmp_path_factory.mktemp(mode), dolt_server if mode == "server" else None)
+        return made[mode]
+
+    return place
+
+
+@pytest.mark.slow
+def test_never_twice_never_silent(point: Point, places: Places, board: Board) -> None:
+    place, answers = places(point.mode), list[Reply]()
+
+    def answer(reply: Reply) -> Callable[[str], Reply]:
+        return lambda task: answers.append(reply) or reply  # type: ignore[func-returns-value]
+
+    environ = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_ASSIGNEE": point.name}
+    environ["BEADS_REAPER_THRESHOLD_MINUTES"] = "0.000001"
+    bead = prepare(point, place)
+    board.dispatch = answer(point.flow.reply)
+    board.health = (503, "down") if point.flow.name == "sick" else board.health
+    fault, err = crash.run(point, place, board, environ)
+    assert fault.struck, err
+    assert "Traceback" not in err
+    if point.fault == "TERM":
+        ended_in_good_order(point, place, fault, bead)
+    board.dispatch, board.health = answer(crash.ACCEPTED), (200, {"busy": False})
+    settle(point, place, fault, environ)
+    started = [reply in crash.MAY_HAVE_STARTED for reply in answers]
+    assert sum(started) <= 1
+    assert not any(started[:-1])
+    has_a_reason(place, environ)
+
+
+def prepare(point: Point, place: Place) -> str:
+    criteria = [] if point.flow.name == "untold" else ["--acceptance=it works"]
+    bead = str(place.bd("create", point.name, f"--assignee={point.name}", *criteria)["id"])
+    if point.flow.command == "sweep":
+        place.bd("update", bead, "--status=in_progress")
+        time.sleep(1.1)  # `updated_at` is in whole seconds: from now on the bead is older than the threshold
+    return bead
+
+
+def ended_in_good_order(point: Point, place: Place, fault: crash.Fault, bead: str) -> None:
+    """SIGTERM: before the POST the claim is taken back, after it the result is written."""
+    assert fault.process
+    assert fault.process.returncode in (0, 1)
+    shown = place.show(bead)
+    if point.flow.command == "tick" and shown["status"] == "in_progress":
+        assert notes.dispatch_recorded(shown["notes"])
+
+
+def settle(point: Point, place: Place, fault: crash.Fault, environ: dict[str, str]) -> None:
+    """Ticks and then sweeps until there is nothing left to do; all holds and back-offs are over."""
+    until_quiet(place, environ, "tick", lambda: forget(point, place))
+    fault.wait_for_orphans()
+    until_quiet(place, environ, "tick", lambda: forget(point, place))
+    until_quiet(place, environ, "sweep", lambda: time.sleep(1.1))  # `updated_at` is in whole seconds
+
+
+def until_quiet(place: Place, environ: dict[str, str], command: str, before: Callable[[], None]) -> None:
+    for _ in range(12):
+        before()
+        done = place.run(command, **environ)
+        assert "Traceback" not in done.stderr
+        if re.search("nothing to do(: 0 in progress)?" if command == "tick" else "nothing to do: 0 in p", done.stdout):
+            return
+    raise AssertionError(f"not quiet: {done.stdout}{done.stderr}")
+
+
+def forget(point: Point, place: Place) -> None:
+    """Time passes: every hold and back-off ends."""
+    if place.server:
+        place.sql("UPDATE issues SET metadata = '{}' WHERE assignee = %s", point.name)
+        return
+    marks = [f"--unset-metadata=beads_dispatch.{name}" for name in ("hold_until", "retry_after")]
+    for bead in place.bd("list", f"--assignee={point.name}", "--status=open"):
+        place.bd("update", bead["id"], *marks)
+
+
+def has_a_reason(place: Place, environ: dict[str, str]) -> None:
+    rows = json.loads(place.run("status", "--json", **environ).stdout)
+    assert len(rows) == 1
+    state, reason = rows[0]["state"], rows[0]["reason"]
+    if state == "blocked":
+        assert reason.startswith("reaper: no progress for")
+    else:
+        assert (state, reason) == ("open", "no acceptance criteria")
+        assert place.notes(rows[0]["id"]) == ["not dispatched: no acceptance criteria"]

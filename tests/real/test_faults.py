@@ -1,0 +1,476 @@
+"""What becomes of a bead for each fault on the wire: docs/faults.md, held against real ticks.
+
+All rows run once, side by side, for nearly all of their time is waiting for a deadline. `make faults` writes the page.
+"""
+
+import json
+import os
+import queue
+import re
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+import wire
+from conftest import DoltServer, Place, make_place
+from wire import Act, Wire, reply
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+THREADS = 12  # most of them wait
+LONGEST_RUN = 400.0
+LARGE = 50_000_000
+STATUS, HEALTH, DISPATCH = "GET /api/agent-status", "GET /health", "POST /api/agent-dispatch"
+ENDPOINTS = (STATUS, HEALTH, DISPATCH)
+
+WELL: dict[str, dict[str, object]] = {
+    STATUS: {"busy": False},
+    HEALTH: {"status": "ok", "busy": False, "active": 0, "queued": 0, "capacity": 10},
+    DISPATCH: {"job_id": "4f1d2c3b5a69"},
+}
+A_NUMBER: dict[str, dict[str, object]] = {
+    STATUS: {"busy": 0},
+    HEALTH: {"status": "ok", "busy": 0},
+    DISPATCH: {"job_id": 47},
+}
+WITHOUT: dict[str, dict[str, object]] = {STATUS: {}, HEALTH: {"status": "ok"}, DISPATCH: {}}
+BUSY: dict[str, Act] = {
+    STATUS: reply(200, {"busy": True}),
+    HEALTH: reply(200, {"status": "ok", "busy": True, "active": 10, "queued": 0, "capacity": 10}),
+    DISPATCH: reply(502, {"error": "Queue full"}),
+}
+
+# Names of ours resolve, in the tick's process, while the file of their name is there: so that one can stop to.
+NAMES = """
+import os, socket
+real = socket.getaddrinfo
+def getaddrinfo(host, *rest, **more):
+    name = host.decode() if isinstance(host, bytes) else host
+    known = name and os.path.exists(os.path.join(os.path.dirname(__file__), name))
+    return real("127.0.0.1" if known else host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+NAME = {STATUS: "beadboard.invalid", HEALTH: "agent.invalid", DISPATCH: "beadboard.invalid"}
+
+
+@dataclass
+class World:
+    """BeadBoard, the agent service, and where a redirect points: all well until a fault is put in."""
+
+    folder: Path
+    board: Wire = field(default_factory=Wire)
+    agent: Wire = field(default_factory=Wire)
+    elsewhere: Wire = field(default_factory=Wire)
+    environ: dict[str, str] = field(default_factory=dict)
+    swallowed: bool = False  # whether a body of 50 MB was read to its end
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        (self.folder / "sitecustomize.py").write_text(NAMES)
+        for one in (self.board, self.agent, self.elsewhere):
+            one.acts.update({what: reply(200, body) for what, body in WELL.items()})
+            one.listen()
+        # A resolver that does not answer must not take longer than the tick's own deadlines.
+        self.environ = {
+            "BEADBOARD_URL": self.board.url,
+            "AGENT_SERVICE_URL": self.agent.url,
+            "PYTHONPATH": str(self.folder),
+            "RES_OPTIONS": "timeout:1 attempts:1",
+            "NO_PROXY": "*",
+        }
+
+    def serving(self, endpoint: str) -> Wire:
+        return self.agent if endpoint == HEALTH else self.board
+
+    def before(self, endpoint: str, change: Callable[[], None]) -> None:
+        """Lets `change` happen before the tick connects: for a dispatch, right before the status is answered."""
+        if endpoint == DISPATCH:
+            self.board.acts[STATUS] = wire.after(change, self.board.acts[STATUS])
+        else:
+            change()
+
+    def name(self, endpoint: str) -> None:
+        """Has the service asked for by a name that resolves only while its file is there."""
+        variable = "AGENT_SERVICE_URL" if endpoint == HEALTH else "BEADBOARD_URL"
+        self.environ[variable] = f"http://{NAME[endpoint]}:{self.serving(endpoint).port}"
+        (self.folder / NAME[endpoint]).touch()
+
+    def close(self) -> None:
+        for one in (self.board, self.agent, self.elsewhere):
+            one.close()
+
+
+Fault = Callable[[World, str], None]
+
+
+def refused(world: World, endpoint: str) -> None:
+    world.before(endpoint, world.serving(endpoint).refuse)
+
+
+def no_such_name(world: World, endpoint: str) -> None:
+    world.name(endpoint)
+    world.before(endpoint, (world.folder / NAME[endpoint]).unlink)
+
+
+def connect_hangs(world: World, endpoint: str) -> None:
+    world.before(endpoint, world.serving(endpoint).hang)
+
+
+def asleep(world: World, endpoint: str) -> None:
+    """Refused for 20 s, a waiting page for 10 s, then well."""
+    started = time.monotonic()
+
+    def status(connection: socket.socket) -> None:
+        well = time.monotonic() - started > 30
+        (reply(200, WELL[STATUS]) if well else reply(200, "<html>Waking up…</html>", "text/html"))(connection)
+
+    world.board.acts[STATUS] = status
+    world.board.refuse()
+    threading.Timer(20, world.board.listen).start()
+
+
+def answers(act: Callable[[World, str], Act]) -> Fault:
+    """The fault of an answer that is `act`."""
+
+    def put_in(world: World, endpoint: str) -> None:
+        world.serving(endpoint).acts[endpoint] = act(world, endpoint)
+
+    return put_in
+
+
+def says(status: int, body: object, kind: str = "application/json") -> Fault:
+    return answers(lambda world, endpoint: reply(status, body, kind))
+
+
+def well(endpoint: str) -> bytes:
+    return json.dumps(WELL[endpoint]).encode()
+
+
+def moved(world: World, endpoint: str) -> Act:
+    """To where all would be well: a tick that follows it would be told so."""
+    target = world.elsewhere.url + endpoint.split()[1]
+    return reply(308, endpoint.split()[1], "text/plain", f"Location: {target}\r\n")
+
+
+def large(world: World, endpoint: str) -> Act:
+    """A true answer, but with 50 MB of it."""
+    start = well(endpoint)[:-1] + b', "x": "'
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(wire.head(200, len(start) + LARGE) + start)
+        for _ in range(LARGE // 50_000):
+            connection.sendall(b"x" * 50_000)
+        world.swallowed = True
+
+    return act
+
+
+# What a tick waits for, in seconds: the long rows are slow, and start first.
+WAKING, ASK, POST = 45, 10, 60
+
+
+@dataclass(frozen=True)
+class Case:
+    endpoint: str
+    fault: str
+    put_in: Fault = field(compare=False)
+    seconds: int = 0
+
+    @property
+    def number(self) -> int:
+        return CASES.index(self)
+
+    @property
+    def id(self) -> str:
+        return re.sub(r"\W+", "-", f"{self.endpoint.split('/')[-1]} {self.fault}").strip("-")
+
+
+def cases_of(endpoint: str) -> list[Case]:
+    """The faults, in the order of the page. On status what a BeadBoard may say that wakes up takes 45 s."""
+    waking = WAKING if endpoint == STATUS else 0
+    silent = POST if endpoint == DISPATCH else ASK
+    field_name = "the job id" if endpoint == DISPATCH else "`busy`"
+    rows: list[tuple[str, Fault, int]] = [
+        ("none", answers(lambda world, asked: reply(200, WELL[asked])), 0),
+        ("busy", answers(lambda world, asked: BUSY[asked]), 0),
+        ("refused", refused, waking),
+        ("no such name (DNS)", no_such_name, waking),
+        ("connecting hangs", connect_hangs, waking or ASK),
+        ("no headers come", answers(lambda world, asked: wire.wait_for_the_client), silent),
+        ("the body stops half way", answers(lambda world, asked: wire.hang_in_body(well(asked))), silent),
+        ("the body is cut off", answers(lambda world, asked: wire.cut_off(well(asked))), 0),
+        ("reset once it was sent", answers(lambda world, asked: wire.reset), 0),
+        ("200, truncated JSON", answers(lambda world, asked: reply(200, well(asked)[:-3])), waking),
+        ("502, HTML", says(502, "<html><h1>502 Bad Gateway</h1></html>\n", "text/html"), waking),
+        ("500, empty", says(500, b"", ""), waking),
+        ("308 to a place where all is well", answers(moved), waking),
+        ("200, a body of 50 MB", answers(large), waking),
+        ("200, not UTF-8", answers(lambda world, asked: reply(200, well(asked).decode().encode("utf-16-le"))), waking),
+        ("502, `error` an array", says(502, {"error": [{"msg": "Field required"}]}), 0),
+        ('502, `error` is `""`', says(502, {"error": ""}), 0),
+        (f"200, {field_name} a number", answers(lambda world, asked: reply(200, A_NUMBER[asked])), 0),
+        (f"200 without {field_name}", answers(lambda world, asked: reply(200, WITHOUT[asked])), 0),
+    ]
+    if endpoint == STATUS:
+        rows.append(("refused for 20 s, a waiting page for 10 s, then well", asleep, 30))
+    return [Case(endpoint, fault, put_in, seconds) for fault, put_in, seconds in rows]
+
+
+CASES = [case for endpoint in ENDPOINTS for case in cases_of(endpoint)]
+# The everyday loop keeps one row of each kind: not delivered, not started, and two that cannot be told.
+QUICK = ("refused", "308 to a place where all is well", "reset once it was sent", "the body is cut off")
+
+
+def marks(case: Case) -> list[pytest.MarkDecorator]:
+    quick = case.endpoint == DISPATCH and case.fault in QUICK
+    return [] if quick else [pytest.mark.slow]
+
+
+EACH = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.id, marks=marks(case)) for case in CASES],
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tick left behind."""
+
+    bead: str
+    shown: dict[str, object]
+    exit: int
+    stderr: str
+    asked: dict[str, int]
+    followed: int  # requests to where a redirect points
+    swallowed: bool
+
+    @property
+    def status(self) -> str:
+        return str(self.shown["status"])
+
+    @property
+    def notes(self) -> list[str]:
+        return [line for line in str(self.shown.get("notes") or "").split("\n") if line]
+
+    @property
+    def held(self) -> bool:
+        metadata = self.shown.get("metadata")
+        return isinstance(metadata, dict) and "beads_dispatch.hold_until" in metadata
+
+
+def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
+    """One tick with the fault in its way. Another assignee each time: another queue, with a hold of its own."""
+    bead = place.create("a bead", f"--assignee={assignee}")
+    case.put_in(world, case.endpoint)
+    done = place.run("tick", **world.environ, BEADS_ASSIGNEE=assignee)
+    seen = [*world.board.seen, *world.agent.seen]
+    asked = {what: seen.count(what) for what in ENDPOINTS}
+    shown, followed = place.show(bead), len(world.elsewhere.seen)
+    return Outcome(bead, shown, done.returncode, done.stderr, asked, followed, world.swallowed)
+
+
+@dataclass
+class Rows:
+    """Runs cases side by side. A thread takes a workspace that is free, or makes one.
+
+    Each case runs once, though each of pytest's workers asks for it: the first to come claims it,
+    and leaves its outcome in a folder that all of them share.
+    """
+
+    folder: Path
+    shared: Path
+    server: DoltServer
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+    free: queue.SimpleQueue[Place] = field(default_factory=queue.SimpleQueue)
+
+    def start(self, cases: list[Case]) -> None:
+        self.shared.mkdir(exist_ok=True)
+        for case in sorted(cases, key=lambda case: -case.seconds):
+            try:
+                (self.shared / f"{case.number}.claim").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            self.pool.submit(self._leave, case)
+
+    def __getitem__(self, case: Case) -> Outcome:
+        left, until = self.shared / f"{case.number}.json", time.monotonic() + LONGEST_RUN
+        while not left.exists():
+            assert time.monotonic() < until, f"{case.id} left no outcome"
+            time.sleep(0.1)
+        found = json.loads(left.read_text())
+        assert "failed" not in found, found["failed"]
+        return Outcome(**found)
+
+    def _leave(self, case: Case) -> None:
+        try:
+            found = asdict(self._run(case))
+        except Exception:  # told by the test that asks for this case, in whichever worker it is
+            found = {"failed": traceback.format_exc()}
+        half = self.shared / f"{case.number}.half"
+        half.write_text(json.dumps(found))
+        half.rename(self.shared / f"{case.number}.json")
+
+    def _run(self, case: Case) -> Outcome:
+        try:
+            place = self.free.get_nowait()
+        except queue.Empty:
+            place = make_place(self.folder / f"place{case.number}", self.server)
+        world = World(self.folder / f"world{case.number}")
+        try:
+            return run(case, place, world, f"agent-{case.number}")
+        finally:
+            world.close()
+            self.free.put(place)
+
+
+@pytest.fixture(scope="session")
+def rows(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer
+) -> Iterator[Rows]:
+    """The outcomes of the cases that some selected test is about."""
+    chosen = {item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")}
+    folder = tmp_path_factory.getbasetemp()
+    above = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder  # one for all of a run's workers
+    all_rows = Rows(tmp_path_factory.mktemp("faults"), above / "fault-outcomes", dolt_server)
+    all_rows.start([case for case in CASES if case in chosen])
+    yield all_rows
+    all_rows.pool.shutdown(wait=True)  # the other workers wait for these outcomes
+
+
+# The page.
+
+INTRO = """\
+# Faults on the wire
+
+What becomes of a bead when a service does not answer as it should: one tick for each fault.
+A bead is sent at most once, whatever comes back. It stays `in_progress` only where an agent may have it.
+Everywhere else it is `open`, and a note on it says why; mend the service that the note names.
+
+- "the queue waits": nothing is dispatched for 2 minutes, longer each time the service fails again.
+- "many": while BeadBoard may be waking up, its status is asked again every second, for 45 seconds at most.
+- Redirects are never followed.
+
+This page is written by `make faults` from ticks on a real bd, a real Dolt and real sockets;
+`tests/real/test_faults.py` fails when it is no longer true.
+"""
+HEADINGS = {
+    STATUS: "`GET /api/agent-status` (BeadBoard, before the bead is claimed)",
+    HEALTH: "`GET /health` (the agent service, before the bead is claimed)",
+    DISPATCH: "`POST /api/agent-dispatch` (BeadBoard, once the bead is claimed)",
+}
+COLUMNS = ("fault", "the bead is then", "its last note", "requests that arrived", "exit", "on stderr")
+SHORT = {STATUS: "status", HEALTH: "health", DISPATCH: "dispatch"}
+
+
+def plain(text: str, bead: str) -> str:
+    """The text without what differs from run to run."""
+    text = text.replace(bead, "<id>")
+    text = re.sub(r"\[Errno -\d+\] \w[\w ]*\w", "<the resolver's error>", text)
+    text = re.sub(r"\(tick [0-9a-f]{6}\)", "(tick <token>)", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
+    return re.sub(r"x{9,}", "<many x>", text)
+
+
+def code(text: str) -> str:
+    fenced = f"`` {text} ``" if "`" in text else f"`{text}`"
+    return fenced.replace("|", "\\|")
+
+
+def times(count: int) -> str:
+    """How often, but where the status is asked again: that depends on how fast the machine is."""
+    return str(count) if count < 2 else "many"
+
+
+def row(case: Case, outcome: Outcome) -> str:
+    note = plain(outcome.notes[-1], outcome.bead) if outcome.notes else ""
+    stderr = plain(outcome.stderr.strip(), outcome.bead)
+    arrived = ", ".join(f"{times(outcome.asked[what])} {SHORT[what]}" for what in ENDPOINTS if outcome.asked[what])
+    cells = (
+        case.fault,
+        f"{outcome.status}{'; the queue waits' if outcome.held else ''}",
+        code(note) if note else "none",
+        arrived or "none",
+        str(outcome.exit),
+        code(stderr) if stderr else "nothing",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def page(row_of: Callable[[Case], str]) -> str:
+    """The whole page, its rows from `row_of`."""
+    parts = [INTRO]
+    for endpoint in ENDPOINTS:
+        lines = [row_of(case) for case in CASES if case.endpoint == endpoint]
+        table = "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *lines])
+        parts.append(f"## {HEADINGS[endpoint]}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def row_on_page(case: Case) -> str:
+    """The row of this endpoint's table that is about this fault."""
+    table = PAGE.read_text().partition(f"## {HEADINGS[case.endpoint]}\n")[2].partition("\n## ")[0]
+    found = [line for line in table.splitlines() if line.startswith(f"| {case.fault} | ")]
+    assert len(found) == 1, f"{len(found)} rows for {case.fault!r}: run `make faults`"
+    return found[0]
+
+
+if "WRITE_FAULTS" in os.environ:  # make faults
+
+    def test_write_the_page(rows: Rows) -> None:
+        PAGE.write_text(page(lambda case: row(case, rows[case])))
+
+
+@EACH
+def test_the_page_is_true(case: Case, rows: Rows) -> None:
+    assert row(case, rows[case]) == row_on_page(case)
+
+
+def test_the_page_is_whole() -> None:
+    assert page(row_on_page) == PAGE.read_text()
+
+
+# What must hold in every row, whatever the page says.
+
+ACCEPTED = ("none", "200, the job id a number", "refused for 20 s, a waiting page for 10 s, then well")
+PROVES_THAT_NOTHING_STARTED = ("busy", "308 to a place where all is well")
+
+
+@EACH
+def test_a_bead_is_sent_at_most_once_no_redirect_is_followed_and_no_body_read_without_end(
+    case: Case, rows: Rows
+) -> None:
+    outcome = rows[case]
+    assert outcome.asked[DISPATCH] <= 1
+    assert outcome.asked[HEALTH] <= 1
+    assert outcome.followed == 0
+    assert not outcome.swallowed
+    assert outcome.asked[DISPATCH] == 0 or case.endpoint == DISPATCH or case.fault in ACCEPTED
+
+
+@EACH
+def test_a_bead_is_in_progress_only_where_an_agent_may_have_it(case: Case, rows: Rows) -> None:
+    outcome = rows[case]
+    may_have_it = outcome.asked[DISPATCH] == 1 and case.fault not in PROVES_THAT_NOTHING_STARTED
+    assert outcome.status == ("in_progress" if may_have_it else "open")
+
+
+@EACH
+def test_what_was_not_accepted_says_why_and_is_a_failure(case: Case, rows: Rows) -> None:
+    outcome = rows[case]
+    if case.fault in ACCEPTED:
+        assert (outcome.exit, outcome.stderr, outcome.held) == (0, "", False)
+        assert outcome.notes[-1].startswith("dispatched: job=")
+    elif case.fault == "busy":
+        assert (outcome.exit, outcome.stderr) == (0, "")
+        assert outcome.notes[1:] == (["returned: agent busy"] if case.endpoint == DISPATCH else [])
+    else:
+        assert (outcome.exit, outcome.held) == (1, True)
+        assert len(outcome.stderr.splitlines()) == 1
+        kept = outcome.status == "in_progress"
+        assert outcome.notes[-1].startswith("dispatch unclear" if kept else "dispatch failed")
+        assert len(outcome.notes) == (2 if case.endpoint == DISPATCH else 1)

@@ -1,0 +1,54 @@
+"""An idle tick and an idle sweep against a Dolt server: one connection, no process, no file written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import Board, Place
+
+WATCHED = """
+import json, os, runpy, sys
+seen = {"connect": [], "process": [], "written": []}
+def hook(event, args):
+    if event == "socket.connect":
+        seen["connect"].append(args[1])
+    elif event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system"):
+        seen["process"].append(event)
+    elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        seen["written"].append(str(args[0]))
+sys.addaudithook(hook)
+from beads_dispatch.cli import main
+code = main(sys.argv[1:])
+heavy = [name for name in ("httpx", "asyncio") if name in sys.modules]
+print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["tick", "sweep"])
+def test_an_idle_run_costs_one_connection(on_server: Place, board: Board, command: str) -> None:
+    bare = on_server.create("bare", acceptance=None)
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    assert on_server.run("tick", **services).returncode == 0
+    recorder = on_server.wrap_bd('echo "$@" >> "$HOME/bd-was-called"; exit 1')
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED, command],
+        env={**on_server.environ, **services, "PATH": recorder},
+        cwd=on_server.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    seen = json.loads(done.stderr)
+    assert on_server.server
+    assert seen == {
+        "code": 0,
+        "connect": [["127.0.0.1", on_server.server.port]],
+        "process": [],
+        "written": [],
+        "heavy": [],
+    }, done.stdout
+    assert not (on_server.folder / "bd-was-called").exists()
+    assert board.asked == []
+    assert on_server.notes(bare) == ["not dispatched: no acceptance criteria"]

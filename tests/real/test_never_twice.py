@@ -1,0 +1,63 @@
+"""The first guarantee, under many ticks at once and with the lock taken away at the worst moment."""
+
+import sys
+
+import pytest
+from conftest import Board, Place, tool
+
+# Run where bd has just written a claim and the tick does not know it yet: the connection that holds the
+# lock is killed, a person opens the bead again, and a second tick is let in.
+LET_IN = f"""
+import os, subprocess, sys, pymysql
+bead = sys.argv[1]
+connection = pymysql.connect(
+    host="127.0.0.1", port=int(os.environ["BEADS_DOLT_SERVER_PORT"]), user="root", autocommit=True)
+with connection.cursor() as cursor:
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s",
+                   (os.environ["BEADS_DOLT_SERVER_DATABASE"],))
+    for (one,) in cursor.fetchall():
+        cursor.execute(f"KILL {{int(one)}}")
+subprocess.run(["bd", "update", bead, "--status=open", "--priority=0"], check=True)
+subprocess.run([{sys.executable!r}, "-m", "beads_dispatch", "tick"], check=True)
+"""
+
+
+def services(board: Board) -> dict[str, str]:
+    return {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+
+
+def sent_once_and_noted(place: Place, board: Board, beads: set[str]) -> None:
+    assert sorted(board.sent) == sorted(beads)
+    states = place.sql("SELECT status, notes FROM issues")
+    assert {row["status"] for row in states} == {"in_progress"}
+    assert all(row["notes"].count("dispatched: job=") == 1 for row in states)
+
+
+@pytest.mark.slow
+def test_twenty_ticks_at_once_until_fifty_beads_are_done(on_server: Place, board: Board) -> None:
+    beads = on_server.create_many(50)
+    for _ in range(50):
+        ticks = [on_server.start("tick", BEADS_DISPATCH_PER_TICK="10", **services(board)) for _ in range(20)]
+        for one in ticks:
+            _, err = one.communicate(timeout=240)
+            assert (one.returncode, err) == (0, "")
+        if len(board.sent) >= len(beads):
+            break
+    sent_once_and_noted(on_server, board, beads)
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board, count: int) -> None:
+    beads = on_server.create_many(count)
+    (on_server.folder / "let_in.py").write_text(LET_IN)
+    path = on_server.wrap_bd(
+        f'"{tool("bd")}" "$@"; code=$?; for bead; do :; done\n'
+        f'case "$INNER$*" in update*--status=in_progress*) '
+        f'INNER=1 "{sys.executable}" "$HOME/let_in.py" "$bead" >"$HOME/inner.log" 2>&1 || exit 99;; esac\nexit $code'
+    )
+    for sent in range(count):
+        done = on_server.run("tick", PATH=path, **services(board))
+        assert done.returncode == 1, (done.stdout, (on_server.folder / "inner.log").read_text())
+        assert "claimed but not dispatched, the sweep will block it: " in done.stderr
+        assert len(board.sent) == sent + 1
+    sent_once_and_noted(on_server, board, beads)

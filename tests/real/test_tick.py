@@ -1,0 +1,246 @@
+"""Whole ticks as processes, on the real bd, a real Dolt, and an HTTP server that records."""
+
+import re
+import signal
+import time
+
+import pytest
+from conftest import Board, Place, tool
+
+CLAIMED = re.compile(r"auto-dispatcher claimed at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(tick [0-9a-f]{6}\)")
+
+
+def services(board: Board, **more: str) -> dict[str, str]:
+    return {"BEADBOARD_URL": board.url + "/", "AGENT_SERVICE_URL": board.url, **more}
+
+
+def test_an_assigned_bead_is_claimed_sent_once_and_noted(place: Place, board: Board) -> None:
+    bead = place.create()
+    done = place.run("tick", **services(board))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == [bead]
+    claimed, dispatched = place.notes(bead)
+    assert CLAIMED.fullmatch(claimed)
+    assert dispatched == f"dispatched: job=job-{bead}"
+    assert place.show(bead)["status"] == "in_progress"
+    again = place.run("tick", **services(board))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert board.sent == [bead]
+
+
+ANSWERS = [
+    ((409, {"error": "Agent is busy"}), "open", "returned: agent busy", 0),
+    ((502, {"error": "Queue full"}), "open", "returned: agent busy", 0),
+    ((500, {"error": "Claude agent service is not configured (x)"}), "open", None, 1),
+    ((502, {"error": "Invalid token"}), "open", "dispatch failed HTTP 502: Invalid token", 1),
+    ((400, {"error": "Bead x not found."}), "open", "dispatch failed HTTP 400: Bead x not found.", 1),
+    ((400, {"error": "bad"}), "open", "dispatch failed HTTP 400: bad (attempt 1 of 5)", 1),
+    ((308, "moved"), "open", "dispatch failed HTTP 308: moved", 1),
+    ((502, {"error": "fetch failed"}), "in_progress", "dispatch unclear HTTP 502: fetch failed", 1),
+    ((500, ""), "in_progress", "dispatch unclear HTTP 500: (empty body)", 1),
+    ((502, "<html>\nx</html>"), "in_progress", "dispatch unclear HTTP 502: <html> x</html>", 1),
+    ((200, {}), "in_progress", "dispatch unclear HTTP 200: {}", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "line", "code"),
+    [row if number % 4 == 0 else pytest.param(*row, marks=pytest.mark.slow) for number, row in enumerate(ANSWERS)],
+)
+def test_what_becomes_of_the_bead(
+    on_server: Place, board: Board, reply: tuple[int, object], status: str, line: str | None, code: int
+) -> None:
+    board.dispatch = lambda task: reply
+    bead = on_server.create()
+    done = on_server.run("tick", **services(board))
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == code
+    shown = on_server.show(bead)
+    assert shown["status"] == status
+    assert line is None or on_server.notes(bead)[-1] == line
+    # Held or backing off: the next tick neither sends nor asks.
+    asked = len(board.asked)
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+    assert len(board.asked) == asked
+
+
+def test_an_unclear_answer_is_noted_again_after_a_person_sent_it_again(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (502, {"error": "fetch failed"})
+    bead = on_server.create()
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 1
+        on_server.bd("update", bead, "--status=open", "--unset-metadata=beads_dispatch.hold_until")
+    assert board.sent == [bead, bead]
+    assert on_server.notes(bead).count("dispatch unclear HTTP 502: fetch failed") == 2
+
+
+def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (502, {"error": "Invalid token"})
+    bead = on_server.create()
+    for step in (1, 2):
+        assert on_server.run("tick", **services(board)).returncode == 1
+        assert on_server.show(bead)["metadata"]["beads_dispatch.hold_step"] == step
+        ended = "--set-metadata=beads_dispatch.hold_until=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        on_server.bd("update", bead, ended)
+    assert on_server.notes(bead).count("dispatch failed HTTP 502: Invalid token") == 1
+
+
+def test_a_bead_at_fault_is_given_up_after_five_attempts(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (400, {"error": "bad"})
+    bead = on_server.create()
+    for _ in range(5):
+        on_server.run("tick", **services(board))
+        words = ("update", bead, "--unset-metadata=beads_dispatch.retry_after")
+        if on_server.show(bead)["status"] == "open":
+            on_server.bd(*words)
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1] == "dispatch failed HTTP 400: bad (attempt 5 of 5)"
+    assert len(board.sent) == 5
+
+
+def test_what_a_person_must_mend_is_told_once_and_never_sent(place: Place, board: Board) -> None:
+    bare = place.create("bare", acceptance=None)
+    nbsp = place.create("nbsp", acceptance="\u00a0\t ")
+    wisp = place.create("wisp", "--ephemeral")
+    agent = place.create("agent bead", "--labels=gt:agent")
+    place.create("later", "--defer=+6h")
+    first = place.create("first")
+    second = place.create("second", "-p", "1")
+    place.bd("dep", "add", second, first)
+    for _ in range(2):
+        assert place.run("tick", **services(board)).returncode == 0
+    assert board.sent == [first]
+    assert place.notes(bare) == place.notes(nbsp) == ["not dispatched: no acceptance criteria"]
+    assert place.notes(wisp) == ["not dispatched: ephemeral"]
+    assert place.notes(agent) == ["not dispatched: agent bead"]
+    assert place.notes(second) == []
+
+
+def test_a_bead_too_large_for_bd_is_told_by_a_comment_and_the_next_one_goes(place: Place, board: Board) -> None:
+    place.create("large", "-p", "0", f"--description={'x' * 50_000}")
+    large = place.bd("list", "--assignee=agent")[0]["id"]
+    small = place.create("small")
+    for _ in range(2):
+        assert place.run("tick", **services(board)).returncode == 0
+    assert board.sent == [small]
+    (comment,) = place.show(large)["comments"]
+    assert comment["text"].startswith("not dispatched: too large")
+
+
+def test_order_is_by_priority_then_age(on_server: Place, board: Board) -> None:
+    young, old, urgent = (on_server.create(), on_server.create(), on_server.create("urgent", "-p", "0"))
+    on_server.age(old, 10)
+    on_server.age(young, 5)
+    assert on_server.run("tick", **services(board, BEADS_DISPATCH_PER_TICK="3")).returncode == 0
+    assert board.sent == [urgent, old, young]
+
+
+@pytest.mark.slow
+def test_sixty_beads_without_criteria_do_not_hide_the_one_that_has_them(on_server: Place, board: Board) -> None:
+    bare = [on_server.create("bare", "-p", "0", acceptance=None) for _ in range(60)]
+    good = on_server.create("good", "-p", "4")
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [good]
+    for bead in bare:
+        assert on_server.notes(bead) == ["not dispatched: no acceptance criteria"]
+
+
+def test_a_bead_whose_deferral_is_over_goes(on_server: Place, board: Board) -> None:
+    bead = on_server.create("later", "--defer=+6h")
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == []
+    on_server.bd("defer", bead, "--until=+6h")  # bd 1.0: the other way to say so, with a status of its own
+    on_server.sql("UPDATE issues SET defer_until = DATE_SUB(UTC_TIMESTAMP(), INTERVAL 1 MINUTE)")
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+
+
+def test_busy_is_no_failure_and_claims_nothing(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    board.status = (200, {"busy": True})
+    assert on_server.run("tick", **services(board)).returncode == 0
+    board.status, board.health = (200, {"busy": False}), (200, {"busy": False, "active": 1, "queued": 1, "capacity": 2})
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == []
+    assert "notes" not in on_server.show(bead)
+
+
+def test_a_service_that_is_down_holds_the_queue_and_says_so_once(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    board.health = (503, "down")
+    done = on_server.run("tick", **services(board))
+    assert done.returncode == 1
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.asked == ["/api/agent-status", "/health"]
+    assert on_server.notes(bead) == ["dispatch failed: the agent service is not healthy: HTTP 503: down"]
+    assert "the queue is held until" in on_server.run("status").stdout
+
+
+def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> None:
+    bare, good = place.create("bare", acceptance=None), place.create("good")
+    done = place.run("tick", "--dry-run", **services(board))
+    assert done.returncode == 0
+    assert f"{bare}: would note: not dispatched: no acceptance criteria" in done.stdout
+    assert f"{good}: would claim and dispatch: good" in done.stdout
+    assert board.asked == []
+    assert place.notes(bare) == place.notes(good) == []
+
+
+def test_sigterm_while_the_post_is_on_its_way_ends_the_tick_with_the_result_written(
+    on_server: Place, board: Board
+) -> None:
+    def slow(task: str) -> tuple[int, object]:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        return 200, {"job_id": "late"}
+
+    bead, other = on_server.create("first", "-p", "0"), on_server.create("second")
+    board.dispatch = slow
+    process = on_server.start("tick", **services(board, BEADS_DISPATCH_PER_TICK="2"))
+    process.communicate(timeout=60)
+    assert board.sent == [bead]
+    assert on_server.notes(bead)[-1] == "dispatched: job=late"
+    assert on_server.notes(other) == []
+
+
+def test_sigterm_between_claim_and_post_puts_the_bead_back(place: Place, board: Board) -> None:
+    bead = place.create()
+    # The tick is bd's parent: it is told to stop while the claim is written.
+    wrapped = place.wrap_bd(f'case "$*" in *--status=in_progress*) kill -TERM $PPID;; esac; exec "{tool("bd")}" "$@"')
+    done = place.run("tick", **services(board, PATH=wrapped))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == []
+    assert place.show(bead)["status"] == "open"
+    assert place.notes(bead)[-1] == "returned: stopped before dispatch"
+
+
+def test_a_dispatching_tick_calls_bd_three_times(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    calls = on_server.folder / "calls"
+    wrapped = on_server.wrap_bd(f'echo "$1" >> {calls}; exec "{tool("bd")}" "$@"')
+    assert on_server.run("tick", **services(board, PATH=wrapped)).returncode == 0
+    assert board.sent == [bead]
+    assert calls.read_text().split() == ["ready", "update", "update"]
+
+
+def test_one_bead_that_cannot_be_read_stops_no_other(embedded: Place, board: Board) -> None:
+    odd, good = embedded.create("odd", "-p", "0"), embedded.create("good")
+    damage = f"""[ "$1" = list ] || exec "{tool("bd")}" "$@"
+"{tool("bd")}" "$@" | sed '/"id": "{odd}"/,/updated_at/ s/"priority": 0/"priority": "high"/'"""
+    for command in ("sweep", "tick"):
+        done = embedded.run(command, **services(board, PATH=embedded.wrap_bd(damage)))
+        assert done.returncode == 1
+        assert f"bead {odd}: priority is 'high', not a whole number" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert board.sent == [good]
+
+
+def test_wrong_settings_are_all_named_at_once(on_server: Place) -> None:
+    done = on_server.run("tick", BEADS_DISPATCH_PER_TICK="0", BEADS_REAPER_THRESHOLD_MINUTES="x")
+    assert done.returncode == 2
+    for variable in ("BEADBOARD_URL", "BEADS_DISPATCH_PER_TICK", "BEADS_REAPER_THRESHOLD_MINUTES"):
+        assert variable in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,67 @@
+"""Every note's text to the letter, and that we know it again."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from beads_dispatch import notes
+
+NOW = datetime(2026, 11, 23, 22, 14, 5, tzinfo=UTC)
+CLAIM = notes.claimed(NOW, "3f9a1c")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (CLAIM, "auto-dispatcher claimed at 2026-11-23T22:14:05Z (tick 3f9a1c)"),
+        (notes.dispatched("abc"), "dispatched: job=abc"),
+        (notes.failed(502, "Queue\nfull"), "dispatch failed HTTP 502: Queue full"),
+        (notes.failed(None, "refused"), "dispatch failed: refused"),
+        (notes.failed(400, "no", notes.attempt(2, 5)), "dispatch failed HTTP 400: no (attempt 2 of 5)"),
+        (notes.unclear(502, ""), "dispatch unclear HTTP 502: (empty body)"),
+        (notes.returned("agent busy"), "returned: agent busy"),
+        (notes.not_dispatched("no acceptance criteria"), "not dispatched: no acceptance criteria"),
+        (
+            notes.blocked(timedelta(minutes=31, seconds=59), timedelta(minutes=30), CLAIM),
+            "reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)",
+        ),
+        (
+            notes.blocked(timedelta(minutes=31), timedelta(minutes=0.5), CLAIM + "\ndispatched: job=1"),
+            "reaper: no progress for 31m — blocking (threshold 0.5m)",
+        ),
+    ],
+)
+def test_text(line: str, text: str) -> None:
+    assert line == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb\x00c", "a [31mb c"),
+        ("x" * 300, "x" * 199 + "…"),
+        ("  two\r\n lines\u2028", "two lines"),
+        ("😀", "😀"),
+    ],
+)
+def test_one_line(text: str, shown: str) -> None:
+    assert notes.one_line(text) == shown
+
+
+def test_told_stands_only_until_the_next_claim_or_outcome() -> None:
+    line = notes.not_dispatched("no acceptance criteria")
+    assert notes.told(f"a person's\n{line}\nmore", line)
+    assert not notes.told("", line)
+    assert not notes.told(f"{line}\n{CLAIM}", line)
+    assert not notes.told(f"{line}\nreturned: agent busy", line)
+
+
+def test_the_newest_token_counts() -> None:
+    assert notes.newest_token("") is None
+    assert notes.newest_token(f"{CLAIM}\n{notes.claimed(NOW, 'aaaaaa')}\nx") == "aaaaaa"
+    assert notes.newest_token(f"quoted: {CLAIM}") is None
+
+
+def test_attempts_are_read_back_from_the_last_outcome() -> None:
+    assert notes.attempts(f"{notes.failed(400, 'no', notes.attempt(3, 5))}\n{CLAIM}") == 3
+    assert notes.attempts(notes.failed(502, "x")) == 0

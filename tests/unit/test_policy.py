@@ -1,0 +1,191 @@
+"""The decisions, as tables, and against any garbage."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from beads_dispatch import notes, policy
+from beads_dispatch.bd import read_all
+from beads_dispatch.bead import Bead, parse
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def bead(**fields: Any) -> Bead:
+    known = {"id": "t-1", "status": "open", "priority": 2, "updated_at": NOW, "acceptance_criteria": "it works"}
+    return parse({**known, "assignee": "agent", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, None),
+        ({"issue_type": "epic"}, None),
+        ({"acceptance_criteria": ""}, policy.NO_CRITERIA),
+        ({"acceptance_criteria": " \t\n\u00a0\u3000\ufeff\u2003"}, policy.NO_CRITERIA),
+        ({"acceptance_criteria": "\u001c"}, None),
+        ({"ephemeral": True}, policy.EPHEMERAL),
+        ({"labels": ["gt:agent"]}, policy.AGENT_BEAD),
+        ({"description": "x" * 50_000}, policy.TOO_LARGE),
+        ({"description": "<" * 9_000}, policy.TOO_LARGE),
+        ({"description": "x" * 40_000}, None),
+        ({"issue_type": "gate"}, policy.Reason("bd never calls a bead ready that is a gate")),
+        ({"pinned": True}, policy.Reason("bd never calls a bead ready that is pinned")),
+        ({"defer_until": "2026-11-23T22:00:01Z"}, policy.Reason("deferred until 2026-11-23T22:00:01Z")),
+        ({"defer_until": "2026-11-23T22:00:00Z"}, None),
+        (
+            {"metadata": {"beads_dispatch.retry_after": "2026-11-23T22:02:00Z"}},
+            policy.Reason("backing off until 2026-11-23T22:02:00Z"),
+        ),
+        ({"metadata": {"beads_dispatch.retry_after": "2026-11-23T22:00:00Z"}}, None),
+        ({"metadata": {"beads_dispatch.retry_after": "2026-11-23T23:00:01Z"}}, None),
+        ({"metadata": {"beads_dispatch.retry_after": "9999-12-31T23:59:59Z"}}, None),
+        ({"metadata": {"beads_dispatch.retry_after": ["soon"]}}, None),
+        ({"metadata": [1]}, None),
+    ],
+)
+def test_why_not(fields: dict[str, object], reason: policy.Reason | None) -> None:
+    assert policy.why_not(bead(**fields), NOW) == reason
+
+
+def test_order_is_priority_then_age_then_id() -> None:
+    beads = [
+        bead(id="t-4", priority=1, updated_at=NOW),
+        bead(id="t-3", priority=1, updated_at=NOW),
+        bead(id="t-2", priority=1, updated_at=NOW - MINUTE),
+        bead(id="t-1", priority=2, updated_at=NOW - 60 * MINUTE),
+        bead(id="t-5", priority=0),
+    ]
+    assert [one.id for one in policy.candidates(beads, NOW)] == ["t-5", "t-2", "t-3", "t-4", "t-1"]
+
+
+def test_a_deferral_ends_unless_the_bead_was_sent_before() -> None:
+    over, later = bead(status="deferred", defer_until=NOW), bead(status="deferred", defer_until=NOW + MINUTE)
+    sent = bead(status="deferred", defer_until=NOW, notes=notes.dispatched("j"))
+    assert policy.due([over, later, sent, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
+
+
+def test_waiting_doubles_to_an_hour() -> None:
+    assert [policy.wait(step) // MINUTE for step in (1, 2, 3, 4, 5, 6, 7, 1000)] == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def held(minutes: float, step: int, **fields: object) -> Bead:
+    return bead(metadata=policy.hold_marks(policy.Hold(NOW + minutes * MINUTE, step)) | fields)
+
+
+def test_the_newest_hold_counts_and_an_old_one_starts_anew() -> None:
+    hold = policy.hold([held(-5, 9), bead(), held(2, 3)], NOW)
+    assert hold is not None
+    assert hold.until == NOW + 2 * MINUTE
+    assert policy.hold([held(-61, 4), held(61, 4)], NOW) is None
+    assert policy.next_hold(None, NOW) == policy.Hold(NOW + 2 * MINUTE, 1)
+
+
+def test_a_hold_returns_as_bd_returns_it() -> None:
+    one = bead(metadata={"beads_dispatch.hold_step": 3, "beads_dispatch.hold_until": "2026-11-23T21:59:00Z"})
+    hold = policy.hold([one], NOW)
+    assert policy.next_hold(hold, NOW) == policy.Hold(NOW + 16 * MINUTE, 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stale"),
+    [
+        ({"updated_at": NOW - 29 * MINUTE}, False),
+        ({"updated_at": NOW - 31 * MINUTE}, True),
+        ({"updated_at": NOW - 31 * MINUTE, "heartbeat_at": "2026-11-23T21:58:00Z"}, False),
+        ({"updated_at": NOW - 31 * MINUTE, "lease_expires_at": "2026-11-23T22:01:00Z"}, False),
+        ({"updated_at": NOW - 31 * MINUTE, "lease_expires_at": "2026-11-23T21:59:00Z"}, True),
+        (
+            {"updated_at": NOW - 31 * MINUTE, "comments": [{"created_at": "2026-11-23T21:50:00Z", "text": "x"}]},
+            False,
+        ),
+        ({"updated_at": NOW + 60 * MINUTE}, False),
+        ({"updated_at": NOW - 31 * MINUTE, "status": "open"}, False),
+    ],
+)
+def test_stale(fields: dict[str, object], stale: bool) -> None:
+    assert policy.stale(bead(**{"status": "in_progress", **fields}), NOW, 30 * MINUTE) is stale
+
+
+CLAIMED = notes.claimed(NOW, "aaaaaa")
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({}, None),
+        ({"status": "closed"}, "its status is now closed"),
+        ({"assignee": "me"}, "it is now assigned to me"),
+        ({"notes": CLAIMED + "\n" + notes.claimed(NOW, "bbbbbb")}, "our claim is no longer the newest on it"),
+        ({"notes": ""}, "our claim is no longer the newest on it"),
+        ({"acceptance_criteria": "\u00a0"}, "its acceptance criteria are gone"),
+    ],
+)
+def test_still_ours(fields: dict[str, object], what: str | None) -> None:
+    one = bead(**{"status": "in_progress", "notes": CLAIMED, **fields})
+    assert policy.changed(one, "agent", "aaaaaa") == what
+
+
+def test_a_bead_that_is_told_is_not_told_again() -> None:
+    one = bead(acceptance_criteria="")
+    assert policy.untold([one], NOW) == [(one, policy.NO_CRITERIA)]
+    assert policy.untold([bead(acceptance_criteria="", notes="not dispatched: no acceptance criteria")], NOW) == []
+
+
+def test_a_large_bead_is_told_by_a_comment_until_it_is_claimed_again() -> None:
+    large = {"description": "x" * 50_000}
+    comments = [{"created_at": "2026-11-23T21:00:00Z", "text": notes.TOO_LARGE}]
+    untold, claimed = bead(**large), bead(**large, comments=comments, notes=CLAIMED)
+    assert policy.untold([untold, bead(**large, comments=comments)], NOW) == [(untold, policy.TOO_LARGE)]
+    assert policy.untold([claimed], NOW) == [(claimed, policy.TOO_LARGE)]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+GOOD = {
+    "id": st.sampled_from(["t-1", "t-2", "t-3", "-x", "t'; DROP"]),
+    "status": st.sampled_from(["open", "in_progress", "blocked", "closed"]),
+    "priority": st.integers(0, 4),
+    "updated_at": st.sampled_from(["2026-11-23T21:00:00Z", "2026-11-23T21:00:00.123456789Z", "0001-01-01T00:00:00Z"]),
+    "acceptance_criteria": st.sampled_from(["it works", "", "\u00a0"]),
+    "notes": st.text(),
+    "labels": st.sampled_from([[], ["gt:agent"]]),
+    "ephemeral": st.booleans(),
+    "defer_until": st.sampled_from([None, "2030-01-01T00:00:00Z"]),
+}
+MARKS = ("retry_after", "attempts", "hold_until", "hold_step")
+METADATA = JSON | st.dictionaries(st.sampled_from([f"beads_dispatch.{name}" for name in MARKS]), JSON)
+ROWS = st.lists(
+    st.fixed_dictionaries({}, optional={**{key: good | JSON for key, good in GOOD.items()}, "metadata": METADATA}),
+    max_size=6,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # its first draw loads tables
+@given(rows=ROWS, seed=st.integers())
+def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: list[dict[str, Any]], seed: int) -> None:
+    beads, unreadable = read_all(rows)
+    assert len(beads) + len(unreadable) == len(rows)
+    chosen = policy.candidates(beads, NOW)
+    for one in chosen:
+        assert one.status == "open"
+        assert not policy.blank(one.acceptance_criteria)
+        assert not one.ephemeral
+        assert "gt:agent" not in one.labels
+    shuffled = list(beads)
+    random.Random(seed).shuffle(shuffled)
+    again = policy.candidates(shuffled, NOW)
+    assert [policy_key(one) for one in again] == [policy_key(one) for one in chosen]
+    policy.hold(beads, NOW)
+
+
+def policy_key(one: Bead) -> tuple[object, ...]:
+    return (one.priority, one.updated_at, one.id)
