@@ -1,0 +1,90 @@
+locals {
+  # --- the two jobs: all that they differ in ---
+  jobs = {
+    dispatcher = {
+      name     = var.dispatcher_name
+      schedule = var.dispatcher_schedule
+      command  = ["beads-dispatcher"]
+      env      = merge(local.common_env, local.dispatcher_env, { BEADS_ACTOR = "beads-dispatcher" })
+    }
+    reaper = {
+      name     = var.reaper_name
+      schedule = var.reaper_schedule
+      command  = ["beads-reaper"]
+      env      = merge(local.common_env, local.reaper_env, { BEADS_ACTOR = "beads-reaper" })
+    }
+  }
+  cron_jobs = { for key, job in local.jobs : key => job if var.mode == "cronjobs" }
+  watchers  = var.mode == "watch" ? 1 : 0
+
+  # --- the environment ---
+  common_env = merge(var.extra_env, {
+    BEADS_ASSIGNEE = var.assignee
+    HOME           = "/tmp"
+    LOG_FORMAT     = var.log_format
+  })
+  dispatcher_env = { for name, value in {
+    BEADBOARD_URL           = var.beadboard_url
+    AGENT_SERVICE_URL       = var.agent_service_url
+    BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick)
+  } : name => value if value != null }
+  reaper_env  = { BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes) }
+  watcher_env = merge(local.common_env, local.dispatcher_env, local.reaper_env)
+  own_env = [
+    "AGENT_SERVICE_URL", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE", "BEADS_DISPATCH_PER_TICK",
+    "BEADS_DOLT_PASSWORD", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
+  ]
+  password_secrets = var.dolt_password_secret[*]
+
+  # --- where bd finds the database; Kubernetes, and so Terraform, sorts the keys ---
+  metadata = jsonencode({
+    database         = "dolt"
+    backend          = "dolt"
+    dolt_mode        = "server"
+    dolt_server_host = var.dolt_host
+    dolt_server_port = var.dolt_port
+    dolt_server_user = var.dolt_user
+    dolt_database    = var.dolt_database
+    project_id       = var.project_id
+  })
+
+  # --- names ---
+  # Where the namespace is made here, everything in it must wait for it.
+  namespace = var.create_namespace ? kubernetes_namespace_v1.this[0].metadata[0].name : var.namespace
+  labels    = merge(var.labels, { "app.kubernetes.io/name" = "beads-dispatch" })
+  # What tells this call's pods from those of another call in the same namespace.
+  watcher_selector = { "app.kubernetes.io/name" = "beads-dispatch", "app.kubernetes.io/instance" = var.watcher_name }
+  instances        = var.mode == "watch" ? [var.watcher_name] : [var.dispatcher_name, var.reaper_name]
+
+  # --- the pods, the same for every one ---
+  user        = "65532" # the image's own
+  metrics     = { name = "metrics", port = 8080 }
+  tmp_size    = "32Mi" # counts against the memory limit
+  grace       = 120    # a POST (60 s) and the write of its note
+  mount_paths = { metadata = "/etc/beads-metadata", tmp = "/tmp" }
+
+  # --- who may talk to whom ---
+  peers = merge({
+    dolt          = { namespace = "beads-server", pod_labels = {}, cidr = null, port = 3306 }
+    beadboard     = { namespace = "beads-server", pod_labels = {}, cidr = null, port = 3000 }
+    agent_service = { namespace = "claude-agent", pod_labels = {}, cidr = null, port = 8080 }
+    dns           = { namespace = "kube-system", pod_labels = {}, cidr = null, port = 53 }
+  }, var.network_policy_peers)
+
+  # --- for the validations ---
+  dns_label = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+  dns_name  = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+  url       = "^https?://[^/@[:space:]?#]+(/[^@[:space:]?#]*)?$"
+
+  # Five fields; each a list of *, a value or a range, with a step or without.
+  cron_values = [
+    "[0-5]?[0-9]",
+    "([01]?[0-9]|2[0-3])",
+    "(0?[1-9]|[12][0-9]|3[01])",
+    "(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))",
+    "([0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))",
+  ]
+  cron_items  = [for value in local.cron_values : "([*?]|${value}(-${value})?)(/[1-9][0-9]*)?"]
+  cron_fields = [for item in local.cron_items : "${item}(,${item})*"]
+  schedule    = "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|${join(" +", local.cron_fields)})$"
+}

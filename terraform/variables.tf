@@ -1,0 +1,453 @@
+# --- the switch, and how it runs ---
+
+variable "beads_dispatcher_enabled" {
+  description = "The kill switch. `false` suspends both CronJobs, or takes the watcher down to 0 replicas, and changes nothing else. What is under way ends by itself."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "mode" {
+  description = "`cronjobs`: a dispatcher and a reaper, each a CronJob. `watch`: one Deployment that does both, and serves metrics."
+  type        = string
+  default     = "cronjobs"
+  nullable    = false
+
+  validation {
+    condition     = contains(["cronjobs", "watch"], var.mode)
+    error_message = "mode must be \"cronjobs\" or \"watch\"."
+  }
+}
+
+variable "image" {
+  description = "The image of beads-dispatch, with tag or digest. Which bd is in it is your choice: take the version that your other clients use, for the first write of a newer one migrates the database for all of them."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?$", var.image))
+    error_message = "image must name an image, such as \"registry.example.org/beads-dispatch:0.1.0\"."
+  }
+}
+
+variable "image_pull_policy" {
+  description = "`IfNotPresent`, `Always` or `Never`."
+  type        = string
+  default     = "IfNotPresent"
+  nullable    = false
+
+  validation {
+    condition     = contains(["IfNotPresent", "Always", "Never"], var.image_pull_policy)
+    error_message = "image_pull_policy must be IfNotPresent, Always or Never."
+  }
+}
+
+variable "image_pull_secret" {
+  description = "Name of the Secret to pull the image with, such as `registry-credentials`. It must be there already."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image_pull_secret == null || can(regex(local.dns_name, var.image_pull_secret))
+    error_message = "image_pull_secret must be the name of a Secret, or null."
+  }
+}
+
+# --- where it lives ---
+
+variable "namespace" {
+  description = "The namespace of everything here."
+  type        = string
+  default     = "beads-server"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.dns_label, var.namespace))
+    error_message = "namespace must be at most 63 lower-case letters, digits and dashes."
+  }
+}
+
+variable "create_namespace" {
+  description = "Whether to make the namespace. It usually exists."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "dispatcher_name" {
+  description = "Name of the dispatcher's CronJob, and of the NetworkPolicy."
+  type        = string
+  default     = "beads-dispatcher"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.dns_label, var.dispatcher_name)) && length(var.dispatcher_name) <= 52
+    error_message = "dispatcher_name must be at most 52 lower-case letters, digits and dashes: Kubernetes makes the Jobs' names from it."
+  }
+}
+
+variable "reaper_name" {
+  description = "Name of the reaper's CronJob."
+  type        = string
+  default     = "beads-reaper"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.dns_label, var.reaper_name)) && length(var.reaper_name) <= 52
+    error_message = "reaper_name must be at most 52 lower-case letters, digits and dashes: Kubernetes makes the Jobs' names from it."
+  }
+  validation {
+    condition     = var.reaper_name != var.dispatcher_name
+    error_message = "reaper_name must differ from dispatcher_name: both are CronJobs."
+  }
+}
+
+variable "watcher_name" {
+  description = "Name of the watcher's Deployment and Service (mode `watch`)."
+  type        = string
+  default     = "beads-watcher"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]", var.watcher_name)) && can(regex(local.dns_label, var.watcher_name)) && length(var.watcher_name) <= 52
+    error_message = "watcher_name must be at most 52 lower-case letters, digits and dashes, a letter first: a Service bears it too."
+  }
+}
+
+variable "metadata_config_map_name" {
+  description = "Name of the ConfigMap that holds `metadata.json`."
+  type        = string
+  default     = "beads-metadata"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.dns_name, var.metadata_config_map_name))
+    error_message = "metadata_config_map_name must be lower-case letters, digits, dashes and dots."
+  }
+}
+
+# --- whose beads, and where they are ---
+
+variable "assignee" {
+  description = "Whose beads these are. A second assignee is a second module call."
+  type        = string
+  default     = "agent"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[^[:cntrl:]]{1,255}$", var.assignee)) && trimspace(var.assignee) != ""
+    error_message = "assignee must be a name of 1 to 255 printable characters, such as \"agent\"."
+  }
+}
+
+variable "project_id" {
+  description = "The beads database's `_project_id` (`SELECT value FROM metadata WHERE `key` = '_project_id'`, or `project_id` in any client's `.beads/metadata.json`)."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", var.project_id))
+    error_message = "project_id must be the UUID in the beads database: take it from a client's .beads/metadata.json."
+  }
+}
+
+variable "dolt_host" {
+  description = "Host of the Dolt server, without scheme and port."
+  type        = string
+  default     = "dolt.beads-server.svc.cluster.local"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$", var.dolt_host))
+    error_message = "dolt_host must be a host name or an IPv4 address alone; the port goes into dolt_port."
+  }
+}
+
+variable "dolt_port" {
+  description = "Port of the Dolt server."
+  type        = number
+  default     = 3306
+  nullable    = false
+
+  validation {
+    condition     = var.dolt_port >= 1 && var.dolt_port <= 65535 && floor(var.dolt_port) == var.dolt_port
+    error_message = "dolt_port must be a whole number from 1 to 65535."
+  }
+}
+
+variable "dolt_user" {
+  description = "User at the Dolt server."
+  type        = string
+  default     = "beads"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[^[:space:][:cntrl:]]+$", var.dolt_user))
+    error_message = "dolt_user must not be empty or hold white space."
+  }
+}
+
+variable "dolt_database" {
+  description = "The beads database at the Dolt server."
+  type        = string
+  default     = "code"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9_-]+$", var.dolt_database))
+    error_message = "dolt_database must be letters, digits, dashes and underscores."
+  }
+}
+
+variable "dolt_password_secret" {
+  description = "Secret and key that hold Dolt's password. By reference only: the password is in no plan and no state."
+  type        = object({ name = string, key = string })
+  default     = null
+
+  validation {
+    condition = var.dolt_password_secret == null || (
+      can(regex(local.dns_name, var.dolt_password_secret.name)) && can(regex("^[a-zA-Z0-9._-]+$", var.dolt_password_secret.key))
+    )
+    error_message = "dolt_password_secret must name a Secret and a key in it: { name = \"dolt\", key = \"password\" }."
+  }
+}
+
+# --- the services ---
+
+variable "beadboard_url" {
+  description = "BeadBoard's base URL."
+  type        = string
+  default     = "http://beadboard.beads-server.svc.cluster.local"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.url, var.beadboard_url))
+    error_message = "beadboard_url must be http:// or https:// and a host, without user, password or query."
+  }
+}
+
+variable "agent_service_url" {
+  description = "The agent service's base URL: its `/health` must agree that there is room. `null`: BeadBoard alone is asked, and it says \"not busy\" while the agent service is down."
+  type        = string
+  default     = "http://claude-agent-service.claude-agent.svc.cluster.local:8080"
+
+  validation {
+    condition     = var.agent_service_url == null || can(regex(local.url, var.agent_service_url))
+    error_message = "agent_service_url must be http:// or https:// and a host, without user, password or query; or null."
+  }
+}
+
+# --- how much, how often ---
+
+variable "beads_per_tick" {
+  description = "How many beads a tick hands over at most."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.beads_per_tick >= 1 && var.beads_per_tick <= 999 && floor(var.beads_per_tick) == var.beads_per_tick
+    error_message = "beads_per_tick must be a whole number from 1 to 999. To switch the dispatcher off set beads_dispatcher_enabled = false."
+  }
+}
+
+variable "reaper_threshold_minutes" {
+  description = "How long a bead in progress may stand still before it is blocked. At least 15, the agent's own time limit."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.reaper_threshold_minutes >= 15 && var.reaper_threshold_minutes < 1000000
+    error_message = "reaper_threshold_minutes must be at least 15: an agent may work that long without a word, and a shorter threshold blocks beads whose agent is alive."
+  }
+}
+
+variable "dispatcher_schedule" {
+  description = "When the dispatcher runs (mode `cronjobs`)."
+  type        = string
+  default     = "*/2 * * * *"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.schedule, var.dispatcher_schedule))
+    error_message = "dispatcher_schedule must be five cron fields (minute hour day month weekday), such as \"*/2 * * * *\", or @hourly, @daily, @weekly, @monthly."
+  }
+}
+
+variable "reaper_schedule" {
+  description = "When the reaper runs (mode `cronjobs`)."
+  type        = string
+  default     = "*/10 * * * *"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.schedule, var.reaper_schedule))
+    error_message = "reaper_schedule must be five cron fields (minute hour day month weekday), such as \"*/10 * * * *\", or @hourly, @daily, @weekly, @monthly."
+  }
+}
+
+variable "time_zone" {
+  description = "Time zone of the schedules, such as `Europe/Berlin`. `null`: the cluster's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.time_zone == null || can(regex("^(UTC|[A-Z][A-Za-z_]+(/[A-Za-z0-9_+-]+)+)$", var.time_zone))
+    error_message = "time_zone must be a name from the time zone database, such as \"Europe/Berlin\" or \"UTC\", or null."
+  }
+}
+
+# --- the pods ---
+
+variable "log_format" {
+  description = "`text`, or `json`: one object a line."
+  type        = string
+  default     = "text"
+  nullable    = false
+
+  validation {
+    condition     = contains(["text", "json"], var.log_format)
+    error_message = "log_format must be \"text\" or \"json\"."
+  }
+}
+
+variable "extra_env" {
+  description = "More environment variables for every pod. Not for secrets."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length(setintersection(keys(var.extra_env), local.own_env)) == 0
+    error_message = "extra_env must not hold what the module sets itself: ${join(", ", sort(setintersection(keys(var.extra_env), local.own_env)))}. There is an input for each; for a password it is dolt_password_secret."
+  }
+  validation {
+    condition     = alltrue([for name in keys(var.extra_env) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])
+    error_message = "extra_env: a variable's name is letters, digits and underscores, not a digit first."
+  }
+}
+
+variable "labels" {
+  description = "More labels for every object and pod."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length([for name in keys(var.labels) : name if startswith(name, "app.kubernetes.io/")]) == 0
+    error_message = "labels must not hold app.kubernetes.io/...: the module sets them, and its selectors need them."
+  }
+}
+
+variable "node_selector" {
+  description = "Labels that a node must have."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "tolerations" {
+  description = "Taints that the pods bear."
+  type = list(object({
+    key                = optional(string)
+    operator           = optional(string, "Equal")
+    value              = optional(string)
+    effect             = optional(string)
+    toleration_seconds = optional(number)
+  }))
+  default  = []
+  nullable = false
+
+  validation {
+    condition     = alltrue([for one in var.tolerations : contains(["Equal", "Exists"], one.operator)])
+    error_message = "tolerations: operator must be Equal or Exists."
+  }
+}
+
+variable "priority_class_name" {
+  description = "Priority class of the pods."
+  type        = string
+  default     = null
+}
+
+variable "cpu_request" {
+  description = "CPU that a pod asks for. There is no limit: a throttled tick only takes longer."
+  type        = string
+  default     = "50m"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^([0-9]+m|[0-9]+(\\.[0-9]+)?)$", var.cpu_request))
+    error_message = "cpu_request must be an amount of CPU, such as \"50m\"."
+  }
+}
+
+variable "memory_request" {
+  description = "Memory that a pod asks for."
+  type        = string
+  default     = "128Mi"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]+[KMG]i$", var.memory_request))
+    error_message = "memory_request must be an amount of memory, such as \"128Mi\"."
+  }
+}
+
+variable "memory_limit" {
+  description = "Memory at which a pod is killed. What is written to `/tmp` counts."
+  type        = string
+  default     = "256Mi"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]+[KMG]i$", var.memory_limit))
+    error_message = "memory_limit must be an amount of memory, such as \"256Mi\"."
+  }
+}
+
+# --- who may talk to whom ---
+
+variable "network_policy_enabled" {
+  description = "Whether to make a NetworkPolicy: out to Dolt, BeadBoard, the agent service and DNS only; in, nothing. Your network plugin must enforce it."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "network_policy_peers" {
+  description = "Where the NetworkPolicy lets the pods go, laid over the default by name (`dolt`, `beadboard`, `agent_service`, `dns`). A policy sees pods, not Services: `port` is the pod's own. Each has either `namespace`, and `pod_labels` if you like, or `cidr`."
+  type = map(object({
+    namespace  = optional(string)
+    pod_labels = optional(map(string), {})
+    cidr       = optional(string)
+    port       = number
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for peer in var.network_policy_peers : (peer.namespace == null) != (peer.cidr == null)])
+    error_message = "network_policy_peers: each peer needs either a namespace or a cidr."
+  }
+  validation {
+    condition     = alltrue([for peer in var.network_policy_peers : peer.cidr == null || can(cidrnetmask(peer.cidr)) || can(cidrhost(peer.cidr, 0))])
+    error_message = "network_policy_peers: a cidr is an address and a prefix, such as \"10.0.0.5/32\"."
+  }
+  validation {
+    condition     = alltrue([for peer in var.network_policy_peers : peer.port >= 1 && peer.port <= 65535 && floor(peer.port) == peer.port])
+    error_message = "network_policy_peers: a port is a whole number from 1 to 65535."
+  }
+}
+
+variable "metrics_namespace" {
+  description = "The namespace that the NetworkPolicy lets in to the watcher's metrics, where your Prometheus runs. `null`: nobody. The kubelet's probes come from the node, which most network plugins always let in."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.metrics_namespace == null || can(regex(local.dns_label, var.metrics_namespace))
+    error_message = "metrics_namespace must be the name of a namespace, or null."
+  }
+}
