@@ -1,0 +1,47 @@
+# The image of both CronJobs: Python, this package and bd; about 70 MB above its base at most.
+#
+#   docker build -t beads-dispatch .
+#   docker build -t beads-dispatch --build-arg BD_IMAGE=<image> .
+#
+# WHICH bd: the one that your other clients use (your laptops, the agent's image), 1.0.2 to 1.3. The first write of a
+# newer one migrates the schema for all of them. Without BD_IMAGE the bd that tools/bd/go.mod pins is built;
+# BD_IMAGE=<image> takes /usr/local/bin/bd out of that image instead. It must run without a C library of its own kind
+# (a static binary always does) and needs server mode only.
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+ARG GO_IMAGE=docker.io/library/golang:1.26.5-bookworm
+ARG BD_IMAGE=bd-from-source
+
+FROM ${GO_IMAGE} AS bd-from-source
+WORKDIR /src
+COPY tools/bd/go.mod tools/bd/go.sum ./
+RUN CGO_ENABLED=0 go build -buildvcs=false -tags gms_pure_go -trimpath -ldflags "-s -w" \
+    -o /usr/local/bin/bd github.com/steveyegge/beads/cmd/bd
+
+FROM ${BD_IMAGE} AS bd
+
+FROM ${PYTHON_IMAGE} AS package
+WORKDIR /src
+COPY requirements-build.txt requirements-image.txt ./
+# The second environment is the one that is shipped: without pip, and with bytecode, which a read-only root cannot cache.
+RUN python3 -m venv /build \
+    && /build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt \
+    && python3 -m venv --without-pip /opt/beads-dispatch \
+    && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --require-hashes -r requirements-image.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src ./src
+RUN /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel . \
+    && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --no-deps /wheel/*.whl
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="beads-dispatch" \
+      org.opencontainers.image.description="Hand a bead to an AI agent by assigning it" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=bd /usr/local/bin/bd /usr/local/bin/bd
+COPY --from=package /opt/beads-dispatch /opt/beads-dispatch
+ENV PATH=/opt/beads-dispatch/bin:$PATH HOME=/tmp
+USER 65532:65532
+CMD ["beads-dispatch", "--help"]
