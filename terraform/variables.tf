@@ -432,7 +432,11 @@ variable "network_policy_peers" {
     error_message = "network_policy_peers: each peer needs either a namespace or a cidr."
   }
   validation {
-    condition     = alltrue([for peer in var.network_policy_peers : peer.cidr == null || can(cidrnetmask(peer.cidr)) || can(cidrhost(peer.cidr, 0))])
+    condition     = alltrue([for peer in var.network_policy_peers : peer.cidr == null || length(peer.pod_labels) == 0])
+    error_message = "network_policy_peers: pod_labels go with a namespace, not with a cidr."
+  }
+  validation {
+    condition     = alltrue([for peer in var.network_policy_peers : peer.cidr == null || can(cidrhost(peer.cidr, 0))])
     error_message = "network_policy_peers: a cidr is an address and a prefix, such as \"10.0.0.5/32\"."
   }
   validation {

@@ -12,8 +12,3 @@ module "beads_dispatch" {
   network_policy_enabled   = true
   metrics_namespace        = "monitoring"
 }
-
-output "metrics_url" {
-  description = "For Prometheus."
-  value       = module.beads_dispatch.metrics_url
-}
