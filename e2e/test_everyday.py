@@ -1,0 +1,68 @@
+"""Apply, and the smoke test: by hand, by the schedule, and five Jobs at once while the schedule runs."""
+
+import json
+import time
+
+from world import World, wait
+
+
+def both_notes(world: World, bead_id: str) -> bool:
+    """Ours in this order; the agent's own comes when it comes."""
+    ours = [
+        line for line in world.notes(bead_id) if line.startswith(("auto-dispatcher claimed at ", "dispatched: job="))
+    ]
+    return len(ours) == 2 and ours[0].startswith("auto") and ours[1].startswith("dispatched")
+
+
+def test_apply_makes_both_cron_jobs_and_a_second_plan_is_empty(world: World) -> None:
+    table = world.page("kubectl -n beads-server get cronjobs").splitlines()
+    columns = {line.split()[0]: line for line in table[1:]}
+    assert columns.keys() == {"beads-dispatcher", "beads-reaper"}
+    assert "*/2 * * * *" in columns["beads-dispatcher"]
+    assert "*/10 * * * *" in columns["beads-reaper"]
+    assert all(" False " in line for line in columns.values()), table
+    plan = world.terraform("plan", "-detailed-exitcode", check=False)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+
+
+def test_a_hand_made_job_dispatches(world: World) -> None:
+    bead_id = json.loads(world.page('bd create "Say hello" --acceptance "hello is said" --json'))["id"]
+    world.page("bd assign <id> agent", id=bead_id)
+    world.page("kubectl -n beads-server create job --from=cronjob/beads-dispatcher now-1")
+    assert world.ended("now-1")[0] == "Complete"
+    shown = world.page("bd show <id> --json | jq '.[] | {status, notes}'", id=bead_id)
+    assert "auto-dispatcher claimed at " in shown
+    assert both_notes(world, bead_id), shown
+    wait("the agent closes it", 30, lambda: world.show(bead_id)["status"] == "closed")
+    assert world.posts().count(bead_id) == 1
+
+
+def test_the_schedule_dispatches(world: World) -> None:
+    world.variables["dispatcher_schedule"] = "* * * * *"
+    world.terraform("apply")
+    bead_id = world.bead("by the schedule")
+    world.say("waits for the schedule, at most 75 s")
+    wait("both notes", 75, lambda: both_notes(world, bead_id))
+    jobs = [job for job in world.get("jobs")["items"] if job["metadata"].get("ownerReferences")]
+    said = [world.kubectl("logs", f"job/{job['metadata']['name']}").stdout for job in jobs]
+    assert any(f"{bead_id}: dispatched: job=" in text for text in said)
+    assert world.posts().count(bead_id) == 1
+
+
+def test_five_jobs_at_once_while_the_schedule_runs_post_once(world: World) -> None:
+    """All five wait for Dolt, which stands still, and the first answer is held back: as close a race as can be had."""
+    bead_id, names = world.bead("five at once"), [f"at-once-{k}" for k in range(5)]
+    words = ("create", "job", "--from=cronjob/beads-dispatcher", "--dry-run=client", "-o", "json")
+    jobs = [json.loads(world.kubectl(*words, name).stdout) for name in names]
+    with world.held("/api/agent-status"):
+        with world.dolt_stands_still():
+            world.kubectl("create", "-f", "-", text="\n".join(json.dumps(job) for job in jobs))
+            started = time.monotonic()
+            wait("five running pods", 60, lambda: world.running(names) == 5 or time.monotonic() - started > 10)
+            time.sleep(1)
+        time.sleep(5)
+    ends = [world.ended(name) for name in names]
+    assert [how for how, _ in ends] == ["Complete"] * 5, ends
+    assert sum("another tick is at work" in said for _, said in ends) >= 4, ends
+    assert world.posts().count(bead_id) == 1
+    assert both_notes(world, bead_id)

@@ -1,0 +1,77 @@
+"""Pods that go away in the middle: the tick's, and the agent's."""
+
+import time
+
+from test_everyday import both_notes
+from world import World, wait
+
+VARIABLES = {"beads_dispatcher_enabled": "false"}
+
+
+def delete_pod_of(world: World, job: str, grace: int | None = None) -> None:
+    words = [] if grace is None else [f"--grace-period={grace}"]
+    world.kubectl("delete", "pod", world.pod_of(job)["metadata"]["name"], *words, f"--wait={grace is not None}".lower())
+
+
+def test_before_the_claim_it_stays_open(world: World) -> None:
+    bead_id = world.bead("stopped before the claim")
+    with world.held("/api/agent-status"):
+        asked = world.asked("/api/agent-status")
+        world.job("before")
+        wait("its question", 60, lambda: world.asked("/api/agent-status") > asked)
+        delete_pod_of(world, "before")
+        time.sleep(2)
+    wait("the pod's end", 30, lambda: not world.get("pods", "-l", "job-name=before")["items"])
+    bead = world.show(bead_id)
+    assert (bead["status"], bead_id in world.posts()) == ("open", False)
+    assert "next" in world.why(bead_id)
+    world.bd("close", bead_id)
+
+
+def test_a_tick_that_has_posted_writes_down_the_answer_before_it_ends(world: World) -> None:
+    bead_id = world.bead("stopped at the POST")
+    with world.held("/api/agent-dispatch"):
+        world.job("posted")
+        wait("the POST", 60, lambda: bead_id in world.posts())
+        delete_pod_of(world, "posted")
+        time.sleep(5)
+    wait("both notes", 30, lambda: both_notes(world, bead_id))
+    assert world.posts().count(bead_id) == 1
+
+
+def test_killed_at_the_post_it_stays_claimed_is_never_sent_again_and_the_reaper_blocks_it(world: World) -> None:
+    bead_id = world.bead("hangs: killed at the POST")
+    with world.held("/api/agent-dispatch"):
+        world.job("killed")
+        wait("the POST", 60, lambda: bead_id in world.posts())
+        delete_pod_of(world, "killed", grace=1)
+    assert world.show(bead_id)["status"] == "in_progress"
+    assert "no dispatch recorded" in world.why(bead_id)
+    assert world.run_job("next")[0] == "Complete"
+    assert world.posts().count(bead_id) == 1, "nothing proves that no agent has it"
+    assert "no dispatch recorded" in blocked_by_the_reaper(world, bead_id, "reap-killed")
+
+
+def test_an_agent_that_dies_is_found_by_the_reaper(world: World) -> None:
+    bead_id = world.bead("hangs until its pod is deleted")
+    assert world.run_job("starts-it")[0] == "Complete"
+    assert both_notes(world, bead_id)
+    world.kubectl("delete", "pod", "agent")
+    assert world.run_job("too-early", "beads-reaper")[0] == "Complete"
+    assert world.show(bead_id)["status"] == "in_progress"
+    assert "no dispatch recorded" not in blocked_by_the_reaper(world, bead_id, "reap-dead")
+    world.page("bd update <id> -s open", id=bead_id)
+    assert "next" in world.why(bead_id)
+
+
+def blocked_by_the_reaper(world: World, bead_id: str, job: str) -> str:
+    """Puts the bead's last change 31 minutes back, and sweeps; the note."""
+    world.sql(f"UPDATE issues SET updated_at = DATE_SUB(UTC_TIMESTAMP(), INTERVAL 31 MINUTE) WHERE id = '{bead_id}'")
+    world.page("kubectl -n beads-server create job --from=cronjob/beads-reaper <name>", name=job)
+    how, said = world.ended(job)
+    assert how == "Complete", said
+    bead = world.show(bead_id)
+    assert bead["status"] == "blocked", said
+    note = world.notes(bead_id)[-1]
+    assert note.startswith("reaper: no progress for 31m — blocking (threshold 30m"), note
+    return note
