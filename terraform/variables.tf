@@ -141,7 +141,7 @@ variable "assignee" {
 }
 
 variable "project_id" {
-  description = "The beads database's `_project_id` (`SELECT value FROM metadata WHERE `key` = '_project_id'`, or `project_id` in any client's `.beads/metadata.json`)."
+  description = "The beads database's `_project_id`: `project_id` in any client's `.beads/metadata.json`."
   type        = string
   nullable    = false
 

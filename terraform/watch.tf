@@ -1,5 +1,5 @@
 # mode = "watch": both jobs in one process. The pod is the CronJobs' pod with probes and a port;
-# Terraform cannot share blocks between resources, so tests/deploy compares the two.
+# Terraform cannot share blocks between resources, so deploy/tests compares the two.
 resource "kubernetes_deployment_v1" "watcher" {
   count = local.watchers
 

@@ -1,0 +1,167 @@
+"""Writes deploy/*.yaml anew: the objects of the Terraform module's plan, as plain manifests.
+
+render.py: writes the files. Needs `terraform`; no cluster is asked.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+MODULE = HERE.parent / "terraform"
+
+# What a user must change in the file.
+PLACEHOLDERS = {
+    "image": "registry.example.org/beads-dispatch:0.1.0",
+    "project_id": "00000000-0000-0000-0000-000000000000",
+}
+FILES: dict[str, dict[str, str]] = {
+    "beads-dispatch.yaml": {},
+    "beads-dispatch-watch.yaml": {"mode": "watch"},
+}
+HEADER = """\
+# Written by `make manifests` from the Terraform module; do not edit here what an input of the module can change.
+# Change before use: every `image`, and `project_id` in the ConfigMap (a client's .beads/metadata.json has it).
+"""
+
+# Resource type -> apiVersion, kind; in the order of the file.
+KINDS = {
+    "kubernetes_namespace_v1": ("v1", "Namespace"),
+    "kubernetes_config_map_v1": ("v1", "ConfigMap"),
+    "kubernetes_cron_job_v1": ("batch/v1", "CronJob"),
+    "kubernetes_deployment_v1": ("apps/v1", "Deployment"),
+    "kubernetes_service_v1": ("v1", "Service"),
+    "kubernetes_network_policy_v1": ("networking.k8s.io/v1", "NetworkPolicy"),
+}
+# Blocks of which the provider writes one each where the API has a list, by another name than camelCase.
+PLURALS = {"container", "port", "toleration", "volume", "volume_mount"}
+# Texts in the provider, numbers in the API.
+NUMBERS = {"replicas", "run_as_group", "run_as_user", "toleration_seconds", "ttl_seconds_after_finished"}
+# What the provider's plan says unasked, and the API as well: without these the files do not depend on its version.
+DEFAULTS: dict[str, Any] = {
+    "allocate_load_balancer_node_ports": True,
+    "completions": 1,
+    "default_mode": "0644",
+    "dns_policy": "ClusterFirst",
+    "host_ipc": False,
+    "host_network": False,
+    "host_pid": False,
+    "min_ready_seconds": 0,
+    "mount_propagation": "None",
+    "parallelism": 1,
+    "paused": False,
+    "privileged": False,
+    "progress_deadline_seconds": 600,
+    "read_only": False,
+    "revision_history_limit": 10,
+    "scheme": "HTTP",
+    "session_affinity": "None",
+    "share_process_namespace": False,
+    "stdin": False,
+    "stdin_once": False,
+    "success_threshold": 1,
+    "termination_message_path": "/dev/termination-log",
+    "tty": False,
+}
+
+Object = dict[str, Any]
+
+
+def manifests(**variables: str) -> list[Object]:
+    """The module's objects for these inputs, on top of the placeholders."""
+    schemas, resources = plan({**PLACEHOLDERS, **variables})
+    order = list(KINDS)
+    resources.sort(key=lambda one: (order.index(one["type"]), str(one.get("index", ""))))
+    return [manifest(one, schemas[one["type"]]["block"]) for one in resources]
+
+
+def plan(variables: Mapping[str, str]) -> tuple[Object, list[Object]]:
+    """The provider's schemas, and the planned resources of the module."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = shutil.copytree(MODULE, f"{scratch}/module", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+        terraform(folder, "init")
+        planned = show_plan(folder, *(f"-var={name}={value}" for name, value in variables.items()))
+        providers = json.loads(terraform(folder, "providers", "schema", "-json"))["provider_schemas"]
+    (provider,) = providers.values()
+    return provider["resource_schemas"], planned["planned_values"]["root_module"]["resources"]
+
+
+def show_plan(folder: str, *words: str) -> Object:
+    """A plan as Terraform's JSON."""
+    terraform(folder, "plan", "-out=plan", *words)
+    document: Object = json.loads(terraform(folder, "show", "-json", "plan"))
+    return document
+
+
+def terraform(folder: str, *words: str) -> str:
+    """What it says."""
+    environ = {**os.environ, "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"}
+    done = subprocess.run(
+        ("terraform", f"-chdir={folder}", *words), env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"terraform {words[0]} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def manifest(resource: Object, block: Object) -> Object:
+    """One planned resource as the API has it."""
+    version, kind = KINDS[resource["type"]]
+    body = convert(resource["values"], block)
+    # What stands beside these (wait_for_rollout, timeouts) is the provider's own.
+    kept = {key: body[key] for key in ("metadata", "data", "spec") if key in body}
+    return {"apiVersion": version, "kind": kind, **kept}
+
+
+def convert(values: Object, block: Object) -> Object:
+    """A block of the provider as an object of the API: camelCase, and nothing that is not set."""
+    out: Object = {}
+    for name, schema in block.get("attributes", {}).items():
+        value = values.get(name)
+        if says(name, value) and (schema.get("optional") or schema.get("required")):
+            out[camel_case(name)] = number(name, value)
+    for name, nested in block.get("block_types", {}).items():
+        objects = [convert(one, nested["block"]) for one in listed(values.get(name))]
+        if objects:
+            key = camel_case(name + "s" if name in PLURALS else name)
+            out[key] = objects[0] if nested.get("max_items") == 1 else objects
+    return dict(sorted(out.items(), key=lambda item: (item[0] not in ("name", "image"), item[0])))
+
+
+def listed(value: Any) -> list[Object]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def says(name: str, value: Any) -> bool:
+    return value not in (None, "", [], {}) and not (name in DEFAULTS and value == DEFAULTS[name])
+
+
+def camel_case(name: str) -> str:
+    first, *rest = {"timezone": "time_zone"}.get(name, name).split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def number(name: str, value: Any) -> Any:
+    """A port can be a name too, so only digits become a number."""
+    is_number = name in NUMBERS or (name in ("port", "target_port") and str(value).isdecimal())
+    return int(value) if is_number else value
+
+
+def text(objects: list[Object]) -> str:
+    documents = (yaml.safe_dump(one, sort_keys=False, width=1000) for one in objects)
+    return HEADER + "---\n" + "---\n".join(documents)
+
+
+if __name__ == "__main__":
+    for file, variables in FILES.items():
+        (HERE / file).write_text(text(manifests(**variables)))
+        print(f"wrote deploy/{file}")

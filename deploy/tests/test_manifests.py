@@ -1,0 +1,122 @@
+"""deploy/*.yaml is what the Terraform module makes, and what Kubernetes takes."""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import render
+import yaml
+
+KUBERNETES = "1.34"
+
+
+@pytest.fixture(params=render.FILES)
+def file(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_no_drift(file: str) -> None:
+    written = (render.HERE / file).read_text()
+    assert written == render.text(render.manifests(**render.FILES[file])), "stale: run `make manifests`"
+
+
+def test_every_object_fits_the_schema_strictly(file: str) -> None:
+    for document in documents(file):
+        check(document)
+
+
+def test_the_schema_check_finds_an_unknown_field() -> None:
+    cron_job = documents("beads-dispatch.yaml")[1]
+    cron_job["spec"]["suspended"] = True
+    with pytest.raises(kubernetes_validate.ValidationError, match="suspended"):
+        check(cron_job)
+
+
+def test_what_is_made_only_when_asked_for_fits_too() -> None:
+    objects = render.manifests(
+        mode="watch",
+        create_namespace="true",
+        network_policy_enabled="true",
+        network_policy_peers='{ dolt = { cidr = "10.0.0.5/32", port = 3306 } }',
+        metrics_namespace="monitoring",
+        dolt_password_secret='{ name = "dolt", key = "password" }',
+        image_pull_secret="registry-credentials",
+        tolerations='[{ key = "spot", operator = "Exists", toleration_seconds = 60 }]',
+    )
+    assert [one["kind"] for one in objects] == ["Namespace", "ConfigMap", "Deployment", "Service", "NetworkPolicy"]
+    for one in objects:
+        check(one)
+    (_, dispatcher, _) = render.manifests(time_zone="Europe/Berlin")
+    assert dispatcher["spec"]["timeZone"] == "Europe/Berlin"
+    check(dispatcher)
+
+
+def test_the_kill_switch_changes_nothing_else(file: str) -> None:
+    on = render.manifests(**render.FILES[file])
+    off = render.manifests(**render.FILES[file], beads_dispatcher_enabled="false")
+    assert list(differences(on, off)) == {
+        "beads-dispatch.yaml": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
+        "beads-dispatch-watch.yaml": [".1.spec.replicas: 1, 0"],
+    }[file]
+
+
+def test_the_jobs_differ_in_a_few_values_only() -> None:
+    dispatcher, reaper = (one for one in documents("beads-dispatch.yaml") if one["kind"] == "CronJob")
+    keys = {line.split(": ")[0] for line in differences(dispatcher["spec"], reaper["spec"])}
+    pod = ".jobTemplate.spec.template.spec.containers.0."
+    label = "metadata.labels.app.kubernetes.io/instance"
+    expected = {".schedule", f".jobTemplate.{label}", f".jobTemplate.spec.template.{label}"}
+    assert keys == {*expected, pod + "name", pod + "command.0", pod + "env"}
+
+
+def test_the_watchers_pod_is_the_jobs_pod_with_a_port() -> None:
+    job = documents("beads-dispatch.yaml")[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    watcher = documents("beads-dispatch-watch.yaml")[1]["spec"]["template"]["spec"]
+    for own in ("name", "command", "env", "ports", "livenessProbe", "readinessProbe"):
+        job["containers"][0].pop(own, None)
+        del watcher["containers"][0][own]
+    assert list(differences(job, watcher)) == [".restartPolicy: 'Never', 'Always'"]
+
+
+def test_defaults_that_the_provider_fills_in_do_not_show(file: str) -> None:
+    schemas, resources = render.plan({**render.PLACEHOLDERS, **render.FILES[file]})
+    for one in resources:
+        block = schemas[one["type"]]["block"]
+        filled = copy.deepcopy(one)
+        fill(filled["values"], block)
+        assert filled != one or one["type"] == "kubernetes_config_map_v1"
+        assert render.manifest(filled, block) == render.manifest(one, block)
+
+
+def fill(values: dict[str, Any], block: dict[str, Any]) -> None:
+    """Sets what is unset and has a default, as the provider does."""
+    for name in block.get("attributes", {}):
+        if values.get(name) is None and name in render.DEFAULTS:
+            values[name] = render.DEFAULTS[name]
+    for name, nested in block.get("block_types", {}).items():
+        for one in render.listed(values.get(name)):
+            fill(one, nested["block"])
+
+
+def check(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def documents(file: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((render.HERE / file).read_text()))
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """A line for each value that is not the same, with its path."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{path}.{index}")
+    elif one != other:
+        yield f"{path}: {one!r}, {other!r}"
