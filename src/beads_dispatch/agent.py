@@ -10,16 +10,14 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from beads_dispatch import policy
+from beads_dispatch import policy, web
 from beads_dispatch.bd import Bd
 from beads_dispatch.bead import Bead
-from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.errors import BdFailed
 from beads_dispatch.log import Log
 
-MOST_BYTES = 64 * 1024  # of a request
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL for a job that must end
 
 Answer = tuple[int, dict[str, object]]
@@ -118,14 +116,15 @@ def run(port: int, jobs: Jobs, bd: Bd) -> int:
 
     On loopback only: whoever reaches it starts agents.
     """
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(jobs, bd))
-    except OSError as error:
-        raise Failure(f"port {port}: {error.strerror}") from None
+
+    def reply(method: str, path: str, body: bytes) -> web.Page:
+        status, document = answer(method, path, body, jobs, bd)
+        return status, "application/json", json.dumps(document).encode()
 
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()  # waits for the loop, so not in it
 
+    server = web.server("127.0.0.1", port, reply)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, stop)
     jobs.log.say("listening", f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}")
@@ -136,29 +135,3 @@ def run(port: int, jobs: Jobs, bd: Bd) -> int:
         jobs.end()
     jobs.log.say("ended", "ended, with every job")
     return 0
-
-
-def _handler(jobs: Jobs, bd: Bd) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # seconds; a client that says nothing holds no thread for ever
-
-        def do_GET(self) -> None:
-            self._reply(*answer("GET", self.path, b"", jobs, bd))
-
-        def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "0")
-            size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
-            self._reply(*answer("POST", self.path, self.rfile.read(size), jobs, bd))
-
-        def _reply(self, status: int, document: dict[str, object]) -> None:
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent: what happens is said by the jobs."""
-
-    return Handler

@@ -19,6 +19,7 @@ from beads_dispatch.errors import BdFailed, Failure, Misconfigured, NotAsExpecte
 from beads_dispatch.workspace import Workspace
 
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
+MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
 MISMATCH = 13  # bd 1.3's exit status where --if-status or --if-assignee does not hold
 TRIES = 3
 
@@ -38,6 +39,11 @@ class Bd:
         self._environ = environ
         self._deadline = deadline
         self._guards: bool | None = None
+
+    def check(self) -> None:
+        """Raises Misconfigured where there is no bd to run."""
+        if not shutil.which("bd", path=self._environ.get("PATH")):
+            raise Misconfigured(MISSING)
 
     def ready(self, assignee: str) -> frozenset[str]:
         """The ids of the assignee's open beads that bd calls ready. bd can list custom statuses too."""
@@ -143,9 +149,7 @@ class Bd:
                 stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError:
-            raise Misconfigured(
-                "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
-            ) from None
+            raise Misconfigured(MISSING) from None
         except (OSError, ValueError) as error:  # not executable; too long a list of words; a NUL in a word
             raise BdFailed(f"bd {argv[0]}: cannot be started: {error}") from None
         try:

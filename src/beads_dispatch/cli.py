@@ -7,15 +7,23 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beads_dispatch import settings
 from beads_dispatch.bd import Bd
-from beads_dispatch.errors import Failure
+from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log
 from beads_dispatch.queue import Queue, open_queue
 from beads_dispatch.settings import Settings
 
-NAMES = {"tick": "beads-dispatcher", "sweep": "beads-reaper", "status": "beads-dispatch", "agent": "beads-agent"}
+if TYPE_CHECKING:
+    from beads_dispatch.listen import Health
+    from beads_dispatch.metrics import Metrics
+
+NAMES = {
+    "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
+    "status": "beads-dispatch", "agent": "beads-agent",
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +48,8 @@ def reaper() -> int:
 
 
 def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
+    if args.command == "watch":
+        return _watch(args, environ, log)
     ticks = args.command == "tick" and not args.dry_run
     chosen = settings.read(environ, Path.cwd(), actor=log.name, needs_beadboard=ticks)
     bd = Bd(chosen.workspace, chosen.actor, environ)
@@ -58,7 +68,43 @@ def _job(args: argparse.Namespace, queue: Queue, chosen: Settings, bd: Bd, log: 
     from beads_dispatch import dispatcher, reaper
 
     job = dispatcher.tick if args.command == "tick" else reaper.sweep
-    return job(queue, bd, chosen, log, _stop_signal(), dry_run=args.dry_run)
+    return int(job(queue, bd, chosen, log, _stop_signal(), dry_run=args.dry_run).failed)
+
+
+def _watch(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
+    """Each job with its own actor and log, as if it were the only one."""
+    from beads_dispatch import dispatcher, reaper, watch
+
+    def as_job(name: str) -> tuple[Bd, Settings, Log]:
+        chosen = settings.read(environ, Path.cwd(), actor=name, needs_beadboard=True)
+        return Bd(chosen.workspace, chosen.actor, environ), chosen, Log(name, log.as_json, repeats=False)
+
+    ticks, sweeps, stopping = as_job(NAMES["tick"]), as_job(NAMES["sweep"]), _stop_signal()
+    bd, chosen, _ = ticks
+    bd.check()
+    jobs = watch.Jobs(
+        open_queue=lambda: open_queue(chosen.workspace, bd, chosen.assignee),
+        tick=lambda queue: dispatcher.tick(queue, *ticks, stopping),
+        sweep=lambda queue: reaper.sweep(queue, *sweeps, stopping),
+        threshold=chosen.threshold,
+    )
+    health, metrics = _listen(args.listen, log) if args.listen else (None, None)
+    log.say("watching", f"waits for beads of {chosen.assignee} in {chosen.workspace}")
+    return watch.watch(jobs, log, stopping, health, metrics)
+
+
+def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
+    from beads_dispatch import listen
+
+    try:
+        from beads_dispatch.metrics import Metrics
+    except ModuleNotFoundError:
+        raise Misconfigured("--listen needs prometheus-client: pip install 'beads-dispatch[metrics]'") from None
+    health = listen.Health()
+    metrics = Metrics(health)
+    server = listen.serve(*address, health, metrics.text)
+    log.say("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
+    return health, metrics
 
 
 def _stop_signal() -> Callable[[], bool]:
@@ -106,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="block the beads that stopped moving (beads-reaper)")
     for command in (tick, sweep):
         command.add_argument("--dry-run", action="store_true", help="say what it would do, write nothing")
+    watch = commands.add_parser("watch", help="both, for ever, in one process that only acts on a change")
+    watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
     status = commands.add_parser("status", help="every bead of the assignee, and why it is not running")
     status.add_argument("--json", action="store_true", help="the same for a program")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
@@ -113,6 +161,13 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
     agent.add_argument("--jobs", type=_jobs, default=1, help="how many at once (default: 1)")
     return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    return host, _port(port)
 
 
 def _jobs(text: str) -> int:

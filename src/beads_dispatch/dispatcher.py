@@ -31,18 +31,31 @@ class Claim:
     token: str
 
 
+@dataclass(slots=True)
+class Report:
+    """What a tick did, for who runs the next one. `accepted_after`: seconds since each bead's last change."""
+
+    failed: bool = False
+    locked: bool = False  # another tick was at work
+    waits: bool = False  # there was no room for the next bead
+    not_ready: frozenset[str] | None = None  # candidates that bd does not call ready; None: it was not asked
+    answers: list[Meaning] = field(default_factory=list)
+    accepted_after: list[float] = field(default_factory=list)
+
+
 def tick(
     queue: Queue, bd: Bd, settings: Settings, log: Log, stopping: Callable[[], bool], *, dry_run: bool = False
-) -> int:
-    """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard; the exit status. Raises Failure.
+) -> Report:
+    """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard. Raises Failure.
 
     `dry_run`: says what it would do; no lock, no request, no write.
     """
     if not dry_run and not queue.lock("dispatcher"):
         log.say("locked", "another tick is at work")
-        return 0
+        return Report(locked=True)
     seen = queue.read()
-    work = _Tick(queue, bd, settings, log, stopping, policy.hold(seen.beads, queue.now()), failed=bool(seen.unreadable))
+    report = Report(failed=bool(seen.unreadable))
+    work = _Tick(queue, bd, settings, log, stopping, policy.hold(seen.beads, queue.now()), report)
     for line in seen.unreadable:
         log.fail("unreadable", f"left alone: {line}")
     if dry_run:
@@ -51,7 +64,7 @@ def tick(
         work.tell(seen.beads)
         work.wake(seen.beads)
         work.hand_over(work.choose(seen.beads))
-    return 1 if work.failed else 0
+    return report
 
 
 @dataclass(slots=True)
@@ -64,7 +77,7 @@ class _Tick:
     log: Log
     stopping: Callable[[], bool]
     last_hold: Hold | None
-    failed: bool = False
+    report: Report
     started: float = field(default_factory=time.monotonic)
 
     def rehearse(self, beads: Sequence[Bead]) -> None:
@@ -108,6 +121,7 @@ class _Tick:
         left = policy.candidates(beads, now)
         ready = self.bd.ready(self.settings.assignee) if left else frozenset()
         chosen = [bead for bead in left if bead.id in ready]
+        self.report.not_ready = frozenset(bead.id for bead in left) - ready
         if not chosen:
             counts = policy.summary(beads, now, {bead.id: policy.NOT_READY for bead in left})
             why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
@@ -132,9 +146,9 @@ class _Tick:
             self.log.say("ended_early", f"{'out of time' if late else 'told to stop'}: the rest is the next tick's")
         return late or self.stopping()
 
-    def _fail(self, event: str, text: str, bead: Bead) -> None:
-        self.failed = True
-        self.log.fail(event, text, bead=bead.id)
+    def _fail(self, event: str, text: str, bead: Bead, level: str = "error") -> None:
+        self.report.failed = True
+        self.log.fail(event, text, bead=bead.id, level=level)
 
     def _room_for(self, bead: Bead) -> bool:
         try:
@@ -146,6 +160,7 @@ class _Tick:
                 self._put(bead, None if line == notes.last_outcome(bead.notes) else line, self._next_hold())
             return False
         if not room:
+            self.report.waits = True
             self.log.say("busy", "waits: the agent is busy", bead=bead.id)
         return room
 
@@ -207,9 +222,11 @@ class _Tick:
     def _post(self, claim: Claim) -> bool:
         """Sends the bead, once, and writes down what came back. False: the queue must wait now."""
         answer, bead = understand(self._board().dispatch(claim.bead.id)), claim.bead
+        self.report.answers.append(answer.meaning)
         match answer.meaning:
             case Meaning.ACCEPTED:  # only a note: the agent may already have closed the bead
-                line = notes.dispatched(answer.job)
+                line, waited = notes.dispatched(answer.job), policy.idle_for(bead, self.queue.now()).total_seconds()
+                self.report.accepted_after.append(waited)
                 self.log.say("dispatched", line, bead=bead.id)
                 self._put(bead, line, {})
             case Meaning.UNCLEAR:
@@ -235,7 +252,7 @@ class _Tick:
             self._fail("bead_at_fault", f"{line} (back to open)", claim.bead)
             self._give_back(claim, line, policy.attempt_marks(number, self.queue.now()))
         else:
-            self._fail("given_up", f"{line} (blocked)", claim.bead)
+            self._fail("given_up", f"{line} (blocked)", claim.bead, level="warning")
             self._give_back(claim, line, {}, status="blocked")
 
     def _next_hold(self) -> dict[str, str]:

@@ -57,6 +57,10 @@ class Dolt:
         """The assignee's rows that are not closed, wisps among them, each with `utc_now`."""
         return [_as_bd_has_it(row) for row in self.ask(_ASSIGNED, assignee, assignee)]
 
+    def hash(self) -> str:
+        """Of everything in the database: costs the server 0.25 ms whatever its size, and changes with every write."""
+        return str(self.ask("SELECT dolt_hashof_db() AS hash")[0]["hash"])
+
     def look(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
         """In one question: whether this connection still holds the lock, and the bead, if there is one."""
         row = self.ask(_LOOK, lock, bead_id)[0]

@@ -16,6 +16,7 @@ _SENT = ("dispatched: job=", "dispatch unclear")
 _OUTCOME = (*_SENT, "dispatch failed", "returned: ")
 _OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
 _ATTEMPT = re.compile(r"\(attempt (\d) of \d\)$")
+_LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
 
 
 def one_line(text: str, limit: int = LIMIT) -> str:
@@ -90,6 +91,17 @@ def newest_token(notes: str) -> str | None:
 def last_outcome(notes: str) -> str | None:
     """The newest line that says what became of a dispatch, or None."""
     return next((line for line in reversed(notes.split("\n")) if line.startswith(_OUTCOME)), None)
+
+
+def kind_of_outcome(notes: str) -> str:
+    """The last outcome without what differs from bead to bead: `dispatched`, `dispatch unclear` and so on."""
+    return re.split(r":| HTTP", last_outcome(notes) or "", maxsplit=1)[0]
+
+
+def kind_of_block(notes: str) -> str:
+    """Who blocked it: the `reaper`, the dispatcher that had `given up`, or an `other`."""
+    last = next((line for line in reversed(notes.split("\n")) if line.strip()), "")
+    return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
 
 def attempts(notes: str) -> int:

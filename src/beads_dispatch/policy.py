@@ -28,6 +28,11 @@ class Reason:
     text: str
     mend: bool = False
 
+    @property
+    def kind(self) -> str:
+        """The text without the time that may be in it."""
+        return self.text.split(" until ")[0]
+
 
 TOO_LARGE = Reason("too large", mend=True)
 NO_CRITERIA = Reason("no acceptance criteria", mend=True)
@@ -99,6 +104,22 @@ def due(beads: Iterable[Bead], now: datetime) -> list[Bead]:
 def candidates(beads: Iterable[Bead], now: datetime) -> list[Bead]:
     """Open beads that nothing but `bd ready` speaks against, in the order of the queue."""
     return in_order(bead for bead in beads if bead.status == "open" and not why_not(bead, now))
+
+
+def worth_a_tick(beads: Iterable[Bead], now: datetime) -> bool:
+    """Whether a tick would find something to do here, or at least something to ask bd about."""
+    known = tuple(beads)
+    held = (last := hold(known, now)) is not None and last.until > now
+    return bool(untold(known, now) or due(known, now) or (not held and candidates(known, now)))
+
+
+def next_due(beads: Iterable[Bead], now: datetime) -> datetime | None:
+    """When the first hold, back-off or deferral ends; None where none is in force."""
+    known = tuple(beads)
+    ends = [_mark_time(bead, "retry_after", now) for bead in known]
+    ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred")]
+    ends += [last.until] if (last := hold(known, now)) else []
+    return min((end for end in ends if end and end > now), default=None)
 
 
 def wait(step: int) -> timedelta:
@@ -193,4 +214,4 @@ def stale(bead: Bead, now: datetime, threshold: timedelta) -> bool:
 def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:
     """How many open beads wait for which reason: {reason: count}; `other` has those bd gave, by id."""
     reasons = (why_not(bead, now) or other.get(bead.id) for bead in beads if bead.status == "open")
-    return Counter(reason.text.split(" until ")[0] for reason in reasons if reason)
+    return Counter(reason.kind for reason in reasons if reason)

@@ -34,6 +34,9 @@ class Queue(Protocol):
     def read(self) -> Seen:
         """Every bead of the assignee that is not closed."""
 
+    def pulse(self) -> str:
+        """A text that is another one after any change of the database, whoever made it."""
+
     def look(self, bead_id: str) -> tuple[bool, Bead | None]:
         """Whether we still hold the lock, and the bead as it now is."""
 
@@ -66,6 +69,9 @@ class ServerQueue:
         if rows:
             self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - datetime.now(UTC)
         return Seen(*read_all(rows))
+
+    def pulse(self) -> str:
+        return self._dolt.hash()
 
     def look(self, bead_id: str) -> tuple[bool, Bead | None]:
         locked, row = self._dolt.look(self._name, bead_id)
@@ -107,6 +113,13 @@ class EmbeddedQueue:
     def _whole(self, one: Bead) -> Bead:
         large = one.status == "open" and policy.why_not(one, self.now()) is policy.TOO_LARGE
         return self._bd.show(one.id) if large and one.comment_count else one
+
+    def pulse(self) -> str:
+        """Dolt's manifest holds the hash of the whole database; bd writes it anew at every call, a reading one too."""
+        try:
+            return "".join(one.read_text() for one in sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest")))
+        except OSError as error:
+            raise Failure(f"{self._folder}: cannot be read: {error.strerror}") from None
 
     def look(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:

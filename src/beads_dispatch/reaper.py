@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from beads_dispatch import notes, policy
@@ -15,15 +16,23 @@ from beads_dispatch.settings import Settings
 SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
 
 
+@dataclass(slots=True)
+class Report:
+    """What a sweep did."""
+
+    failed: bool = False
+    blocked: int = 0
+
+
 def sweep(
     queue: Queue, bd: Bd, settings: Settings, log: Log, stopping: Callable[[], bool], *, dry_run: bool = False
-) -> int:
-    """Blocks every bead of the assignee that is stale; the exit status. Raises Failure."""
+) -> Report:
+    """Blocks every bead of the assignee that is stale. Raises Failure."""
     if not dry_run and not queue.lock("reaper"):
         log.say("locked", "another sweep is at work")
-        return 0
+        return Report()
     seen, started = queue.read(), time.monotonic()
-    failed = bool(seen.unreadable)
+    report = Report(failed=bool(seen.unreadable))
     for line in seen.unreadable:
         log.fail("unreadable", f"left alone: {line}")
     stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
@@ -31,19 +40,19 @@ def sweep(
         if stopping() or time.monotonic() - started > SWEEP_SECONDS:
             break
         try:
-            _block(bead, queue, bd, settings, log, dry_run=dry_run)
+            report.blocked += _block(bead, queue, bd, settings, log, dry_run=dry_run)
         except NotAsExpected:
             log.say("alive", "changed meanwhile: left alone", bead=bead.id)
         except BdFailed as error:
-            failed = True
+            report.failed = True
             log.fail("not_blocked", f"stands still, but could not be blocked: {error}", bead=bead.id)
     if not stale:
         running = sum(bead.status == "in_progress" for bead in seen.beads)
         log.say("idle", f"nothing to do: {running} in progress, none for too long")
-    return 1 if failed else 0
+    return report
 
 
-def _block(chosen: Bead, queue: Queue, bd: Bd, settings: Settings, log: Log, *, dry_run: bool) -> None:
+def _block(chosen: Bead, queue: Queue, bd: Bd, settings: Settings, log: Log, *, dry_run: bool) -> bool:
     """Reads the bead once more, with its comments, heartbeat and lease, and blocks it if it is still stale."""
     bead, now = bd.show(chosen.id), queue.now()
     line = notes.blocked(policy.idle_for(bead, now), settings.threshold, bead.notes)
@@ -54,6 +63,8 @@ def _block(chosen: Bead, queue: Queue, bd: Bd, settings: Settings, log: Log, *, 
     else:
         _write(bead, line, bd, policy.idle_for(bead, now))
         log.say("blocked", line, bead=bead.id, level="warning")
+        return True
+    return False
 
 
 def _write(bead: Bead, line: str, bd: Bd, age: timedelta) -> None:

@@ -45,6 +45,22 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None)
     return "next: a tick takes it as soon as the agent has room"
 
 
+def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None) -> tuple[str, str]:
+    """State and reason, the reason in so few words that beads can be counted by it."""
+    match bead.status:
+        case "open" if reason := policy.why_not(bead, now):
+            return bead.status, reason.kind
+        case "open" if bead.id in not_ready:
+            return bead.status, "not ready"
+        case "open":
+            return bead.status, "held" if hold and hold.until > now else "eligible"
+        case "in_progress":
+            return bead.status, notes.kind_of_outcome(bead.notes) if notes.dispatch_recorded(bead.notes) else "not sent"
+        case "blocked":
+            return bead.status, notes.kind_of_block(bead.notes)
+    return bead.status, ""
+
+
 def as_table(rows: list[Row], assignee: str) -> str:
     """The rows under a heading, one a line."""
     if not rows:

@@ -33,6 +33,9 @@ class Workspace:
     server: Server | None
     mounted: bool = False
 
+    def __str__(self) -> str:
+        return str(self.server or self.metadata.parent)
+
 
 def find(environ: Mapping[str, str], cwd: Path) -> Workspace:
     """The workspace that the environment names, else bd's own discovery. Raises Misconfigured."""

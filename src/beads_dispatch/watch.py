@@ -1,0 +1,184 @@
+"""Both jobs in one process, for ever: it looks when the database has changed or a time has come."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from beads_dispatch import dispatcher, policy, reaper
+from beads_dispatch.answers import Meaning
+from beads_dispatch.errors import Failure, Misconfigured
+from beads_dispatch.log import Log
+from beads_dispatch.queue import Queue, Seen
+
+if TYPE_CHECKING:
+    from beads_dispatch.listen import Health
+    from beads_dispatch.metrics import Metrics
+
+R = TypeVar("R")
+
+PULSE_SECONDS = 1.0
+LOOK_SECONDS = 300.0  # a full look at the latest, whatever the pulse says
+SWEEP_SECONDS = 600.0  # between two sweeps at the most, as the CronJob has it
+CACHE_SECONDS = 2.5  # BeadBoard remembers its status for 2 s, a dispatch in between or not
+ROOM_SECONDS = 15.0  # between two questions while there is no room
+LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The two jobs, each ready to be run on a queue of its own; `open_queue` makes one."""
+
+    open_queue: Callable[[], Queue]
+    tick: Callable[[Queue], dispatcher.Report]
+    sweep: Callable[[Queue], reaper.Report]
+    threshold: timedelta
+
+
+def watch(
+    jobs: Jobs, log: Log, stopping: Callable[[], bool], health: "Health | None" = None, metrics: "Metrics | None" = None
+) -> int:
+    """Turns once a second until it is told to stop; the exit status. Raises Misconfigured, and no other Failure."""
+    work = _Watch(jobs, log, jobs.open_queue(), metrics)
+    while not stopping():
+        answered = work.turn()
+        if health:
+            health.turned(answered)
+        time.sleep(PULSE_SECONDS)
+    log.say("ended", "told to stop: ended")
+    return 0
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What one turn leaves for the next. Times are of time.monotonic(), in seconds."""
+
+    jobs: Jobs
+    log: Log
+    queue: Queue
+    metrics: "Metrics | None" = None
+    pulse: str = ""
+    seen: Seen = field(default_factory=lambda: Seen(()))
+    not_ready: frozenset[str] = frozenset()
+    wanted: bool = False  # whether the last look found work for a tick
+    look_at: float = 0.0
+    tick_at: float = 0.0
+    sweep_at: float = 0.0
+    ask_at: float = 0.0
+    lost: int = 0  # questions in a row that the database left unanswered
+    failed: int = 0  # ticks in a row that failed and sent nothing
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+    def turn(self) -> bool:
+        """Asks for the pulse, looks if need be, runs what is due; whether the database answered."""
+        if self.clock() < self.ask_at:
+            return False
+        try:
+            self._look_if_changed()
+        except Misconfigured:
+            raise
+        except Failure as error:
+            self._lost(error)
+            return False
+        self._found()
+        if self.wanted and self.clock() >= self.tick_at:
+            self._tick()
+        if self.clock() >= self.sweep_at:
+            self._sweep()
+        return True
+
+    def _look_if_changed(self) -> None:
+        pulse = self.queue.pulse()
+        if pulse != self.pulse or self.clock() >= self.look_at:
+            self._look()
+            self.pulse = pulse  # asked for before the look: what changes meanwhile is seen at the next turn
+
+    def _look(self) -> None:
+        seen, now = self.queue.read(), self.queue.now()
+        for line in seen.unreadable:
+            if line not in self.seen.unreadable:
+                self.log.fail("unreadable", f"left alone: {line}")
+        if running(seen) < running(self.seen):  # an agent has ended: there may be room, once it is gone
+            self.tick_at = min(self.tick_at, self.clock() + CACHE_SECONDS)
+        self.seen, self.wanted = seen, policy.worth_a_tick(seen.beads, now)
+        self.look_at = self.clock() + _seconds_to(policy.next_due(seen.beads, now), now)
+        self._show()
+
+    def _lost(self, error: Failure) -> None:
+        if not self.lost:
+            self.log.fail("lost", f"{error} (asks again until it answers)")
+        self.lost += 1
+        self.ask_at = self.clock() + pause(self.lost) * random.uniform(0.5, 1)  # not all watchers at the same instant
+        self.queue.close()
+        self.queue = self.jobs.open_queue()
+
+    def _found(self) -> None:
+        if self.lost:
+            self.log.say("found", "the database answers again")
+        self.lost = 0
+
+    def _tick(self) -> None:
+        self.wanted = False
+        report = self._run(self.jobs.tick, dispatcher.Report(failed=True))
+        if report.not_ready is not None:
+            self.not_ready = report.not_ready
+        self.failed = self.failed + 1 if report.failed and Meaning.ACCEPTED not in report.answers else 0
+        # What a tick has written shows in the pulse. After one that could not write, the work is still there.
+        self.wanted = bool(report.locked or report.waits or self.failed)
+        self.tick_at = self.clock() + rest(report, self.failed)
+        if self.metrics:
+            self.metrics.ticked(report)
+        self._show()
+
+    def _show(self) -> None:
+        if self.metrics:
+            self.metrics.saw(self.seen.beads, self.queue.now(), self.not_ready)
+
+    def _sweep(self) -> None:
+        self.sweep_at = self.clock() + sweep_every(self.jobs.threshold)
+        if running(self.seen):
+            report = self._run(self.jobs.sweep, reaper.Report(failed=True))
+            if self.metrics:
+                self.metrics.swept(report)
+
+    def _run(self, job: Callable[[Queue], R], failed: R) -> R:
+        """The job on a connection of its own, which holds its lock; `failed` where it could not go on."""
+        queue = self.jobs.open_queue()
+        try:
+            return job(queue)
+        except Misconfigured:
+            raise
+        except Failure as error:
+            self.log.fail("failed", str(error))
+            return failed
+        finally:
+            queue.close()
+
+
+def running(seen: Seen) -> int:
+    return sum(bead.status == "in_progress" for bead in seen.beads)
+
+
+def pause(times: int) -> float:
+    """Seconds to wait after so many failures in a row: 1, doubling to 2 minutes."""
+    return float(min(2.0 ** (min(times, 10) - 1), LONGEST_PAUSE))
+
+
+def rest(report: dispatcher.Report, failed: int) -> float:
+    """Seconds until BeadBoard may be asked again."""
+    if failed:
+        return max(CACHE_SECONDS, pause(failed))
+    if report.waits:
+        return ROOM_SECONDS
+    return CACHE_SECONDS if report.answers or report.locked else 0.0
+
+
+def sweep_every(threshold: timedelta) -> float:
+    """Seconds between two sweeps: three within the threshold, at least one in ten minutes."""
+    return max(PULSE_SECONDS, min(SWEEP_SECONDS, threshold.total_seconds() / 3))
+
+
+def _seconds_to(due: datetime | None, now: datetime) -> float:
+    return min(LOOK_SECONDS, (due - now).total_seconds()) if due else LOOK_SECONDS

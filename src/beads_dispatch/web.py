@@ -1,0 +1,50 @@
+"""A small HTTP server: one function answers every request."""
+
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler
+from typing import Any
+
+from beads_dispatch.errors import Failure
+
+MOST_BYTES = 64 * 1024  # of a request's body
+
+Page = tuple[int, str, bytes]  # status, Content-Type, body
+
+
+def server(host: str, port: int, answer: Callable[[str, str, bytes], Page]) -> ThreadingHTTPServer:
+    """Listens, and answers once it serves; `answer` gets method, path and body. Port 0: a free one. Raises Failure."""
+    try:
+        return _Server((host, port), _handler(answer))
+    except (OSError, UnicodeError) as error:
+        raise Failure(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no event."""
+
+
+def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 30  # seconds; a client that says nothing holds no thread for ever
+
+        def do_GET(self) -> None:
+            self._reply(*answer("GET", self.path, b""))
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "0")
+            size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
+            self._reply(*answer("POST", self.path, self.rfile.read(size)))
+
+        def _reply(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent: who answers says what happens."""
+
+    return Handler

@@ -1,0 +1,69 @@
+"""A queue in memory: for what a real database cannot show, such as a time that has not come yet."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from beads_dispatch.bead import Bead
+from beads_dispatch.errors import DoltFailed
+from beads_dispatch.queue import Seen
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+
+
+@dataclass
+class Database:
+    """What several queues share: the beads by id, who holds which lock, and the time."""
+
+    beads: dict[str, Bead] = field(default_factory=dict)
+    locks: dict[str, "MemoryQueue"] = field(default_factory=dict)
+    now: datetime = NOW
+    changes: int = 0
+    reads: int = 0
+    pulses: int = 0
+    gone: bool = False
+
+    def put(self, bead_id: str, **fields: object) -> None:
+        known = {"id": bead_id, "status": "open", "priority": 2, "updated_at": self.now, "assignee": "agent"}
+        new = Bead(**{**known, "acceptance_criteria": "it works", **fields})  # type: ignore[arg-type]
+        self.beads[bead_id], self.changes = new, self.changes + 1
+
+    def set(self, bead_id: str, **fields: object) -> None:
+        self.beads[bead_id] = replace(self.beads[bead_id], **fields)  # type: ignore[arg-type]
+        self.changes += 1
+
+
+@dataclass(eq=False)
+class MemoryQueue:
+    database: Database
+    job: str = ""
+
+    def lock(self, job: str) -> bool:
+        if self.database.locks.setdefault(job, self) is not self:
+            return False
+        self.job = job
+        return True
+
+    def read(self) -> Seen:
+        self._reach()
+        self.database.reads += 1
+        return Seen(tuple(bead for bead in self.database.beads.values() if bead.status != "closed"))
+
+    def pulse(self) -> str:
+        self._reach()
+        self.database.pulses += 1
+        return str(self.database.changes)
+
+    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+        self._reach()
+        return self.database.locks.get(self.job) is self, self.database.beads.get(bead_id)
+
+    def now(self) -> datetime:
+        return self.database.now
+
+    def close(self) -> None:
+        if self.database.locks.get(self.job) is self:
+            del self.database.locks[self.job]
+
+    def _reach(self) -> None:
+        if self.database.gone:
+            raise DoltFailed("Dolt at nowhere: refused")

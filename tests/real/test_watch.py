@@ -1,0 +1,239 @@
+"""The watcher as a process, on the real bd and a real Dolt."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from conftest import COMMAND, Board, DoltServer, Place, free_port, make_place
+
+
+@dataclass
+class Watcher:
+    """The process, and the lines that it has said so far."""
+
+    process: "subprocess.Popen[str]"
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for stream in (self.process.stdout, self.process.stderr):
+            threading.Thread(target=lambda lines=stream: self.said.extend(lines), daemon=True).start()
+
+    def wait_for(self, what: str, seconds: float = 30) -> str:
+        return wait_for(lambda: next((line for line in self.said if re.search(what, line)), ""), seconds, self.said)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def wait_for(true: Callable[[], object], seconds: float = 30, said: object = "") -> str:
+    until = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < until, said
+        time.sleep(0.05)
+    return str(found)
+
+
+@contextmanager
+def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterator[Watcher]:
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    watcher = Watcher(place.start("watch", *words, **services, **environ))
+    try:
+        watcher.wait_for("waits for beads of agent|message.*waits for beads of agent")
+        yield watcher
+    finally:
+        if watcher.process.poll() is None:
+            watcher.end()
+        assert not [line for line in watcher.said if "Traceback" in line], watcher.said
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("mode", ["on_server", "embedded"])
+def test_an_assigned_bead_goes_by_itself_and_one_without_criteria_is_told(
+    request: pytest.FixtureRequest, board: Board, mode: str
+) -> None:
+    place: Place = request.getfixturevalue(mode)
+    with watching(place, board) as watcher:
+        bead, bare = place.create(), place.create("bare", acceptance=None)
+        watcher.wait_for(f"beads-dispatcher: {bead}: dispatched: job=")
+        watcher.wait_for(f"beads-dispatcher: {bare}: not dispatched: no acceptance criteria")
+        assert watcher.end() == 0
+    assert board.sent == [bead]
+    assert place.show(bead)["status"] == "in_progress"
+    assert place.notes(bare) == ["not dispatched: no acceptance criteria"]
+
+
+def test_it_blocks_what_stands_still(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    on_server.bd("update", bead, "--status=in_progress")
+    on_server.age(bead, 31)
+    with watching(on_server, board) as watcher:
+        watcher.wait_for(f"beads-reaper: {bead}: reaper: no progress for 31m — blocking")
+    assert on_server.show(bead)["status"] == "blocked"
+
+
+def test_it_outlives_dolt_and_says_so_once(tmp_path_factory: pytest.TempPathFactory, board: Board) -> None:
+    server = DoltServer(tmp_path_factory.mktemp("own"))
+    server.start()
+    place, port = make_place(tmp_path_factory.mktemp("watched"), server), free_port()
+    with watching(place, board, "--listen", f"127.0.0.1:{port}") as watcher:
+        wait_for(lambda: get(port, "/readyz")[0] == 200)
+        server.stop()
+        wait_for(lambda: get(port, "/readyz")[0] == 503)
+        time.sleep(3)
+        assert get(port, "/healthz") == (200, "the loop turns\n")
+        server.start()
+        watcher.wait_for("the database answers again")
+        bead = place.create()
+        watcher.wait_for(f"{bead}: dispatched")
+        assert watcher.end() == 0
+    server.stop()
+    assert len([line for line in watcher.said if "asks again until it answers" in line]) == 1
+    assert board.sent == [bead]
+
+
+def test_what_it_serves(on_server: Place, board: Board) -> None:
+    bare, bead, port = on_server.create("bare", acceptance=None), on_server.create(), free_port()
+    waits = on_server.create("waits")
+    on_server.bd("dep", "add", waits, bare)
+    with watching(on_server, board, "--listen", f"127.0.0.1:{port}") as watcher:
+        watcher.wait_for(f"{bead}: dispatched")
+        expected = {
+            'beads_dispatch_beads{reason="no acceptance criteria",state="open"} 1.0',
+            'beads_dispatch_beads{reason="not ready",state="open"} 1.0',
+            'beads_dispatch_beads{reason="dispatched",state="in_progress"} 1.0',
+            "beads_dispatch_oldest_eligible_age_seconds 0.0",
+            'beads_dispatch_dispatches_total{outcome="accepted"} 1.0',
+            'beads_dispatch_dispatches_total{outcome="unclear"} 0.0',
+            "beads_dispatch_assign_to_accepted_seconds_count 1.0",
+            'beads_dispatch_sweeps_total{result="ok"} 0.0',
+            "beads_dispatch_blocked_total 0.0",
+            "beads_dispatch_hold_seconds 0.0",
+        }
+        wait_for(lambda: expected <= set(get(port, "/metrics")[1].splitlines()), 20, sorted(expected))
+        assert re.search(r"^beads_dispatch_seconds_since_good_look [0-2]\.", get(port, "/metrics")[1], re.MULTILINE)
+        assert get(port, "/nowhere")[0] == 404
+        board.health = (503, "down")
+        on_server.create("held")
+        wait_for(lambda: re.search(r"hold_seconds 1[12]\d\.", get(port, "/metrics")[1]), 90)
+
+
+def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (400, {"error": "bad"})
+    bead, old = on_server.create(), on_server.create("old")
+    on_server.bd("update", bead, "--set-metadata=beads_dispatch.attempts=4")
+    on_server.bd("update", old, "--status=in_progress")
+    on_server.age(old, 31)
+    with watching(on_server, board, LOG_FORMAT="json") as watcher:
+        watcher.wait_for("given_up")
+        watcher.wait_for('"blocked"')
+    lines = [json.loads(line) for line in watcher.said]
+    assert all(set(line) == {"time", "level", "logger", "event", "bead", "message"} for line in lines)
+    warnings = {(line["event"], line["bead"]) for line in lines if line["level"] == "warning"}
+    assert warnings == {("given_up", bead), ("blocked", old)}
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "code", "said"),
+    [
+        ((), {"BEADBOARD_URL": ""}, 2, "BEADBOARD_URL: must be set"),
+        ((), {"PATH": "/nowhere"}, 2, "bd is not on PATH"),
+        (("--listen", "8080"), {}, 2, "'8080' is not HOST:PORT"),
+        (("--listen", "127.0.0.1:http"), {}, 2, "'http' is not a whole number"),
+        (("--listen", "127.0.0.1:{taken}"), {}, 1, "cannot listen on 127.0.0.1:{taken}: "),
+        (("--listen", "no.such.name.invalid:0"), {}, 1, "cannot listen on no.such.name.invalid:0: "),
+    ],
+)
+def test_what_it_cannot_start_with(
+    embedded: Place, words: tuple[str, ...], environ: dict[str, str], code: int, said: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        services = {"BEADBOARD_URL": "http://127.0.0.1:1", **environ}
+        done = embedded.run("watch", *(word.replace("{taken}", port) for word in words), **services)
+    assert done.returncode == code
+    assert said.replace("{taken}", port) in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if "usage" in done.stderr else 1)
+
+
+COUNTED = """
+import os, sys
+def hook(event, args):
+    if event in ("socket.connect", "subprocess.Popen", "os.fork", "os.posix_spawn"):
+        print("AUDIT", event, args[1] if event == "socket.connect" else "", file=sys.stderr, flush=True)
+    elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        print("AUDIT", event, args[0], file=sys.stderr, flush=True)
+sys.addaudithook(hook)
+from beads_dispatch.cli import main
+sys.exit(main())
+"""
+
+
+def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Board) -> None:
+    on_server.create("told", acceptance=None)
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    assert on_server.run("tick", **services).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-c", COUNTED, "watch"], env={**on_server.environ, **services},
+        cwd=on_server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    watcher = Watcher(process)
+    watcher.wait_for("AUDIT socket.connect")
+    time.sleep(6)
+    assert watcher.end() == 0
+    assert on_server.server
+    audited = [line for line in watcher.said if line.startswith("AUDIT")]
+    assert audited == [f"AUDIT socket.connect ('127.0.0.1', {on_server.server.port})\n"]
+    assert board.asked == []
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place, board: Board, count: int) -> None:
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_DISPATCH_PER_TICK": "5"}
+    with watching(on_server, board, BEADS_DISPATCH_PER_TICK="5"), watching(on_server, board):
+        beads = on_server.create_many(count)
+        while len(board.sent) < count:
+            ticks = [on_server.start("tick", **services) for _ in range(4)]
+            assert [one.wait(120) for one in ticks] == [0] * 4, [one.stderr for one in ticks]
+        time.sleep(2)
+    assert sorted(board.sent) == sorted(beads)
+    states = on_server.sql("SELECT status, notes FROM issues")
+    assert {row["status"] for row in states} == {"in_progress"}
+    assert all(row["notes"].count("dispatched: job=") == 1 for row in states)
+
+
+def test_sigterm_lets_the_step_under_way_end(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+
+    def slow(task: str) -> tuple[int, object]:
+        watcher.process.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        return 200, {"job_id": "late"}
+
+    board.dispatch = slow
+    with watching(on_server, board) as watcher:
+        assert watcher.process.wait(30) == 0
+    assert on_server.notes(bead)[-1] == "dispatched: job=late"
+
+
+def test_the_command_line_says_what_it_is(embedded: Place) -> None:
+    done = subprocess.run([*COMMAND, "watch", "--help"], capture_output=True, text=True, timeout=30, check=False)
+    assert "--listen HOST:PORT" in done.stdout

@@ -1,0 +1,195 @@
+"""When the watcher looks, ticks, sweeps and waits: by a clock that the test sets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from memory import NOW, Database, MemoryQueue
+
+from beads_dispatch import dispatcher, notes, policy, reaper, watch
+from beads_dispatch.answers import Meaning
+from beads_dispatch.errors import Failure, Misconfigured
+from beads_dispatch.log import Log
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Watched:
+    """A watcher on a database in memory; `tick` and `sweep` are what the test makes of them."""
+
+    database: Database = field(default_factory=Database)
+    tick: Callable[[], dispatcher.Report] = dispatcher.Report
+    sweep: Callable[[], reaper.Report] = reaper.Report
+    seconds: float = 1000.0
+    ticks: list[float] = field(default_factory=list)
+    sweeps: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        jobs = watch.Jobs(lambda: MemoryQueue(self.database), self._tick, self._sweep, 30 * MINUTE)
+        queue = MemoryQueue(self.database)
+        self.work = watch._Watch(jobs, Log("watcher"), queue, clock=lambda: self.seconds)
+
+    def _tick(self, queue: object) -> dispatcher.Report:
+        self.ticks.append(self.seconds)
+        return self.tick()
+
+    def _sweep(self, queue: object) -> reaper.Report:
+        self.sweeps.append(self.seconds)
+        return self.sweep()
+
+    def turn(self, seconds: int = 1) -> None:
+        """So many turns, one a second."""
+        for _ in range(seconds):
+            self.work.turn()
+            self.seconds += 1
+            self.database.now += timedelta(seconds=1)
+
+
+def between(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def test_nothing_but_the_pulse_while_nothing_changes_and_a_full_look_every_five_minutes() -> None:
+    watched = Watched()
+    watched.turn(299)
+    assert (watched.database.pulses, watched.database.reads) == (299, 1)
+    watched.turn(2)
+    assert watched.database.reads == 2
+    assert (watched.ticks, watched.sweeps) == ([], [])
+
+
+def test_a_change_is_looked_at_once_and_a_bead_is_a_tick() -> None:
+    watched = Watched()
+    watched.turn(3)
+    watched.database.put("a", status="closed")
+    watched.turn(3)
+    assert (watched.database.reads, watched.ticks) == (2, [])
+    watched.database.put("b")
+    watched.turn(3)
+    assert watched.database.reads == 3
+    assert watched.ticks == [1006.0]  # it changed nothing: bd did not call the bead ready
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"beads_dispatch.retry_after": notes.utc(NOW + 2 * MINUTE)}},
+        {"metadata": {"beads_dispatch.hold_until": notes.utc(NOW + 2 * MINUTE)}},
+        {"defer_until": NOW + 2 * MINUTE},
+        {"defer_until": NOW + 2 * MINUTE, "status": "deferred"},
+    ],
+)
+def test_it_waits_for_the_end_of_a_back_off_a_hold_or_a_deferral(fields: dict[str, object]) -> None:
+    watched = Watched()
+    watched.database.put("a", **fields)
+    watched.turn(120)
+    assert (watched.database.reads, watched.ticks) == (1, [])
+    watched.turn(2)
+    assert watched.ticks == [1120.0]
+
+
+def test_it_asks_for_room_again_and_sooner_where_an_agent_has_ended() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(waits=True))
+    watched.database.put("a")
+    watched.database.put("b", status="in_progress")
+    watched.turn(40)
+    assert between(watched.ticks) == [watch.ROOM_SECONDS, watch.ROOM_SECONDS]
+    watched.turn(2)
+    watched.database.set("b", status="closed")
+    watched.turn(4)
+    assert watched.ticks[-1] == 1000 + 42 + 3  # once BeadBoard has forgotten its status
+
+
+def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() -> None:
+    watched = Watched()
+
+    def tick() -> dispatcher.Report:
+        watched.database.set("a", priority=len(watched.ticks))  # it has written
+        return dispatcher.Report(answers=[Meaning.ACCEPTED])
+
+    watched.tick = tick
+    watched.database.put("a")
+    watched.turn(7)
+    assert between(watched.ticks) == [3, 3]
+
+
+def test_ticks_that_fail_and_send_nothing_come_ever_less_often() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched.database.put("a")
+    watched.turn(400)
+    waits = between(watched.ticks)
+    assert waits[:4] == [3, 3, 4, 8]
+    assert waits[-1] == watch.LONGEST_PAUSE
+    watched.tick = lambda: dispatcher.Report(failed=True, answers=[Meaning.ACCEPTED])
+    watched.turn(120)
+    assert watched.work.failed == 0
+
+
+def test_a_job_that_could_not_go_on_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> dispatcher.Report:
+        raise Failure("no way on")
+
+    watched = Watched(tick=broken)
+    watched.database.put("a")
+    watched.turn(2)
+    assert capsys.readouterr().err == "watcher: no way on\n"
+
+
+def test_a_wrong_configuration_ends_it() -> None:
+    def broken() -> dispatcher.Report:
+        raise Misconfigured("no bd")
+
+    watched = Watched(tick=broken)
+    watched.database.put("a")
+    with pytest.raises(Misconfigured):
+        watched.turn()
+
+
+def test_a_database_that_is_gone_is_told_of_once_and_asked_ever_less_often(capsys: pytest.CaptureFixture[str]) -> None:
+    watched = Watched()
+    watched.turn()
+    queues = [watched.work.queue]
+    watched.database.gone = True
+    watched.turn(300)
+    queues.append(watched.work.queue)
+    assert capsys.readouterr().err == "watcher: Dolt at nowhere: refused (asks again until it answers)\n"
+    assert 7 <= watched.work.lost <= 12
+    assert queues[0] is not queues[1]
+    watched.database.gone = False
+    watched.turn(121)
+    assert capsys.readouterr().out == "watcher: the database answers again\n"
+
+
+def test_a_sweep_three_times_within_the_threshold_and_only_where_something_runs() -> None:
+    watched = Watched()
+    watched.turn(1300)
+    assert watched.sweeps == []
+    watched.database.put("a", status="in_progress")
+    watched.turn(1200)
+    assert between(watched.sweeps) == [600]
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(30, 600), (300, 600), (15, 300), (0.02, 1)])
+def test_how_often_it_sweeps(minutes: float, seconds: float) -> None:
+    assert watch.sweep_every(timedelta(minutes=minutes)) == seconds
+
+
+def test_what_can_wait_is_not_worth_a_tick() -> None:
+    database = Database()
+    database.put("a", acceptance_criteria="", notes="not dispatched: no acceptance criteria")
+    database.put("b", status="blocked")
+    assert not policy.worth_a_tick(database.beads.values(), NOW)
+    database.put("c", acceptance_criteria="")
+    assert policy.worth_a_tick(database.beads.values(), NOW)  # it is to be told
+
+
+def test_a_hold_makes_candidates_wait_but_not_what_is_to_be_told() -> None:
+    database = Database()
+    database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + MINUTE)})
+    assert not policy.worth_a_tick(database.beads.values(), NOW)
+    assert policy.worth_a_tick(database.beads.values(), NOW + MINUTE)
+    database.put("b", acceptance_criteria="")
+    assert policy.worth_a_tick(database.beads.values(), NOW)
