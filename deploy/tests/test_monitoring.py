@@ -1,0 +1,82 @@
+"""The alerts and the dashboard name metrics that the watcher has, in PromQL that Prometheus takes."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import render
+import yaml
+
+DASHBOARD = json.loads((render.HERE / "dashboard.json").read_text())
+ALERTS = yaml.safe_load((render.HERE / "alerts.yaml").read_text())
+
+# What `watch --listen` serves: each metric with the values that its labels can have; None: any.
+Labels = dict[str, set[str] | None]
+METRICS: dict[str, Labels] = {
+    "beads_dispatch_beads": {"state": None, "reason": None},
+    "beads_dispatch_oldest_eligible_age_seconds": {},
+    "beads_dispatch_dispatches_total": {"outcome": {"accepted", "busy", "not_started", "bead_at_fault", "unclear"}},
+    "beads_dispatch_assign_to_accepted_seconds_bucket": {"le": None},
+    "beads_dispatch_ticks_total": {"result": {"ok", "failed"}},
+    "beads_dispatch_sweeps_total": {"result": {"ok", "failed"}},
+    "beads_dispatch_blocked_total": {},
+    "beads_dispatch_seconds_since_good_look": {},
+    "beads_dispatch_hold_seconds": {},
+}
+# What Prometheus adds to each, and kube-state-metrics' one metric.
+TARGET: Labels = {"namespace": None, "job": None}
+FOREIGN: dict[str, Labels] = {"kube_deployment_spec_replicas": {"deployment": None}}
+
+
+def expressions() -> list[str]:
+    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    alerts = [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
+    return panels + alerts
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_its_metrics_and_labels_are_there(expression: str) -> None:
+    used = re.findall(r"\b((?:beads|kube)_\w+)(?:\{([^}]*)\})?", expression)
+    assert used
+    for name, matchers in used:
+        known = {**METRICS, **FOREIGN}[name] | TARGET
+        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
+            possible = known[label]
+            assert possible is None or set(values.split("|")) <= possible
+
+
+def test_no_metric_of_the_watcher_is_left_out() -> None:
+    assert {name for name in METRICS if any(name in expression for expression in expressions())} == set(METRICS)
+
+
+def test_prometheus_takes_every_expression(tmp_path: Path) -> None:
+    assert promtool(tmp_path, expressions()) == 0
+
+
+def test_prometheus_is_asked_indeed(tmp_path: Path) -> None:
+    assert promtool(tmp_path, ["sum(beads_dispatch_beads"]) == 1
+
+
+def test_every_panel_says_what_it_shows_and_none_covers_another() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert all(panel["title"] and panel["description"] for panel in panels)
+    cells = [cell for panel in panels for cell in covered(panel["gridPos"])]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def covered(place: dict[str, Any]) -> list[tuple[int, int]]:
+    columns, rows = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+    return [(x, y) for x in columns for y in rows]
+
+
+def promtool(folder: Path, expressions: list[str]) -> int:
+    """Its exit status for a rule file with these expressions."""
+    rules = [{"record": f"expression:{number}", "expr": text} for number, text in enumerate(expressions)]
+    file = folder / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
+    return subprocess.run(("promtool", "check", "rules", file), capture_output=True, check=False).returncode
