@@ -48,6 +48,33 @@ lock: ## write requirements.txt anew from pyproject.toml
 	.lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras --all-build-deps --allow-unsafe -o requirements.txt pyproject.toml
 	rm -rf .lock
 
+# --- the Terraform module and what is made from it ---
+DEPLOY := .tools/deploy
+DEPLOY_TOOLS := .tools/bin/tflint .tools/bin/terraform-docs
+
+.PHONY: terraform-test
+terraform-test: $(DEPLOY)/installed $(DEPLOY_TOOLS) ## the Terraform module, the manifests, the alerts and the dashboard; no cluster needed
+	@PATH="$(CURDIR)/$(DEPLOY)/bin:$$PATH" deploy/check
+
+.PHONY: manifests
+manifests: $(DEPLOY)/installed ## write deploy/*.yaml anew from the Terraform module
+	@eval "$$(tools/terraform-env)" && $(DEPLOY)/bin/python deploy/render.py
+
+.PHONY: terraform-docs
+terraform-docs: .tools/bin/terraform-docs ## write the tables in terraform/README.md anew
+	@$< terraform
+
+$(DEPLOY)/installed: deploy/tests/requirements.txt
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/pip -q install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.tools/bin/tflint: PACKAGE := github.com/terraform-linters/tflint
+.tools/bin/terraform-docs: PACKAGE := github.com/terraform-docs/terraform-docs
+$(DEPLOY_TOOLS): .tools/bin/%: tools/%/go.sum
+	@echo "building the pinned $* (once, half a minute to two) ..."
+	@cd tools/$* && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -o "$(CURDIR)/$@" $(PACKAGE)
+
 .PHONY: clean
 clean: ## remove the virtual environment (the built tools stay)
 	rm -rf $(VENV)

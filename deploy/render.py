@@ -85,7 +85,9 @@ def manifests(**variables: str) -> list[Object]:
 def plan(variables: Mapping[str, str]) -> tuple[Object, list[Object]]:
     """The provider's schemas, and the planned resources of the module."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = shutil.copytree(MODULE, f"{scratch}/module", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+        folder = shutil.copytree(
+            MODULE, f"{scratch}/module", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
+        )
         terraform(folder, "init")
         planned = show_plan(folder, *(f"-var={name}={value}" for name, value in variables.items()))
         providers = json.loads(terraform(folder, "providers", "schema", "-json"))["provider_schemas"]
@@ -116,7 +118,7 @@ def manifest(resource: Object, block: Object) -> Object:
     version, kind = KINDS[resource["type"]]
     body = convert(resource["values"], block)
     # What stands beside these (wait_for_rollout, timeouts) is the provider's own.
-    kept = {key: body[key] for key in ("metadata", "data", "spec") if key in body}
+    kept: Object = {key: body[key] for key in ("metadata", "data", "spec") if key in body}
     return {"apiVersion": version, "kind": kind, **kept}
 
 

@@ -1,9 +1,7 @@
 """deploy/*.yaml is what the Terraform module makes, and what Kubernetes takes."""
 
 import copy
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -58,10 +56,13 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
 def test_the_kill_switch_changes_nothing_else(file: str) -> None:
     on = render.manifests(**render.FILES[file])
     off = render.manifests(**render.FILES[file], beads_dispatcher_enabled="false")
-    assert list(differences(on, off)) == {
-        "beads-dispatch.yaml": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
-        "beads-dispatch-watch.yaml": [".1.spec.replicas: 1, 0"],
-    }[file]
+    assert (
+        list(differences(on, off))
+        == {
+            "beads-dispatch.yaml": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
+            "beads-dispatch-watch.yaml": [".1.spec.replicas: 1, 0"],
+        }[file]
+    )
 
 
 def test_the_jobs_differ_in_a_few_values_only() -> None:

@@ -6,7 +6,9 @@ import pytest
 import render
 
 DECLARED = dict(
-    re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', (render.MODULE / "variables.tf").read_text(), re.MULTILINE | re.DOTALL)
+    re.findall(
+        r'^variable "(\w+)" \{\n(.*?)^\}', (render.MODULE / "variables.tf").read_text(), re.MULTILINE | re.DOTALL
+    )
 )
 TESTS = {path.name: path.read_text() for path in (render.MODULE / "tests").glob("*.tftest.hcl")}
 
