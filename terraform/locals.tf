@@ -76,7 +76,7 @@ locals {
   dns_name  = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
   url       = "^https?://[^/@[:space:]?#]+(/[^@[:space:]?#]*)?$"
 
-  # Five fields; each a list of *, a value or a range, with a step or without.
+  # A schedule's five fields: each a list of *, a value or a range, with a step or without.
   cron_values = [
     "[0-5]?[0-9]",
     "([01]?[0-9]|2[0-3])",
@@ -85,6 +85,6 @@ locals {
     "([0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))",
   ]
   cron_items  = [for value in local.cron_values : "([*?]|${value}(-${value})?)(/[1-9][0-9]*)?"]
-  cron_fields = [for item in local.cron_items : "${item}(,${item})*"]
-  schedule    = "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|${join(" +", local.cron_fields)})$"
+  cron_fields = [for item in local.cron_items : "^${item}(,${item})*$"]
+  cron_names  = "^@(hourly|daily|midnight|weekly|monthly|yearly|annually)$"
 }

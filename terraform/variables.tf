@@ -270,7 +270,9 @@ variable "dispatcher_schedule" {
   nullable    = false
 
   validation {
-    condition     = can(regex(local.schedule, var.dispatcher_schedule))
+    condition = can(regex(local.cron_names, var.dispatcher_schedule)) || (
+      length(split(" ", var.dispatcher_schedule)) == 5 && alltrue([for at, field in split(" ", var.dispatcher_schedule) : can(regex(local.cron_fields[at], field))])
+    )
     error_message = "dispatcher_schedule must be five cron fields (minute hour day month weekday), such as \"*/2 * * * *\", or @hourly, @daily, @weekly, @monthly."
   }
 }
@@ -282,7 +284,9 @@ variable "reaper_schedule" {
   nullable    = false
 
   validation {
-    condition     = can(regex(local.schedule, var.reaper_schedule))
+    condition = can(regex(local.cron_names, var.reaper_schedule)) || (
+      length(split(" ", var.reaper_schedule)) == 5 && alltrue([for at, field in split(" ", var.reaper_schedule) : can(regex(local.cron_fields[at], field))])
+    )
     error_message = "reaper_schedule must be five cron fields (minute hour day month weekday), such as \"*/10 * * * *\", or @hourly, @daily, @weekly, @monthly."
   }
 }

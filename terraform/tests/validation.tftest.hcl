@@ -353,3 +353,17 @@ run "refused_dispatcher_name_no_name" {
 
   expect_failures = [var.dispatcher_name]
 }
+
+run "refused_schedule_with_seconds" {
+  command = plan
+
+  variables {
+    dispatcher_schedule = "0 */2 * * * *"
+    reaper_schedule     = "@every 10m"
+  }
+
+  expect_failures = [
+    var.dispatcher_schedule,
+    var.reaper_schedule,
+  ]
+}
