@@ -17,6 +17,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         one.end()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that waits longest begins first."""
+    items.sort(key=lambda item: item.path.name != "test_switch.py")
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.failed:
         say(f"{report.outcome.upper()} {report.nodeid} ({report.duration:.0f} s)")

@@ -95,7 +95,7 @@ class World:
     def create_pods(self, file: str, *names: str) -> None:
         images = {"IMAGE": needed("E2E_IMAGE"), "DOLT_IMAGE": needed("E2E_DOLT_IMAGE")}
         done = self.kubectl("create", "-f", "-", text=Template((HERE / file).read_text()).safe_substitute(images))
-        assert "Warning" not in done.stderr, done.stderr
+        assert "PodSecurity" not in done.stderr, done.stderr
         self.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"pod/{name}" for name in names), seconds=130)
 
     def bd_init(self) -> None:
@@ -155,7 +155,7 @@ class World:
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert "Warning" not in done.stderr, done.stderr
+        assert "PodSecurity" not in done.stderr, done.stderr
         return done.stdout
 
     def bd(self, *words: str) -> Any:
@@ -184,7 +184,7 @@ class World:
 
     def job(self, name: str, job: str = "beads-dispatcher") -> None:
         done = self.kubectl("create", "job", f"--from=cronjob/{job}", name)
-        assert "Warning" not in done.stderr, done.stderr
+        assert "PodSecurity" not in done.stderr, done.stderr
 
     def run_job(self, name: str, job: str = "beads-dispatcher", seconds: float = 120) -> tuple[str, str]:
         """A hand-made Job to its end: `Complete` or `Failed`, and what it said."""
