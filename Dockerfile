@@ -1,4 +1,4 @@
-# The image of both CronJobs: Python, this package and bd; about 70 MB above its base at most.
+# The image of the CronJobs and of the watcher: Python, this package and bd. At most 70 MB above its base (`make image`).
 #
 #   docker build -t beads-dispatch .
 #   docker build -t beads-dispatch --build-arg BD_IMAGE=<image> .
@@ -22,7 +22,7 @@ FROM ${BD_IMAGE} AS bd
 FROM ${PYTHON_IMAGE} AS package
 WORKDIR /src
 COPY requirements-build.txt requirements-image.txt ./
-# The second environment is the one that is shipped: without pip, and with bytecode, which a read-only root cannot cache.
+# The second environment is the one that is shipped: without pip, and with bytecode.
 RUN python3 -m venv /build \
     && /build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt \
     && python3 -m venv --without-pip /opt/beads-dispatch \
@@ -43,5 +43,9 @@ LABEL org.opencontainers.image.title="beads-dispatch" \
 COPY --from=bd /usr/local/bin/bd /usr/local/bin/bd
 COPY --from=package /opt/beads-dispatch /opt/beads-dispatch
 ENV PATH=/opt/beads-dispatch/bin:$PATH HOME=/tmp
+# python:slim has the standard library without bytecode, and a read-only root cannot cache it: compiled at each start,
+# it costs an idle tick 0.25 s of CPU instead of 0.08 s. So whatever we import is imported once here.
+RUN python3 -c "import pkgutil, beads_dispatch as ours; \
+    [__import__('beads_dispatch.' + module.name) for module in pkgutil.iter_modules(ours.__path__) if module.name != '__main__']"
 USER 65532:65532
 CMD ["beads-dispatch", "--help"]
