@@ -71,6 +71,9 @@ DEFAULTS: dict[str, Any] = {
     "tty": False,
 }
 
+# What somebody's own init and apply may have left in the module's folder.
+LEFT_BEHIND = shutil.ignore_patterns(".terraform*", "*.tfstate*")
+
 Object = dict[str, Any]
 
 
