@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import Board, DoltServer, Place, make_place
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def newer(tmp_path: Path, dolt_server: DoltServer) -> Place:

@@ -53,6 +53,7 @@ def test_marks_that_a_person_wrote_stop_nothing(on_server: Place, board: Board, 
     assert board.sent == [bead]
 
 
+@pytest.mark.slow
 def test_a_bead_whose_metadata_is_an_array_is_given_up_too(on_server: Place, board: Board) -> None:
     bead = on_server.create("odd", "--metadata=[1]")
     board.dispatch = lambda task: (400, {"error": "bad"})
@@ -95,6 +96,11 @@ def test_notes_near_the_end_of_their_column(on_server: Place, board: Board, size
     assert (shown["status"], shown["notes"].split("\n")[-1][:22]) == ("blocked", "reaper: no progress fo")
 
 
+def first_quick(values: list[str], quick: int = 2) -> list[object]:
+    """The everyday loop tries the first ones only."""
+    return [*values[:quick], *(pytest.param(one, marks=pytest.mark.slow) for one in values[quick:])]
+
+
 TEXTS = [
     "\x1b[31mred\x1b[0m\a",
     "🐝" * 50,
@@ -105,7 +111,7 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize("text", first_quick(TEXTS), ids=range(len(TEXTS)))
 def test_any_title_and_any_body_is_only_text(on_server: Place, board: Board, text: str) -> None:
     bead = on_server.create(text[:450], acceptance=text)
     board.dispatch = lambda task: (400, text)
@@ -138,7 +144,7 @@ def test_an_id_that_looks_like_an_option(on_server: Place, board: Board) -> None
     assert on_server.sql("SELECT status FROM issues") == [{"status": "in_progress"}]
 
 
-@pytest.mark.parametrize("assignee", ["o'neil", '"; DROP TABLE issues; --', "a b", "-x", "ü🐝", "%", "\\"])
+@pytest.mark.parametrize("assignee", first_quick(['"; DROP TABLE issues; --', "-x", "o'neil", "a b", "ü🐝", "%", "\\"]))
 def test_an_assignee_is_only_a_name(on_server: Place, board: Board, assignee: str) -> None:
     bead = str(on_server.bd("create", "a bead", f"--assignee={assignee}", "--acceptance=it works")["id"])
     on_server.create("another's")
@@ -216,6 +222,7 @@ def test_no_secret_is_shown_and_no_file_is_for_others(on_server: Place, board: B
 # --- odd surroundings
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(embedded: Place, board: Board) -> None:
     bead = embedded.create()
     full = subprocess.run(
@@ -241,7 +248,7 @@ queue.datetime = Clock
 """
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> None:
     bead = place.create()
     board.health = (503, "down")

@@ -65,6 +65,7 @@ def test_what_becomes_of_the_bead(
     assert len(board.asked) == asked
 
 
+@pytest.mark.slow
 def test_an_unclear_answer_is_noted_again_after_a_person_sent_it_again(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (502, {"error": "fetch failed"})
     bead = on_server.create()
@@ -75,6 +76,7 @@ def test_an_unclear_answer_is_noted_again_after_a_person_sent_it_again(on_server
     assert on_server.notes(bead).count("dispatch unclear HTTP 502: fetch failed") == 2
 
 
+@pytest.mark.slow
 def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (502, {"error": "Invalid token"})
     bead = on_server.create()
@@ -86,6 +88,7 @@ def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Bo
     assert on_server.notes(bead).count("dispatch failed HTTP 502: Invalid token") == 1
 
 
+@pytest.mark.slow
 def test_a_bead_at_fault_is_given_up_after_five_attempts(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (400, {"error": "bad"})
     bead = on_server.create()

@@ -90,6 +90,7 @@ def test_it_blocks_what_stands_still(on_server: Place, board: Board) -> None:
     assert on_server.show(bead)["status"] == "blocked"
 
 
+@pytest.mark.slow
 def test_it_outlives_dolt_and_says_so_once(tmp_path_factory: pytest.TempPathFactory, board: Board) -> None:
     server = DoltServer(tmp_path_factory.mktemp("own"))
     server.start()
@@ -110,6 +111,7 @@ def test_it_outlives_dolt_and_says_so_once(tmp_path_factory: pytest.TempPathFact
     assert board.sent == [bead]
 
 
+@pytest.mark.slow
 def test_what_it_serves(on_server: Place, board: Board) -> None:
     bare, bead, port = on_server.create("bare", acceptance=None), on_server.create(), free_port()
     waits = on_server.create("waits")
@@ -136,6 +138,7 @@ def test_what_it_serves(on_server: Place, board: Board) -> None:
         wait_for(lambda: re.search(r"hold_seconds 1[12]\d\.", get(port, "/metrics")[1]), 90)
 
 
+@pytest.mark.slow
 def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (400, {"error": "bad"})
     bead, old = on_server.create(), on_server.create("old")
@@ -205,7 +208,8 @@ def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Boar
     assert board.asked == []
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 30])
 def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place, board: Board, count: int) -> None:
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_DISPATCH_PER_TICK": "5"}
     with watching(on_server, board, BEADS_DISPATCH_PER_TICK="5"), watching(on_server, board):
