@@ -2,6 +2,7 @@
 #
 #   docker build -t beads-dispatch .
 #   docker build -t beads-dispatch --build-arg BD_IMAGE=<image> .
+#   buildah build --layers -t beads-dispatch --build-arg BD_IMAGE=bd-from-source .   (before 1.29 it needs to be told)
 #
 # WHICH bd: the one that your other clients use (your laptops, the agent's image), 1.0.2 to 1.3. The first write of a
 # newer one migrates the schema for all of them. Without BD_IMAGE the bd that tools/bd/go.mod pins is built;

@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(CURDIR)/.tools/bin
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 
 .PHONY: demo
 demo: $(VENV)/installed ## see it work, in a scratch workspace that is removed afterwards
@@ -43,10 +43,32 @@ tools: ## build the pinned bd and dolt, if they are not on PATH
 	@tools/build $(TOOLS)
 
 .PHONY: lock
-lock: ## write requirements.txt anew from pyproject.toml
+lock: ## write requirements*.txt anew from pyproject.toml; the image's are a part of the tests'
 	$(PYTHON) -m venv .lock && .lock/bin/pip -q install pip-tools
-	.lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras --all-build-deps --allow-unsafe -o requirements.txt pyproject.toml
+	$(LOCK) --all-extras --all-build-deps -o requirements.txt pyproject.toml
+	$(LOCK) -c requirements.txt --extra metrics -o requirements-image.txt pyproject.toml
+	$(LOCK) -c requirements.txt --only-build-deps --all-build-deps -o requirements-build.txt pyproject.toml
 	rm -rf .lock
+
+LOCK := .lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe
+
+# --- the image, and all of it on a real Kubernetes ---
+.PHONY: image
+image: ## build the image with buildah, into .tools/image.tar
+	@tools/image beads-dispatch:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .tools/image.tar
+
+.PHONY: e2e
+e2e: $(VENV)/installed ## the runbook, executed on a real Kubernetes: KUBECONFIG's, or one that it brings up (see e2e/run)
+	@e2e/run
+
+.PHONY: hadolint
+hadolint: .tools/hadolint/installed ## lint the Dockerfiles
+	.tools/hadolint/bin/hadolint Dockerfile e2e/dolt.Dockerfile
+
+.tools/hadolint/installed: tools/hadolint/requirements.txt
+	$(PYTHON) -m venv .tools/hadolint
+	.tools/hadolint/bin/pip -q install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 # --- the Terraform module and what is made from it ---
 DEPLOY := .tools/deploy
