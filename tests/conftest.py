@@ -138,9 +138,10 @@ class Place:
         criteria = [f"--acceptance={acceptance}"] if acceptance is not None else []
         return str(self.bd("create", title, "--assignee=agent", *criteria, *words)["id"])
 
-    def create_many(self, count: int) -> set[str]:
+    def create_many(self, count: int, **fields: object) -> set[str]:
         """Beads that are all alike, by one call of bd."""
-        lines = [{"title": f"bead {k}", "assignee": "agent", "acceptance_criteria": "it works"} for k in range(count)]
+        alike = {"assignee": "agent", "acceptance_criteria": "it works", **fields}
+        lines = [{"title": f"bead {k}", **alike} for k in range(count)]
         (self.folder / "many.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
         self.bd("import", "many.jsonl")
         return {str(bead["id"]) for bead in self.bd("list", "--assignee=agent", "-n", "0")}

@@ -141,7 +141,7 @@ def test_order_is_by_priority_then_age(on_server: Place, board: Board) -> None:
 
 @pytest.mark.slow
 def test_sixty_beads_without_criteria_do_not_hide_the_one_that_has_them(on_server: Place, board: Board) -> None:
-    bare = [on_server.create("bare", "-p", "0", acceptance=None) for _ in range(60)]
+    bare = on_server.create_many(60, priority=0, acceptance_criteria="")
     good = on_server.create("good", "-p", "4")
     for _ in range(2):
         assert on_server.run("tick", **services(board)).returncode == 0

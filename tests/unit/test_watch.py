@@ -95,12 +95,11 @@ def test_it_asks_for_room_again_and_sooner_where_an_agent_has_ended() -> None:
     watched = Watched(tick=lambda: dispatcher.Report(waits=True))
     watched.database.put("a")
     watched.database.put("b", status="in_progress")
-    watched.turn(40)
+    watched.turn(32)
     assert between(watched.ticks) == [watch.ROOM_SECONDS, watch.ROOM_SECONDS]
-    watched.turn(2)
     watched.database.set("b", status="closed")
     watched.turn(4)
-    assert watched.ticks[-1] == 1000 + 42 + 3  # once BeadBoard has forgotten its status
+    assert watched.ticks[-1] == 1000 + 32 + 3  # once BeadBoard has forgotten its status
 
 
 def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() -> None:
