@@ -78,18 +78,24 @@ class World:
             "beadboard_url": f"http://{self.address('agent')}:{BOARD}",
             "agent_service_url": f"http://{self.address('agent')}:{AGENT_SERVICE}",
         }
-        for part in (ROOT / "terraform").glob("*.tf"):
-            shutil.copy(part, self.folder)
-        self.terraform("init")
-        self.say("terraform apply")
-        self.terraform("apply")
+        self.install()
 
     def end(self) -> None:
         """Leaves nothing behind, in the cluster or on this machine."""
         self.say("cleans up")
+        self.uninstall()
+        run("kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", seconds=150)
+
+    def install(self) -> None:
+        self.say("terraform apply")
+        for part in (ROOT / "terraform").glob("*.tf"):
+            shutil.copy(part, self.folder)
+        self.terraform("init")
+        self.terraform("apply")
+
+    def uninstall(self) -> None:
         if (self.folder / "terraform.tfstate").exists():
             self.terraform("destroy")
-        run("kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", seconds=150)
         shutil.rmtree(self.folder)
 
     def create_pods(self, file: str, *names: str) -> None:
@@ -149,7 +155,7 @@ class World:
         assert command in page.commands(page.PAGE.read_text()), f"the runbook has no such command: {command}"
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
-        command = command.replace("beads-server", self.namespace)
+        command = command.replace("-n beads-server", f"-n {self.namespace}").replace("s/beads-server/", f"s/{self.namespace}/")
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command], cwd=self.folder, env={**os.environ, **self.environ()},
             capture_output=True, text=True, timeout=120, check=False,
