@@ -32,6 +32,10 @@ crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at eve
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
 	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
 
+.PHONY: bench
+bench: $(VENV)/installed tools ## what the watcher costs while it waits, and how fast it is (half an hour, on a quiet machine)
+	$(BIN)/python bench/watch.py
+
 .PHONY: lint
 lint: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff format --check .

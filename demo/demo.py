@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # What the agents of this demo do. The first notes, works and closes; the second dies without a word.
@@ -98,6 +99,21 @@ def wait_for(what: str, true: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+@contextmanager
+def watcher(demo: Demo) -> Iterator[Path]:
+    """`beads-dispatch watch` in the background; the file that has what it says."""
+    said = demo.folder / "watch.log"
+    print("   $ beads-dispatch watch &")
+    with said.open("w") as out:
+        process = subprocess.Popen(["beads-dispatch", "watch"], cwd=demo.folder, env=demo.environ, stdout=out)
+    try:
+        wait_for("the watcher starts", lambda: "waits for beads" in said.read_text())
+        yield said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
 def play(demo: Demo, url: str) -> None:
     demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
     demo.step("You write a bead, with acceptance criteria, and assign it to `agent`. That is all you do.")
@@ -131,6 +147,17 @@ def play(demo: Demo, url: str) -> None:
     demo.step("Where everything stands, and why.")
     demo.run("beads-dispatch status", expect=f"{bare} +2 +open +no acceptance criteria")
     print(f"     (closed beads are not shown: {haiku} is done)")
+
+    demo.step("Instead of ticks and sweeps by the clock: one watcher. It waits for a change, and acts at once.")
+    with watcher(demo) as said:
+        tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
+        assigned = time.monotonic()
+        wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in said.read_text())
+        seconds = time.monotonic() - assigned
+        wait_for("the agent closes its bead", lambda: demo.bead(tidy)["status"] == "closed")
+    for line in said.read_text().splitlines():
+        print(f"     {line}")
+    print(f"   From `bd assign` to its agent at work: {seconds:.1f} s. Ctrl-C ends the watcher.")
 
 
 def main() -> int:

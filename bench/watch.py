@@ -1,0 +1,209 @@
+"""`make bench`: what the watcher costs while it waits, how fast it is when it need not, and whether it grows.
+
+On the real bd and a real Dolt. Prints one line a measurement; the README quotes them.
+"""
+
+import argparse
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from conftest import Board, DoltServer, Place, make_place
+
+from beads_dispatch import dispatcher, reaper, watch, workspace
+from beads_dispatch.bd import Bd
+from beads_dispatch.log import Log
+from beads_dispatch.queue import open_queue
+
+# The watcher, with a line for each process that it starts, connection that it opens and file that it opens to write.
+AUDITED = """
+import os, sys
+def hook(event, args):
+    writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in ("socket.connect", "subprocess.Popen"):
+        os.write(2, f"AUDIT {event}\\n".encode())
+sys.addaudithook(hook)
+from beads_dispatch.cli import main
+sys.exit(main())
+"""
+
+
+def cpu_seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int | str) -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def fill(place: Place, count: int) -> None:
+    """So many beads by SQL: mostly closed ones of others, and ten of the agent's that wait for a person."""
+    first = place.create("template", acceptance=None)
+    columns = [row["Field"] for row in place.sql("SHOW COLUMNS FROM issues") if "GENERATED" not in str(row["Extra"])]
+    others = ", ".join(f"`{name}`" for name in columns if name not in ("id", "status", "assignee", "notes"))
+    made = 1
+    while made < count:
+        step = min(made, count - made, 20_000)
+        place.sql(
+            f"INSERT INTO issues (id, status, assignee, notes, {others}) "
+            f"SELECT CONCAT('f-', ROW_NUMBER() OVER (ORDER BY id) + {made}), 'closed', 'somebody', '', {others} "
+            f"FROM issues LIMIT {step}"
+        )
+        made += step
+    told = "status = 'open', assignee = 'agent', notes = 'not dispatched: no acceptance criteria'"
+    place.sql(f"UPDATE issues SET {told} WHERE id = '{first}' OR id IN ('f-2','f-3','f-4','f-5')")
+    place.sql("UPDATE issues SET status = 'blocked', assignee = 'agent' WHERE id IN ('f-6','f-7','f-8','f-9','f-10')")
+
+
+@contextmanager
+def parts() -> Iterator[tuple[Place, Board]]:
+    with tempfile.TemporaryDirectory(prefix="beads-bench-") as name:
+        (Path(name) / "dolt").mkdir()
+        server, board = DoltServer(Path(name) / "dolt"), Board()
+        server.start()
+        web = board.serve()
+        try:
+            yield make_place(Path(name) / "place", server), board
+        finally:
+            web.shutdown()
+            server.stop()
+
+
+def start(place: Place, board: Board) -> "subprocess.Popen[str]":
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    return subprocess.Popen(
+        [sys.executable, "-B", "-c", AUDITED, "watch"], env={**place.environ, **services}, cwd=place.folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def idle(count: int, minutes: float) -> float:
+    """CPU seconds an hour, the client's and Dolt's together."""
+    with parts() as (place, board):
+        fill(place, count)
+        assert place.server
+        assert place.server.process
+        watcher, dolt = start(place, board), place.server.process.pid
+        time.sleep(5)  # started, and looked
+        before = cpu_seconds(watcher.pid), cpu_seconds(dolt)
+        time.sleep(60 * minutes)
+        client, server = (
+            (cpu_seconds(pid) - was) * 60 / minutes for pid, was in zip((watcher.pid, dolt), before, strict=True)
+        )
+        rss = rss_mib(watcher.pid)
+        watcher.send_signal(signal.SIGTERM)
+        _, err = watcher.communicate(timeout=30)
+    audited = {what: err.count(f"AUDIT {what}\n") for what in ("subprocess.Popen", "socket.connect", "open")}
+    print(
+        f"idle, {count} beads, {minutes:g} min, an hour: client {client:.2f} s of CPU, Dolt {server:.2f} s; "
+        f"RSS {rss:.1f} MiB; {audited['subprocess.Popen']} processes, {audited['socket.connect']} connections, "
+        f"{audited['open']} files opened to write, {len(board.asked)} HTTP requests",
+        flush=True,
+    )
+    return client + server
+
+
+def latency(beads: int, apart: float) -> None:
+    """From the moment `bd assign` has returned until BeadBoard accepts."""
+    with parts() as (place, board):
+        watcher, accepted = start(place, board), {}
+
+        def dispatch(task: str) -> tuple[int, object]:
+            accepted[task] = time.monotonic()
+            return 200, {"job_id": "j"}
+
+        board.dispatch, waited = dispatch, []
+        for number in range(beads):
+            bead = str(place.bd("create", f"bead {number}", "--acceptance=it works")["id"])
+            place.bd("assign", bead, "agent")
+            assigned = time.monotonic()
+            while bead not in accepted and time.monotonic() < assigned + 60:
+                time.sleep(0.01)
+            waited.append(accepted[bead] - assigned)
+            time.sleep(max(0.0, apart + number % 10 / 10 - waited[-1]))  # at all moments of a second
+        watcher.send_signal(signal.SIGTERM)
+        watcher.communicate(timeout=30)
+    assert len(board.sent) == len(set(board.sent)) == beads
+    p50, p95 = statistics.median(waited), statistics.quantiles(waited, n=20)[-1]
+    print(f"assign to accepted, {beads} beads: median {p50:.2f} s, p95 {p95:.2f} s, longest {max(waited):.2f} s")
+
+
+def soak(changes: int) -> None:
+    """Turns without a pause between them, each after a change, in this very process."""
+    with parts() as (place, _):
+        place.create("told", acceptance=None)
+        place.sql("UPDATE issues SET notes = 'not dispatched: no acceptance criteria'")
+        where = workspace.find(place.environ, place.folder)
+        bd = Bd(where, "bench", place.environ)
+        other = open_queue(where, bd, "agent")
+        jobs = watch.Jobs(
+            open_queue=lambda: open_queue(where, bd, "agent"),
+            tick=lambda queue: dispatcher.Report(),
+            sweep=lambda queue: reaper.Report(),
+            threshold=timedelta(minutes=30),
+        )
+        work, write, looks = watch._Watch(jobs, Log("bench"), other), Writer(place), 0
+        begun = time.monotonic()
+        for number in range(changes):
+            write.change(number)
+            seen = work.seen
+            work.turn()
+            looks += work.seen is not seen
+            if number == 1000:
+                first = rss_mib("self")
+            if number % max(1, changes // 10) == 0 and number:
+                print(
+                    f"  {number} changes, {time.monotonic() - begun:.0f} s, RSS {rss_mib('self'):.1f} MiB", flush=True
+                )
+        print(
+            f"soak: {changes} changes, {looks} looks: RSS {first:.1f} MiB after 1,000, {rss_mib('self'):.1f} at the end"
+        )
+
+
+class Writer:
+    """Another client, with one connection of its own."""
+
+    def __init__(self, place: Place) -> None:
+        import pymysql
+
+        assert place.server
+        self._connection = pymysql.connect(
+            host="127.0.0.1", port=place.server.port, user="root", database=place.database, autocommit=True
+        )
+
+    def change(self, number: int) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute("UPDATE issues SET title = %s", (f"title {number}",))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["idle", "latency", "soak"], help="idle, latency, soak")
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--changes", type=int, default=100_000)
+    args = parser.parse_args()
+    threading.excepthook = lambda *_: None  # a client that the watcher has left
+    if "idle" in args.what:
+        small, large = idle(100, args.minutes), idle(100_000, args.minutes)
+        print(f"idle, from 100 to 100,000 beads: {large / small:.2f} times the CPU", flush=True)
+    if "latency" in args.what:
+        latency(50, 3.0)
+    if "soak" in args.what:
+        soak(args.changes)
+
+
+if __name__ == "__main__":
+    main()
