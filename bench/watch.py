@@ -39,6 +39,9 @@ sys.exit(main())
 """
 
 
+SETTLE_SECONDS = 60  # the watcher has looked, and Dolt has counted what was written
+
+
 def cpu_seconds(pid: int) -> float:
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
@@ -97,7 +100,7 @@ def idle(count: int, minutes: float) -> float:
         assert place.server
         assert place.server.process
         watcher, dolt = start(place, board), place.server.process.pid
-        time.sleep(5)  # started, and looked
+        time.sleep(SETTLE_SECONDS)
         before = cpu_seconds(watcher.pid), cpu_seconds(dolt)
         time.sleep(60 * minutes)
         client, server = (

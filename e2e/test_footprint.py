@@ -9,12 +9,15 @@ from world import World, needed
 
 VARIABLES = {"beads_dispatcher_enabled": "false"}
 
-# A tick in its own pod, and then what that pod's control group counted, by whichever version of them there is.
-COUNTED = """
-beads-dispatcher; status=$?
+# What the pod's control group has counted, by whichever version of them there is.
+COUNT = """
 cd /sys/fs/cgroup
 echo memory=$(cat memory.peak memory/memory.max_usage_in_bytes 2>/dev/null)
 echo cpu=$(awk '/^usage_usec/ {print $2 * 1000}' cpu.stat 2>/dev/null)$(cat cpuacct/cpuacct.usage 2>/dev/null)
+"""
+TICK = f"""
+beads-dispatcher; status=$?
+{COUNT}
 if touch /written 2>/dev/null; then echo root=writable; else echo root=read-only; fi
 exit $status
 """
@@ -29,7 +32,7 @@ def job_like(world: World, name: str, script: str) -> dict[str, Any]:
 
 
 def counted(world: World, name: str) -> dict[str, str]:
-    world.apply(job_like(world, name, COUNTED))
+    world.apply(job_like(world, name, TICK))
     how, said = world.ended(name)
     assert how == "Complete", said
     found = dict(re.findall(r"^(memory|cpu|root)=(\S+)$", said, re.MULTILINE))

@@ -155,7 +155,9 @@ class World:
         assert command in page.commands(page.PAGE.read_text()), f"the runbook has no such command: {command}"
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
-        command = command.replace("-n beads-server", f"-n {self.namespace}").replace("s/beads-server/", f"s/{self.namespace}/")
+        command = command.replace("-n beads-server", f"-n {self.namespace}").replace(
+            "s/beads-server/", f"s/{self.namespace}/"
+        )
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command], cwd=self.folder, env={**os.environ, **self.environ()},
             capture_output=True, text=True, timeout=120, check=False,
