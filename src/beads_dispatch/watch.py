@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 PULSE_SECONDS = 1.0
 LOOK_SECONDS = 300.0  # a full look at the latest, whatever the pulse says
-SWEEP_SECONDS = 600.0  # between two sweeps at the most, as the CronJob has it
+SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at the least and at the most; the CronJob has ten minutes
 CACHE_SECONDS = 2.5  # BeadBoard remembers its status for 2 s, a dispatch in between or not
 ROOM_SECONDS = 15.0  # between two questions while there is no room
 LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
@@ -83,10 +83,10 @@ class _Watch:
             self._lost(error)
             return False
         self._found()
-        if self.wanted and self.clock() >= self.tick_at:
-            self._tick()
-        if self.clock() >= self.sweep_at:
+        if running(self.seen) and self.clock() >= self.sweep_at:  # one job a turn, for a turn has a deadline
             self._sweep()
+        elif self.wanted and self.clock() >= self.tick_at:
+            self._tick()
         return True
 
     def _look_if_changed(self) -> None:
@@ -138,10 +138,9 @@ class _Watch:
 
     def _sweep(self) -> None:
         self.sweep_at = self.clock() + sweep_every(self.jobs.threshold)
-        if running(self.seen):
-            report = self._run(self.jobs.sweep, reaper.Report(failed=True))
-            if self.metrics:
-                self.metrics.swept(report)
+        report = self._run(self.jobs.sweep, reaper.Report(failed=True))
+        if self.metrics:
+            self.metrics.swept(report)
 
     def _run(self, job: Callable[[Queue], R], failed: R) -> R:
         """The job on a connection of its own, which holds its lock; `failed` where it could not go on."""
@@ -177,7 +176,8 @@ def rest(report: dispatcher.Report, failed: int) -> float:
 
 def sweep_every(threshold: timedelta) -> float:
     """Seconds between two sweeps: three within the threshold, at least one in ten minutes."""
-    return max(PULSE_SECONDS, min(SWEEP_SECONDS, threshold.total_seconds() / 3))
+    least, most = SWEEP_SECONDS
+    return max(least, min(most, threshold.total_seconds() / 3))
 
 
 def _seconds_to(due: datetime | None, now: datetime) -> float:
