@@ -29,6 +29,7 @@ class Metrics:
     def __init__(self, health: Health) -> None:
         self._registry = CollectorRegistry()
         self._since: dict[str, datetime] = {}
+        self._kinds: set[tuple[str, str]] = set()
         self._beads = self._gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
         self._oldest = self._gauge("oldest_eligible_age_seconds", "Age of the bead that waits longest to be dispatched")
         self._hold = self._gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one")
@@ -55,9 +56,12 @@ class Metrics:
         known = tuple(beads)
         hold = policy.hold(known, now)
         self._hold.set(max(0.0, (hold.until - now).total_seconds()) if hold else 0.0)
-        self._beads.clear()
-        for (state, reason), count in Count(status.kind(bead, now, not_ready, hold) for bead in known).items():
-            self._beads.labels(state, reason).set(count)
+        counts = Count(status.kind(bead, now, not_ready, hold) for bead in known)
+        for kind in self._kinds - counts.keys():  # one by one: a scrape never finds them all gone
+            self._beads.remove(*kind)
+        for kind, count in counts.items():
+            self._beads.labels(*kind).set(count)
+        self._kinds = set(counts)
         waiting = [bead for bead in policy.candidates(known, now) if bead.id not in not_ready]
         # A bead's own `updated_at` is new after every attempt to dispatch it: so the first sight of it counts.
         self._since = {bead.id: self._since.get(bead.id, bead.updated_at) for bead in waiting}

@@ -43,5 +43,7 @@ def test_every_variable_is_listed() -> None:
 
 
 def test_every_file_that_it_names_is_there() -> None:
-    named = re.findall(r"\]\((?!http)([\w./-]+)", README) + re.findall(r"`((?:tests|docs|tools|deploy)/[\w./-]+)`", README)
+    named = re.findall(r"\]\((?!http)([\w./-]+)", README) + re.findall(
+        r"`((?:tests|docs|tools|deploy)/[\w./-]+)`", README
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []

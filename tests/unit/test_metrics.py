@@ -1,0 +1,78 @@
+"""What the watcher's metrics say of the beads that it sees."""
+
+from datetime import UTC, datetime, timedelta
+
+import memory
+
+from beads_dispatch import notes
+from beads_dispatch.listen import Health, page
+from beads_dispatch.metrics import Metrics
+
+NOW = datetime.now(UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def shown(metrics: Metrics) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in metrics.text().decode().splitlines() if line[:1] != "#")
+    return {name.removeprefix("beads_dispatch_"): float(value) for name, _, value in lines}
+
+
+def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
+    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database.put("eligible")
+    database.put("waits")
+    database.put("bare", acceptance_criteria="")
+    database.put("later", defer_until=NOW + MINUTE)
+    database.put("sent", status="in_progress", notes="dispatched: job=1")
+    database.put("unclear", status="in_progress", notes="dispatch unclear HTTP 502: fetch failed")
+    database.put("lost", status="in_progress", notes="auto-dispatcher claimed at x (tick abcdef)")
+    database.put("stale", status="blocked", notes="reaper: no progress for 31m — blocking (threshold 30m)")
+    database.put("bad", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 5 of 5)")
+    database.put("ours", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 1 of 5)\nI need a key")
+    metrics.saw(database.beads.values(), NOW, frozenset({"waits"}))
+    expected = {
+        ("open", "eligible"), ("open", "not ready"), ("open", "no acceptance criteria"), ("open", "deferred"),
+        ("in_progress", "dispatched"), ("in_progress", "dispatch unclear"), ("in_progress", "not sent"),
+        ("blocked", "reaper"), ("blocked", "given up"), ("blocked", "other"),
+    }  # fmt: skip
+    beads = {name: value for name, value in shown(metrics).items() if name.startswith("beads{")}
+    assert beads == {f'beads{{reason="{reason}",state="{state}"}}': 1.0 for state, reason in expected}
+    database.set("eligible", status="closed")
+    metrics.saw([database.beads["bare"]], NOW, frozenset())
+    assert {name for name in shown(metrics) if name.startswith("beads{")} == {
+        'beads{reason="no acceptance criteria",state="open"}'
+    }
+
+
+def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
+    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database.put("a", updated_at=NOW - 10 * MINUTE)
+    database.put("b", updated_at=NOW - 90 * MINUTE)
+    for touched in (NOW - 10 * MINUTE, NOW):
+        database.set("a", updated_at=touched)
+        metrics.saw(database.beads.values(), NOW, frozenset({"b"}))
+        assert 600 <= shown(metrics)["oldest_eligible_age_seconds"] < 610
+    metrics.saw([], NOW, frozenset())
+    assert shown(metrics)["oldest_eligible_age_seconds"] == 0
+
+
+def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
+    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + 4 * MINUTE)})
+    metrics.saw(database.beads.values(), NOW, frozenset())
+    assert 239 <= shown(metrics)["hold_seconds"] <= 240
+    assert shown(metrics)['beads{reason="held",state="open"}'] == 1
+    metrics.saw(database.beads.values(), NOW + 5 * MINUTE, frozenset())
+    assert shown(metrics)["hold_seconds"] == 0
+
+
+def test_health_is_by_the_loop_and_readiness_by_the_database() -> None:
+    health = Health()
+    assert page("/readyz", health, bytes)[0] == 503
+    health.turned(answered=True)
+    assert (page("/healthz", health, bytes)[0], page("/readyz", health, bytes)[0]) == (200, 200)
+    health.turned(answered=False)
+    assert (page("/healthz", health, bytes)[0], page("/readyz", health, bytes)[0]) == (200, 503)
+    health.turned_at -= 331
+    assert page("/healthz", health, bytes)[0] == 503
+    assert page("/metrics", health, lambda: b"x") == (200, b"x")
