@@ -1,0 +1,50 @@
+"""Where each line goes, and what is left for a pod's status."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from beads_dispatch import log
+from beads_dispatch.log import Log
+
+
+def test_what_is_worth_an_alert_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Log("x").say("blocked", "no progress", bead="t-1", level="warning")
+    Log("x").fail("given_up", "bad", bead="t-1", level="warning")
+    assert capsys.readouterr() == ("x: t-1: no progress\n", "x: t-1: bad\n")
+
+
+def test_a_line_of_json_has_always_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    Log("x", as_json=True).fail("unclear", 'a "b"\nc', bead="t-1")
+    Log("x", as_json=True).say("idle", "nothing to do")
+    out, err = capsys.readouterr()
+    said = [json.loads(line) for line in (err + out).splitlines()]
+    assert [line.pop("time")[-1] for line in said] == ["Z", "Z"]
+    assert said == [
+        {"level": "error", "logger": "x", "event": "unclear", "bead": "t-1", "message": 'a "b" c'},
+        {"level": "info", "logger": "x", "event": "idle", "bead": None, "message": "nothing to do"},
+    ]
+
+
+def test_a_watcher_says_nothing_twice_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = Log("x", repeats=False)
+    for bead in ("a", "a", "b", "a"):
+        quiet.say("busy", "waits", bead=bead)
+    quiet.fail("unclear", "again", bead="a")
+    quiet.fail("unclear", "again", bead="a")
+    assert capsys.readouterr() == ("x: a: waits\nx: b: waits\nx: a: waits\n", "x: a: again\nx: a: again\n")
+
+
+def test_the_last_failure_is_the_termination_message_where_there_is_a_place_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = tmp_path / "termination-log"
+    monkeypatch.setattr(log, "TERMINATION_MESSAGE", str(message))
+    Log("x").fail("failed", "on a laptop")
+    assert not message.exists()
+    message.touch()
+    Log("x").fail("failed", "the first, and longer")
+    Log("x").fail("failed", "the last")
+    Log("x").say("idle", "well")
+    assert message.read_text() == "x: the last"
