@@ -14,6 +14,13 @@ def both_notes(world: World, bead_id: str) -> bool:
     return len(ours) == 2 and ours[0].startswith("auto") and ours[1].startswith("dispatched")
 
 
+def wait_for_both_notes(world: World, bead_id: str, seconds: float = 30) -> None:
+    try:
+        wait("both notes", seconds, lambda: both_notes(world, bead_id))
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {world.show(bead_id)}") from None
+
+
 def test_apply_makes_both_cron_jobs_and_a_second_plan_is_empty(world: World) -> None:
     table = world.page("kubectl -n beads-server get cronjobs").splitlines()
     columns = {line.split()[0]: line for line in table[1:]}
@@ -42,7 +49,7 @@ def test_the_schedule_dispatches(world: World) -> None:
     world.terraform("apply")
     bead_id = world.bead("by the schedule")
     world.say("waits for the schedule, at most 75 s")
-    wait("both notes", 75, lambda: both_notes(world, bead_id))
+    wait_for_both_notes(world, bead_id, 75)
     names = [str(job["metadata"]["name"]) for job in world.get("jobs")["items"]]
     said = [world.kubectl("logs", f"job/{name}").stdout for name in names if name.startswith("beads-dispatcher-")]
     assert any(f"{bead_id}: dispatched: job=" in text for text in said)

@@ -2,7 +2,7 @@
 
 import time
 
-from test_everyday import both_notes
+from test_everyday import both_notes, wait_for_both_notes
 from world import World, wait
 
 VARIABLES = {"beads_dispatcher_enabled": "false"}
@@ -29,13 +29,13 @@ def test_before_the_claim_it_stays_open(world: World) -> None:
 
 
 def test_a_tick_that_has_posted_writes_down_the_answer_before_it_ends(world: World) -> None:
-    bead_id = world.bead("stopped at the POST")
+    bead_id = world.bead("hangs: stopped at the POST")
     with world.held("/api/agent-dispatch"):
         world.job("posted")
         wait("the POST", 60, lambda: bead_id in world.posts())
         delete_pod_of(world, "posted")
         time.sleep(5)
-    wait("both notes", 30, lambda: both_notes(world, bead_id))
+    wait_for_both_notes(world, bead_id)
     assert world.posts().count(bead_id) == 1
 
 

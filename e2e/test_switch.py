@@ -2,7 +2,7 @@
 
 import time
 
-from test_everyday import both_notes
+from test_everyday import both_notes, wait_for_both_notes
 from world import World, wait
 
 VARIABLES = {"dispatcher_schedule": "* * * * *", "reaper_schedule": "* * * * *"}
@@ -47,20 +47,20 @@ def test_on_brings_it_back(world: World) -> None:
     assert suspended(world) == []
     bead_id = world.bead("on again")
     world.say("waits for the schedule, at most 75 s")
-    wait("both notes", 75, lambda: both_notes(world, bead_id))
+    wait_for_both_notes(world, bead_id, 75)
 
 
 def test_without_terraform(world: World) -> None:
     world.page("""kubectl -n beads-server patch cronjob beads-dispatcher -p '{"spec":{"suspend":true}}'""")
     world.page("""kubectl -n beads-server patch cronjob beads-reaper -p '{"spec":{"suspend":true}}'""")
     assert suspended(world) == ["beads-dispatcher", "beads-reaper"]
-    bead_id = world.bead("under way")
+    bead_id = world.bead("hangs, under way")
     with world.held("/api/agent-dispatch"):
         world.job("under-way")
         wait("the POST", 60, lambda: bead_id in world.posts())
         world.page("kubectl -n beads-server delete jobs -l app.kubernetes.io/name=beads-dispatch --wait=false")
         time.sleep(2)
-    wait("both notes", 30, lambda: both_notes(world, bead_id))
+    wait_for_both_notes(world, bead_id)
     wait("no job is left", 30, lambda: not world.get("jobs")["items"])
     plan = world.terraform("plan", "-detailed-exitcode", check=False)
     assert plan.returncode == 2, "the next apply puts the schedule back, as the runbook says"

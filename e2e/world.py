@@ -237,7 +237,10 @@ class World:
 
     @contextmanager
     def held(self, path: str) -> Iterator[None]:
-        """BeadBoard answers no request for this path until the block ends, though the agent has it already."""
+        """BeadBoard answers no request for this path until the block ends, though the agent has it already.
+
+        Let the agent hang where that is a POST: under bd 1.0 two notes in one instant may become one.
+        """
         control = ("exec", "agent", "-c", "relay", "--", "sh", "-c")
         self.kubectl(*control, f"echo {path} >/control/hold")
         try:
