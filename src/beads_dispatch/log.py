@@ -33,6 +33,7 @@ class Log:
         self._last = this
 
     def fail(self, event: str, text: str, *, bead: str = "", level: str = "error") -> None:
+        self._last = ()
         _leave_termination_message(self._write(event, text, bead, level, sys.stderr))
 
     def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO) -> str:
