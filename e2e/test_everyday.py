@@ -71,7 +71,7 @@ def test_five_jobs_at_once_while_the_schedule_runs_post_once(world: World) -> No
             time.sleep(1)
         time.sleep(5)
     ends = [world.ended(name) for name in names]
+    assert world.posts().count(bead_id) == 1
     assert [how for how, _ in ends] == ["Complete"] * 5, ends
     assert sum("another tick is at work" in said for _, said in ends) >= 4, ends
-    assert world.posts().count(bead_id) == 1
     assert both_notes(world, bead_id)
