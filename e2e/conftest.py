@@ -18,8 +18,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that waits longest begins first."""
-    items.sort(key=lambda item: item.path.name != "test_switch.py")
+    """The files that wait longest begin first."""
+    items.sort(key=lambda item: item.path.name not in ("test_switch.py", "test_watch.py"))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
