@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
 from beads_dispatch import bead, notes
@@ -38,7 +37,8 @@ class Bd:
         self._actor = actor
         self._environ = environ
         self._deadline = deadline
-        self._guards: bool | None = None
+        self._unguarded = ""  # a version that turned out not to know --if-status
+        self._copy: Path | None = None
 
     def check(self) -> None:
         """Raises Misconfigured where there is no bd to run."""
@@ -99,7 +99,7 @@ class Bd:
             return self._json("update", *words, *guards, "--", bead_id)
         except BdFailed as error:
             if guards and "unknown flag" in str(error):
-                self._guards = False
+                self._unguarded = self._version()
                 return self._write(words, (), bead_id, tries)
             # Error 1213: Dolt rolled the transaction back, for another client wrote the same bead.
             if tries == 1 or "serialization failure" not in str(error):
@@ -108,27 +108,25 @@ class Bd:
         return self._write(words, guard, bead_id, tries - 1)
 
     def _can_guard(self) -> bool:
-        """Whether this bd has --if-status. Every bd writes its version beside metadata.json, so no call is spent."""
-        if self._guards is None:
-            try:
-                version = (self._folder / ".local_version").read_text().strip()
-            except OSError:
-                version = ""
-            self._guards = not version.startswith("1.0.")
-        return self._guards
+        """Whether this bd has --if-status."""
+        version = self._version()
+        return not version.startswith("1.0.") and version != self._unguarded
 
-    @cached_property
+    def _version(self) -> str:
+        """Every bd writes its version beside metadata.json, so no call is spent; it may be another one tomorrow."""
+        try:
+            return (self._folder / ".local_version").read_text().strip()
+        except OSError:
+            return "unknown"
+
+    @property
     def _folder(self) -> Path:
         """The folder that bd may write to: the workspace's own, or a private copy of a mounted one."""
         if not self._workspace.mounted:
             return self._workspace.metadata.parent
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="beads-dispatch-"))  # mode 0700: bd warns of any other
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            shutil.copyfile(self._workspace.metadata, folder / "metadata.json")
-        except OSError as error:
-            raise Failure(f"{self._workspace.metadata}: cannot be copied to a private folder: {error}") from None
-        return folder
+        if self._copy is None or not (self._copy / "metadata.json").exists():  # /tmp is swept, some day
+            self._copy = _private_copy(self._workspace.metadata)
+        return self._copy
 
     def _json(self, verb: str, *words: str) -> object:
         code, out, err = self._run(verb, "--json", f"--actor={self._actor}", *words)
@@ -171,6 +169,16 @@ class Bd:
     def _hide(self, text: str) -> str:
         secret = self._workspace.server.password if self._workspace.server else ""
         return text.replace(secret, "***") if secret else text
+
+
+def _private_copy(metadata: Path) -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="beads-dispatch-"))  # mode 0700: bd warns of any other
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        shutil.copyfile(metadata, folder / "metadata.json")
+    except OSError as error:
+        raise Failure(f"{metadata}: cannot be copied to a private folder: {error}") from None
+    return folder
 
 
 def _message(out: str, err: str) -> str:

@@ -1,24 +1,30 @@
 """The commands."""
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beads_dispatch import settings
 from beads_dispatch.bd import Bd
 from beads_dispatch.errors import Failure, Misconfigured
-from beads_dispatch.log import Log
+from beads_dispatch.log import Log, leave_termination_message, put
 from beads_dispatch.queue import Queue, open_queue
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
+    from beads_dispatch import watch
     from beads_dispatch.listen import Health
     from beads_dispatch.metrics import Metrics
+
+R = TypeVar("R")
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
@@ -30,11 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status: 0 well, 1 a failure, 2 wrong configuration or usage."""
     args = _parser().parse_args(argv)
     log = Log(NAMES[args.command], os.environ.get("LOG_FORMAT") == "json")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of Latin-1 has no dash as long as ours
     try:
-        return _run(args, os.environ, log)
+        status = _run(args, os.environ, log)
     except Failure as error:
         log.fail("misconfigured" if error.exit_status == 2 else "failed", str(error))
-        return error.exit_status
+        status = error.exit_status
+    if status:
+        leave_termination_message(log.failure)
+    return status
 
 
 def dispatcher() -> int:
@@ -57,40 +69,55 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
         from beads_dispatch import agent
 
         return agent.run(args.port, agent.Jobs(args.run, args.jobs, environ, log), bd)
-    queue = open_queue(chosen.workspace, bd, chosen.assignee)
-    try:
-        return _status(args, queue, chosen, bd, log) if args.command == "status" else _job(args, queue, chosen, bd, log)
-    finally:
-        queue.close()
+    with closing(open_queue(chosen.workspace, bd, chosen.assignee)) as queue:
+        if args.command == "status":
+            return _status(args, queue, chosen, bd, log)
+        report = _job(args.command)(queue, bd, chosen, log, _stop_signal(), dry_run=args.dry_run)
+        return int(report.exit_status)
 
 
-def _job(args: argparse.Namespace, queue: Queue, chosen: Settings, bd: Bd, log: Log) -> int:
+def _job(command: str) -> Callable[..., Any]:
     from beads_dispatch import dispatcher, reaper
 
-    job = dispatcher.tick if args.command == "tick" else reaper.sweep
-    return int(job(queue, bd, chosen, log, _stop_signal(), dry_run=args.dry_run).failed)
+    return dispatcher.tick if command == "tick" else reaper.sweep
 
 
 def _watch(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
-    """Each job with its own actor and log, as if it were the only one."""
-    from beads_dispatch import dispatcher, reaper, watch
+    from beads_dispatch import watch
 
-    def as_job(name: str) -> tuple[Bd, Settings, Log]:
-        chosen = settings.read(environ, Path.cwd(), actor=name, needs_beadboard=True)
-        return Bd(chosen.workspace, chosen.actor, environ), chosen, Log(name, log.as_json, repeats=False)
-
-    ticks, sweeps, stopping = as_job(NAMES["tick"]), as_job(NAMES["sweep"]), _stop_signal()
-    bd, chosen, _ = ticks
-    bd.check()
-    jobs = watch.Jobs(
-        open_queue=lambda: open_queue(chosen.workspace, bd, chosen.assignee),
-        tick=lambda queue: dispatcher.tick(queue, *ticks, stopping),
-        sweep=lambda queue: reaper.sweep(queue, *sweeps, stopping),
-        threshold=chosen.threshold,
-    )
+    chosen = settings.read(environ, Path.cwd(), actor=NAMES["tick"], needs_beadboard=True)
+    Bd(chosen.workspace, chosen.actor, environ).check()
+    stopping = _stop_signal()
     health, metrics = _listen(args.listen, log) if args.listen else (None, None)
     log.say("watching", f"waits for beads of {chosen.assignee} in {chosen.workspace}")
-    return watch.watch(jobs, log, stopping, health, metrics)
+    return watch.watch(_jobs_of(environ, stopping, chosen), log, stopping, health, metrics)
+
+
+def _jobs_of(environ: Mapping[str, str], stopping: Callable[[], bool], first: Settings) -> "watch.Jobs":
+    """Each job with its own actor and log, and with the workspace as it is at that moment.
+
+    A Dolt server that bd manages has another port after each start.
+    """
+    from beads_dispatch import dispatcher, reaper, watch
+
+    door = cache(lambda chosen: Bd(chosen.workspace, chosen.actor, environ))
+    logs = {command: Log(NAMES[command], first.json_log, repeats=False) for command in ("tick", "sweep")}
+
+    def opened(command: str) -> tuple[Queue, Bd, Settings, Log]:
+        chosen = settings.read(environ, Path.cwd(), actor=NAMES[command], needs_beadboard=True)
+        return open_queue(chosen.workspace, door(chosen), chosen.assignee), door(chosen), chosen, logs[command]
+
+    def run(command: str, job: Callable[..., R]) -> R:
+        queue, *rest = opened(command)
+        with closing(queue):
+            return job(queue, *rest, stopping)
+
+    return watch.Jobs(
+        open_queue=lambda: opened("tick")[0],
+        tick=lambda: run("tick", dispatcher.tick),
+        sweep=lambda: run("sweep", reaper.sweep),
+        threshold=first.threshold,
+    )
 
 
 def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
@@ -120,9 +147,8 @@ def _status(args: argparse.Namespace, queue: Queue, chosen: Settings, bd: Bd, lo
 
     rows, unreadable = status.status(queue, bd, chosen.assignee)
     as_json = json.dumps(rows, indent=2, ensure_ascii=False)
-    print(as_json if args.json else status.as_table(rows, chosen.assignee))
-    for line in unreadable:
-        log.fail("unreadable", line)
+    put(as_json if args.json else status.as_table(rows, chosen.assignee), sys.stdout)
+    log.unreadable(unreadable)
     return 1 if unreadable else 0
 
 

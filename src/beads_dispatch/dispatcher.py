@@ -10,7 +10,7 @@ from beads_dispatch import notes, policy
 from beads_dispatch.answers import Answer, Meaning, understand
 from beads_dispatch.bd import Bd
 from beads_dispatch.bead import Bead
-from beads_dispatch.errors import BdFailed, DoltFailed, Failure, NotAsExpected, ServiceFailed
+from beads_dispatch.errors import BdFailed, DoltFailed, Failure, Misconfigured, NotAsExpected, ServiceFailed
 from beads_dispatch.log import Log
 from beads_dispatch.policy import Hold
 from beads_dispatch.queue import Queue
@@ -36,17 +36,22 @@ class Report:
     """What a tick did, for who runs the next one. `accepted_after`: seconds since each bead's last change."""
 
     failed: bool = False
+    unreadable: bool = False  # a bead that cannot be read was left alone
     locked: bool = False  # another tick was at work
     waits: bool = False  # there was no room for the next bead
     not_ready: frozenset[str] | None = None  # candidates that bd does not call ready; None: it was not asked
     answers: list[Meaning] = field(default_factory=list)
     accepted_after: list[float] = field(default_factory=list)
 
+    @property
+    def exit_status(self) -> int:
+        return int(self.failed or self.unreadable)
+
 
 def tick(
     queue: Queue, bd: Bd, settings: Settings, log: Log, stopping: Callable[[], bool], *, dry_run: bool = False
 ) -> Report:
-    """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard. Raises Failure.
+    """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard. Raises Failure where it cannot begin.
 
     `dry_run`: says what it would do; no lock, no request, no write.
     """
@@ -54,16 +59,16 @@ def tick(
         log.say("locked", "another tick is at work")
         return Report(locked=True)
     seen = queue.read()
-    report = Report(failed=bool(seen.unreadable))
+    report = Report(unreadable=bool(seen.unreadable))
     work = _Tick(queue, bd, settings, log, stopping, policy.hold(seen.beads, queue.now()), report)
-    for line in seen.unreadable:
-        log.fail("unreadable", f"left alone: {line}")
-    if dry_run:
-        work.rehearse(seen.beads)
-    else:
-        work.tell(seen.beads)
-        work.wake(seen.beads)
-        work.hand_over(work.choose(seen.beads))
+    log.unreadable(seen.unreadable)
+    try:
+        work.rehearse(seen.beads) if dry_run else work.run(seen.beads)
+    except Misconfigured:
+        raise
+    except Failure as error:  # what it has done until here still counts
+        report.failed = True
+        log.fail("failed", str(error))
     return report
 
 
@@ -79,6 +84,11 @@ class _Tick:
     last_hold: Hold | None
     report: Report
     started: float = field(default_factory=time.monotonic)
+
+    def run(self, beads: Sequence[Bead]) -> None:
+        self.tell(beads)
+        self.wake(beads)
+        self.hand_over(self.choose(beads))
 
     def rehearse(self, beads: Sequence[Bead]) -> None:
         for bead, reason in policy.untold(beads, self.queue.now()):
@@ -104,6 +114,8 @@ class _Tick:
     def wake(self, beads: Sequence[Bead]) -> None:
         """Opens what was put off until now; bd 1.3 promises to, but against a server its `ready` only reads."""
         for bead in policy.due(beads, self.queue.now()):
+            if self._over(CLAIM_SECONDS):
+                return
             try:
                 self.bd.update(bead, status="open")
                 self.log.say("woken", "its deferral is over: open", bead=bead.id)
@@ -116,7 +128,10 @@ class _Tick:
         """The beads to try, in order; says why there is none. bd is asked only if one is left."""
         now = self.queue.now()
         if self.last_hold and self.last_hold.until > now:
-            self.log.say("held", f"nothing is dispatched until {notes.utc(self.last_hold.until)}: {_held_by(beads)}")
+            self.log.say(
+                "held",
+                f"nothing is dispatched until {notes.utc(self.last_hold.until)}: {_held_by(self.last_hold, beads)}",
+            )
             return []
         left = policy.candidates(beads, now)
         ready = self.bd.ready(self.settings.assignee) if left else frozenset()
@@ -133,6 +148,8 @@ class _Tick:
         places = self.settings.per_tick
         for bead in chosen:
             if not places or self._over(CLAIM_SECONDS) or not self._room_for(bead):
+                return
+            if self._over(CLAIM_SECONDS):  # a BeadBoard that wakes up takes its time
                 return
             claim = self._claim(bead)
             if claim and self._still_ours(claim):
@@ -227,12 +244,12 @@ class _Tick:
             case Meaning.ACCEPTED:  # only a note: the agent may already have closed the bead
                 line, waited = notes.dispatched(answer.job), policy.idle_for(bead, self.queue.now()).total_seconds()
                 self.report.accepted_after.append(waited)
-                self.log.say("dispatched", line, bead=bead.id)
                 self._put(bead, line, {})
+                self.log.say("dispatched", line, bead=bead.id)
             case Meaning.UNCLEAR:
                 line = notes.unclear(answer.status, answer.text)
-                self._fail("unclear", f"{line} (stays claimed)", bead)
                 self._put(bead, line, self._next_hold())
+                self._fail("unclear", f"{line} (stays claimed)", bead)
             case Meaning.BUSY:
                 self.log.say("busy", "the agent is busy: back to open", bead=bead.id)
                 busy = Hold(self.queue.now() + policy.BUSY_WAIT, 0)
@@ -262,7 +279,7 @@ class _Tick:
         """A note and marks, never a status."""
         try:
             self.bd.update(bead, note=line if line and notes.fits(bead.notes, line) else None, marks=marks)
-        except BdFailed as error:
+        except (BdFailed, Misconfigured) as error:
             self._fail("not_noted", f"{line}: could not be noted: {error}", bead)
 
     def _give_back(self, claim: Claim, line: str, marks: Mapping[str, str], status: str = "open") -> None:
@@ -279,7 +296,7 @@ class _Tick:
             self._fail("not_returned", f"{line}: stays claimed, for it could not be put back: {error}", claim.bead)
 
 
-def _held_by(beads: Sequence[Bead]) -> str:
-    """The last outcome on the bead that bears the newest hold, in a few words."""
-    newest = max(beads, key=lambda bead: str(bead.mark("hold_until") or ""))
-    return f"{newest.id}: {notes.last_outcome(newest.notes) or 'a hold'}"
+def _held_by(hold: Hold, beads: Sequence[Bead]) -> str:
+    """The last outcome on the bead that bears the hold, in a few words."""
+    outcome = next((notes.last_outcome(bead.notes) for bead in beads if bead.id == hold.bead_id), None)
+    return f"{hold.bead_id}: {outcome or 'a hold'}"

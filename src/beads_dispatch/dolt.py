@@ -1,5 +1,6 @@
 """The only pymysql: a handful of questions to a Dolt sql-server over one connection."""
 
+import struct
 from typing import Any
 
 import pymysql
@@ -7,6 +8,8 @@ import pymysql.cursors
 
 from beads_dispatch.errors import DoltFailed
 from beads_dispatch.workspace import Server
+
+_OF_A_BROKEN_STREAM = (AssertionError, LookupError, struct.error)  # pymysql does not translate them
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 15
@@ -74,7 +77,7 @@ class Dolt:
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return list(cursor.fetchall())
-        except (pymysql.Error, OSError, RuntimeError, UnicodeError) as error:
+        except (pymysql.Error, OSError, RuntimeError, UnicodeError, *_OF_A_BROKEN_STREAM) as error:
             raise DoltFailed(f"Dolt at {self._server}: {_reason(error)}") from None
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ class Log:
     name: str
     as_json: bool = False
     repeats: bool = True
+    failure: str = ""  # the last line that was worth an alert
     _last: tuple[str, ...] = ()
 
     def say(self, event: str, text: str, *, bead: str = "", level: str = "info") -> None:
@@ -34,7 +36,13 @@ class Log:
 
     def fail(self, event: str, text: str, *, bead: str = "", level: str = "error") -> None:
         self._last = ()
-        _leave_termination_message(self._write(event, text, bead, level, sys.stderr))
+        self.failure = self._write(event, text, bead, level, sys.stderr)
+
+    def unreadable(self, lines: Iterable[str]) -> None:
+        """The beads that cannot be read; a watcher says them itself, once, and not at every tick."""
+        if self.repeats:
+            for line in lines:
+                self.fail("unreadable", f"left alone: {line}")
 
     def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO) -> str:
         text = one_line(text, 600)
@@ -42,12 +50,21 @@ class Log:
         if self.as_json:
             known = {"time": utc(datetime.now(UTC)), "level": level, "logger": self.name, "event": event}
             line = json.dumps({**known, "bead": bead or None, "message": text}, ensure_ascii=False)
-        print(line, file=stream, flush=True)
+        put(line, stream)
         return line
 
 
-def _leave_termination_message(line: str) -> None:
-    """The last failure, where a pod's status shows it. Never creates the file."""
+def put(text: str, stream: TextIO) -> None:
+    """Prints. Nobody reads any more, or the disk is full: that must not end a tick between its POST and its note."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        with suppress(OSError):  # else Python fails once more when it flushes the stream at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def leave_termination_message(line: str) -> None:
+    """Why the command failed, where a pod's status shows it. Never creates the file."""
     with suppress(OSError):
         file = os.open(TERMINATION_MESSAGE, os.O_WRONLY | os.O_TRUNC)
         os.write(file, line.encode("utf-8", "replace"))

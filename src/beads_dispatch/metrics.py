@@ -1,8 +1,7 @@
 """The watcher's numbers in Prometheus' format. Needs the extra: `pip install 'beads-dispatch[metrics]'`."""
 
 from collections import Counter as Count
-from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,8 +14,8 @@ from prometheus_client import (
 
 from beads_dispatch import dispatcher, policy, reaper, status
 from beads_dispatch.answers import Meaning
-from beads_dispatch.bead import Bead
 from beads_dispatch.listen import Health
+from beads_dispatch.queue import Seen
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -28,7 +27,7 @@ class Metrics:
 
     def __init__(self, health: Health) -> None:
         self._registry = CollectorRegistry()
-        self._since: dict[str, datetime] = {}
+        self._since: dict[str, datetime] | None = None
         self._kinds: set[tuple[str, str]] = set()
         self._beads = self._gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
         self._oldest = self._gauge("oldest_eligible_age_seconds", "Age of the bead that waits longest to be dispatched")
@@ -51,22 +50,25 @@ class Metrics:
             self._ticks.labels(result)
             self._sweeps.labels(result)
 
-    def saw(self, beads: Iterable[Bead], now: datetime, not_ready: frozenset[str]) -> None:
+    def saw(self, seen: Seen, now: datetime, not_ready: frozenset[str]) -> None:
         """A look: where every bead stands."""
-        known = tuple(beads)
-        hold = policy.hold(known, now)
-        self._hold.set(max(0.0, (hold.until - now).total_seconds()) if hold else 0.0)
-        counts = Count(status.kind(bead, now, not_ready, hold) for bead in known)
+        hold, ahead = policy.hold(seen.beads, now), now - datetime.now(UTC)
+        self._hold.set_function(lambda: _seconds(hold.until - datetime.now(UTC) - ahead if hold else None))
+        counts = Count(status.kind(bead, now, not_ready, hold) for bead in seen.beads)
+        counts += Count({("unreadable", ""): len(seen.unreadable)})
         for kind in self._kinds - counts.keys():  # one by one: a scrape never finds them all gone
             self._beads.remove(*kind)
         for kind, count in counts.items():
             self._beads.labels(*kind).set(count)
         self._kinds = set(counts)
-        waiting = [bead for bead in policy.candidates(known, now) if bead.id not in not_ready]
-        # A bead's own `updated_at` is new after every attempt to dispatch it: so the first sight of it counts.
-        self._since = {bead.id: self._since.get(bead.id, bead.updated_at) for bead in waiting}
+        # A bead's own `updated_at` is new after every attempt to dispatch it, and old where it waited for another bead:
+        # so it counts at the first look only, and after that the first sight of the bead as one that could go.
+        waiting = [bead for bead in policy.candidates(seen.beads, now) if bead.id not in not_ready]
+        first = self._since is None
+        known = self._since or {}
+        self._since = {bead.id: known.get(bead.id, bead.updated_at if first else now) for bead in waiting}
         oldest = min(self._since.values(), default=None)
-        self._oldest.set_function(lambda: _age(oldest))
+        self._oldest.set_function(lambda: _seconds(datetime.now(UTC) + ahead - oldest if oldest else None))
 
     def ticked(self, report: dispatcher.Report) -> None:
         self._ticks.labels(RESULTS[report.failed]).inc()
@@ -93,5 +95,5 @@ def outcome(meaning: Meaning) -> str:
     return meaning.name.lower()
 
 
-def _age(since: datetime | None) -> float:
-    return max(0.0, (datetime.now(since.tzinfo) - since).total_seconds()) if since else 0.0
+def _seconds(time: timedelta | None) -> float:
+    return max(0.0, time.total_seconds()) if time else 0.0

@@ -47,6 +47,7 @@ class Hold:
 
     until: datetime
     step: int
+    bead_id: str = ""  # the bead that bears it
 
 
 def blank(criteria: str) -> bool:
@@ -146,7 +147,7 @@ def attempts(bead: Bead) -> int:
 def hold(beads: Iterable[Bead], now: datetime) -> Hold | None:
     """The newest hold on any bead; None where there is none, or it ended more than an hour ago."""
     holds = [
-        Hold(until, _mark_count(bead, "hold_step", 1000))
+        Hold(until, _mark_count(bead, "hold_step", 1000), bead.id)
         for bead in beads
         if (until := _mark_time(bead, "hold_until", now)) and until > now - LONGEST_WAIT
     ]

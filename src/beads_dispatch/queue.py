@@ -26,6 +26,10 @@ class Seen:
     beads: tuple[Bead, ...]
     unreadable: tuple[str, ...] = ()
 
+    @property
+    def running(self) -> int:
+        return sum(bead.status == "in_progress" for bead in self.beads)
+
 
 class Queue(Protocol):
     def lock(self, job: str) -> bool:

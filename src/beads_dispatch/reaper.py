@@ -21,7 +21,12 @@ class Report:
     """What a sweep did."""
 
     failed: bool = False
+    unreadable: bool = False  # a bead that cannot be read was left alone
     blocked: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        return int(self.failed or self.unreadable)
 
 
 def sweep(
@@ -32,9 +37,8 @@ def sweep(
         log.say("locked", "another sweep is at work")
         return Report()
     seen, started = queue.read(), time.monotonic()
-    report = Report(failed=bool(seen.unreadable))
-    for line in seen.unreadable:
-        log.fail("unreadable", f"left alone: {line}")
+    report = Report(unreadable=bool(seen.unreadable))
+    log.unreadable(seen.unreadable)
     stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
     for bead in stale:
         if stopping() or time.monotonic() - started > SWEEP_SECONDS:
@@ -47,8 +51,7 @@ def sweep(
             report.failed = True
             log.fail("not_blocked", f"stands still, but could not be blocked: {error}", bead=bead.id)
     if not stale:
-        running = sum(bead.status == "in_progress" for bead in seen.beads)
-        log.say("idle", f"nothing to do: {running} in progress, none for too long")
+        log.say("idle", f"nothing to do: {seen.running} in progress, none for too long")
     return report
 
 

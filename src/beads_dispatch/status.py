@@ -32,7 +32,7 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None)
         state = last if notes.dispatch_recorded(bead.notes) and last else "no dispatch recorded"
         return f"{state}; last sign of life {minutes:.0f}m ago"
     if bead.status == "deferred" and bead.defer_until:
-        return f"deferred until {notes.utc(bead.defer_until)}" + (f"; {last}" if last else "")
+        return _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
     if bead.status != "open":
         lines = [line for line in bead.notes.split("\n") if line.strip()]
         return lines[-1] if lines else "set by a person; no note"
@@ -43,6 +43,14 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None)
     if hold and hold.until > now:
         return f"the queue is held until {notes.utc(hold.until)}" + (f"; {last}" if last else "")
     return "next: a tick takes it as soon as the agent has room"
+
+
+def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
+    if until > now:
+        return f"deferred until {notes.utc(until)}"
+    if policy.due([bead], now):
+        return "its deferral is over: the next tick opens it"
+    return f"its deferral is over, but it was sent before: `bd update {bead.id} -s open` sends it again"
 
 
 def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from beads_dispatch import dispatcher, policy, reaper
 from beads_dispatch.answers import Meaning
-from beads_dispatch.errors import Failure, Misconfigured
+from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 from beads_dispatch.queue import Queue, Seen
 
@@ -24,24 +24,26 @@ LOOK_SECONDS = 300.0  # a full look at the latest, whatever the pulse says
 SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at the least and at the most; the CronJob has ten minutes
 CACHE_SECONDS = 2.5  # BeadBoard remembers its status for 2 s, a dispatch in between or not
 ROOM_SECONDS = 15.0  # between two questions while there is no room
+SLEPT_SECONDS = 60.0  # a clock that is set right by less means nothing
+HOLDING = {Meaning.BUSY, Meaning.NOT_STARTED, Meaning.UNCLEAR}  # answers after which the queue waits
 LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The two jobs, each ready to be run on a queue of its own; `open_queue` makes one."""
+    """The two jobs, each on a queue of its own, and the maker of the queue that is watched."""
 
     open_queue: Callable[[], Queue]
-    tick: Callable[[Queue], dispatcher.Report]
-    sweep: Callable[[Queue], reaper.Report]
+    tick: Callable[[], dispatcher.Report]
+    sweep: Callable[[], reaper.Report]
     threshold: timedelta
 
 
 def watch(
     jobs: Jobs, log: Log, stopping: Callable[[], bool], health: "Health | None" = None, metrics: "Metrics | None" = None
 ) -> int:
-    """Turns once a second until it is told to stop; the exit status. Raises Misconfigured, and no other Failure."""
-    work = _Watch(jobs, log, jobs.open_queue(), metrics)
+    """Turns once a second until it is told to stop; the exit status. Once it has begun, no Failure ends it."""
+    work = _Watch(jobs, log, jobs.open_queue(), metrics, asleep=time.time() - time.monotonic())
     while not stopping():
         answered = work.turn()
         if health:
@@ -69,38 +71,44 @@ class _Watch:
     ask_at: float = 0.0
     lost: int = 0  # questions in a row that the database left unanswered
     failed: int = 0  # ticks in a row that failed and sent nothing
+    asleep: float = 0.0  # seconds that the clock on the wall has gone on without time.monotonic()
     clock: Callable[[], float] = field(default=time.monotonic)
+    wall: Callable[[], float] = field(default=time.time)
 
     def turn(self) -> bool:
         """Asks for the pulse, looks if need be, runs what is due; whether the database answered."""
+        self._awake()
         if self.clock() < self.ask_at:
             return False
         try:
-            self._look_if_changed()
-        except Misconfigured:
-            raise
+            self._survey_if_changed()
         except Failure as error:
             self._lost(error)
             return False
         self._found()
-        if running(self.seen) and self.clock() >= self.sweep_at:  # one job a turn, for a turn has a deadline
+        if self.seen.running and self.clock() >= self.sweep_at:  # one job a turn, for a turn has a deadline
             self._sweep()
         elif self.wanted and self.clock() >= self.tick_at:
             self._tick()
         return True
 
-    def _look_if_changed(self) -> None:
+    def _awake(self) -> None:
+        """A laptop that slept: what was due in between is due now, and its agents, who slept too, get time to move."""
+        before, self.asleep = self.asleep, self.wall() - self.clock()
+        if self.asleep - before > SLEPT_SECONDS:
+            self.look_at = 0.0
+            self.sweep_at = self.clock() + sweep_every(self.jobs.threshold)
+
+    def _survey_if_changed(self) -> None:
         pulse = self.queue.pulse()
         if pulse != self.pulse or self.clock() >= self.look_at:
-            self._look()
-            self.pulse = pulse  # asked for before the look: what changes meanwhile is seen at the next turn
+            self._survey()
+            self.pulse = pulse  # asked for before the survey: what changes meanwhile is seen at the next turn
 
-    def _look(self) -> None:
+    def _survey(self) -> None:
         seen, now = self.queue.read(), self.queue.now()
-        for line in seen.unreadable:
-            if line not in self.seen.unreadable:
-                self.log.fail("unreadable", f"left alone: {line}")
-        if running(seen) < running(self.seen):  # an agent has ended: there may be room, once it is gone
+        self.log.unreadable(line for line in seen.unreadable if line not in self.seen.unreadable)
+        if seen.running < self.seen.running:  # an agent has ended: there may be room, once it is gone
             self.tick_at = min(self.tick_at, self.clock() + CACHE_SECONDS)
         self.seen, self.wanted = seen, policy.worth_a_tick(seen.beads, now)
         self.look_at = self.clock() + _seconds_to(policy.next_due(seen.beads, now), now)
@@ -112,7 +120,10 @@ class _Watch:
         self.lost += 1
         self.ask_at = self.clock() + pause(self.lost) * random.uniform(0.5, 1)  # not all watchers at the same instant
         self.queue.close()
-        self.queue = self.jobs.open_queue()
+        try:
+            self.queue = self.jobs.open_queue()
+        except Failure:
+            pass  # a workspace that is gone for a moment; the old queue says so again
 
     def _found(self) -> None:
         if self.lost:
@@ -134,7 +145,7 @@ class _Watch:
 
     def _show(self) -> None:
         if self.metrics:
-            self.metrics.saw(self.seen.beads, self.queue.now(), self.not_ready)
+            self.metrics.saw(self.seen, self.queue.now(), self.not_ready)
 
     def _sweep(self) -> None:
         self.sweep_at = self.clock() + sweep_every(self.jobs.threshold)
@@ -142,22 +153,13 @@ class _Watch:
         if self.metrics:
             self.metrics.swept(report)
 
-    def _run(self, job: Callable[[Queue], R], failed: R) -> R:
-        """The job on a connection of its own, which holds its lock; `failed` where it could not go on."""
-        queue = self.jobs.open_queue()
+    def _run(self, job: Callable[[], R], failed: R) -> R:
+        """The job; `failed` where it could not begin."""
         try:
-            return job(queue)
-        except Misconfigured:
-            raise
+            return job()
         except Failure as error:
             self.log.fail("failed", str(error))
             return failed
-        finally:
-            queue.close()
-
-
-def running(seen: Seen) -> int:
-    return sum(bead.status == "in_progress" for bead in seen.beads)
 
 
 def pause(times: int) -> float:
@@ -169,9 +171,11 @@ def rest(report: dispatcher.Report, failed: int) -> float:
     """Seconds until BeadBoard may be asked again."""
     if failed:
         return max(CACHE_SECONDS, pause(failed))
+    if HOLDING & set(report.answers):  # the bead bears a hold as long as this, or it could not be written
+        return policy.BUSY_WAIT.total_seconds()
     if report.waits:
         return ROOM_SECONDS
-    return CACHE_SECONDS if report.answers or report.locked else 0.0
+    return CACHE_SECONDS if report.answers or report.locked or report.not_ready else 0.0
 
 
 def sweep_every(threshold: timedelta) -> float:

@@ -1,6 +1,7 @@
 """Odd beads, odd input, full disks, wrong clocks and several writers at once."""
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from conftest import Board, Place
+from conftest import COMMAND, Board, Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +236,48 @@ def test_a_full_disk_loses_nothing(embedded: Place, board: Board) -> None:
     assert board.sent == []
     assert embedded.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
+
+
+@pytest.mark.parametrize("where", ["nobody reads", "/dev/full"])
+def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Board, where: str) -> None:
+    """Also where it is the line between the POST and its note."""
+    bead = on_server.create()
+    if where == "nobody reads":
+        reader, out = os.pipe()
+        os.close(reader)
+    else:
+        out = os.open(where, os.O_WRONLY)
+    done = subprocess.run(
+        [*COMMAND, "tick"], env={**on_server.environ, **services(board)}, cwd=on_server.folder,
+        stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == [bead]
+    assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PYTHONIOENCODING", "ascii"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("HTTP_PROXY", "http://no.such.proxy.invalid:1"),
+        ("SSL_CERT_FILE", "/nowhere"),
+    ],
+)
+def test_what_else_the_environment_says_does_not_matter(
+    on_server: Place, board: Board, variable: str, value: str
+) -> None:
+    bead, old = on_server.create(), on_server.create("old")
+    on_server.bd("update", old, "--status=in_progress")
+    on_server.age(old, 31)
+    environ = services(board, **{variable: value, "NO_PROXY": ""})
+    for command in ("tick", "sweep"):
+        done = on_server.run(command, **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == [bead]
+    assert on_server.show(old)["status"] == "blocked"
 
 
 CLOCK = """

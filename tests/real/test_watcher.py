@@ -112,6 +112,37 @@ def test_it_outlives_dolt_and_says_so_once(tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.slow
+def test_it_finds_dolt_again_on_another_port(tmp_path_factory: pytest.TempPathFactory, board: Board) -> None:
+    """As after each start of a server that bd manages: it writes the port beside metadata.json."""
+    server = DoltServer(tmp_path_factory.mktemp("moving"))
+    server.start()
+    place = make_place(tmp_path_factory.mktemp("watched"), server)
+    port_file = place.folder / ".beads" / "dolt-server.port"
+    port_file.write_text(str(server.port))
+    with watching(place, board) as watcher:
+        server.stop()
+        watcher.wait_for("asks again until it answers")
+        server.port = free_port()
+        server.start()
+        port_file.write_text(str(server.port))
+        watcher.wait_for("the database answers again")
+        bead = place.create()
+        watcher.wait_for(f"{bead}: dispatched")
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_bead_that_cannot_be_read_is_told_once_and_slows_nothing(on_server: Place, board: Board) -> None:
+    odd = on_server.create("odd")
+    on_server.sql("ALTER TABLE issues MODIFY priority VARCHAR(20)")
+    on_server.sql("UPDATE issues SET priority = 'high' WHERE id = %s", odd)
+    with watching(on_server, board) as watcher:
+        watcher.wait_for(f"left alone: bead {odd}: priority is 'high'")
+        time.sleep(6)
+    assert len([line for line in watcher.said if "left alone" in line]) == 1
+
+
+@pytest.mark.slow
 def test_what_it_serves(on_server: Place, board: Board) -> None:
     bare, bead, port = on_server.create("bare", acceptance=None), on_server.create(), free_port()
     waits = on_server.create("waits")

@@ -39,15 +39,21 @@ def test_a_watcher_says_nothing_twice_in_a_row(capsys: pytest.CaptureFixture[str
     assert err.splitlines() == ["x: a: again"] * 2
 
 
-def test_the_last_failure_is_the_termination_message_where_there_is_a_place_for_it(
+def test_a_termination_message_is_left_only_where_there_is_a_place_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = tmp_path / "termination-log"
     monkeypatch.setattr(log, "TERMINATION_MESSAGE", str(message))
-    Log("x").fail("failed", "on a laptop")
+    log.leave_termination_message("on a laptop")
     assert not message.exists()
-    message.touch()
-    Log("x").fail("failed", "the first, and longer")
-    Log("x").fail("failed", "the last")
-    Log("x").say("idle", "well")
-    assert message.read_text() == "x: the last"
+    message.write_text("an older and longer one")
+    log.leave_termination_message("the last")
+    assert message.read_text() == "the last"
+
+
+def test_it_remembers_its_last_failure() -> None:
+    one = Log("x")
+    one.fail("failed", "the first")
+    one.fail("failed", "the last", bead="t-1")
+    one.say("idle", "well")
+    assert one.failure == "x: t-1: the last"
