@@ -91,7 +91,7 @@ def test_notes_near_the_end_of_their_column(on_server: Place, board: Board, size
     """What may be left out is left out; a block is still written, with its line."""
     bead = on_server.create()
     on_server.bd("update", bead, "--status=in_progress", f"--append-notes={'n' * size}")
-    on_server.age(bead, 31)
+    on_server.age(bead, 31.5)
     assert on_server.run("sweep").returncode == 0
     shown = on_server.show(bead)
     assert (shown["status"], shown["notes"].split("\n")[-1][:22]) == ("blocked", "reaper: no progress fo")
@@ -271,7 +271,7 @@ def test_what_else_the_environment_says_does_not_matter(
 ) -> None:
     bead, old = on_server.create(), on_server.create("old")
     on_server.bd("update", old, "--status=in_progress")
-    on_server.age(old, 31)
+    on_server.age(old, 31.5)
     environ = services(board, **{variable: value, "NO_PROXY": ""})
     for command in ("tick", "sweep"):
         done = on_server.run(command, **environ)

@@ -5,7 +5,7 @@ from conftest import Place
 
 def test_a_bead_is_blocked_after_the_threshold_and_not_before(on_server: Place) -> None:
     young, old = on_server.create("young", "--labels=x"), on_server.create("old")
-    for bead, minutes in ((young, 29), (old, 31)):
+    for bead, minutes in ((young, 29), (old, 31.2)):
         on_server.bd("update", bead, "--status=in_progress")
         on_server.age(bead, minutes)
     dry = on_server.run("sweep", "--dry-run")

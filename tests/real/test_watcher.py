@@ -84,7 +84,7 @@ def test_an_assigned_bead_goes_by_itself_and_one_without_criteria_is_told(
 def test_it_blocks_what_stands_still(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     on_server.bd("update", bead, "--status=in_progress")
-    on_server.age(bead, 31)
+    on_server.age(bead, 31.5)
     with watching(on_server, board) as watcher:
         watcher.wait_for(f"beads-reaper: {bead}: reaper: no progress for 31m — blocking")
     assert on_server.show(bead)["status"] == "blocked"
@@ -175,7 +175,7 @@ def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Boa
     bead, old = on_server.create(), on_server.create("old")
     on_server.bd("update", bead, "--set-metadata=beads_dispatch.attempts=4")
     on_server.bd("update", old, "--status=in_progress")
-    on_server.age(old, 31)
+    on_server.age(old, 31.5)
     with watching(on_server, board, LOG_FORMAT="json") as watcher:
         watcher.wait_for("given_up")
         watcher.wait_for('"blocked"')
@@ -240,7 +240,7 @@ def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Boar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize("count", [12])
 def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place, board: Board, count: int) -> None:
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_DISPATCH_PER_TICK": "5"}
     with watching(on_server, board, BEADS_DISPATCH_PER_TICK="5"), watching(on_server, board):
