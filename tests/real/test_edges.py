@@ -97,8 +97,8 @@ def test_notes_near_the_end_of_their_column(on_server: Place, board: Board, size
     assert (shown["status"], shown["notes"].split("\n")[-1][:22]) == ("blocked", "reaper: no progress fo")
 
 
-def first_quick(values: list[str], quick: int = 2) -> list[object]:
-    """The everyday loop tries the first ones only."""
+def first_quick(values: list[str], quick: int = 1) -> list[object]:
+    """The everyday loop tries the first one only."""
     return [*values[:quick], *(pytest.param(one, marks=pytest.mark.slow) for one in values[quick:])]
 
 
@@ -238,7 +238,7 @@ def test_a_full_disk_loses_nothing(embedded: Place, board: Board) -> None:
     assert board.sent == [bead]
 
 
-@pytest.mark.parametrize("where", ["nobody reads", "/dev/full"])
+@pytest.mark.parametrize("where", ["nobody reads", pytest.param("/dev/full", marks=pytest.mark.slow)])
 def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Board, where: str) -> None:
     """Also where it is the line between the POST and its note."""
     bead = on_server.create()
@@ -257,6 +257,7 @@ def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Bo
     assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
