@@ -38,7 +38,7 @@ sys.exit(main())
 """
 
 
-SETTLE_SECONDS = 45  # Dolt has counted what was written; the watcher has looked
+SETTLE_SECONDS = 30  # Dolt has counted what was written; the watcher has looked
 
 
 def cpu_seconds(pid: int) -> float:
@@ -106,7 +106,7 @@ def idle(count: int, minutes: float) -> float:
         assert place.server.process
         dolt = place.server.process.pid
         time.sleep(SETTLE_SECONDS)
-        (alone,) = cpu_an_hour([dolt], minutes)
+        (alone,) = cpu_an_hour([dolt], min(minutes, 1))
         watcher = start(place, board)
         time.sleep(SETTLE_SECONDS)
         client, server = cpu_an_hour([watcher.pid, dolt], minutes)
