@@ -25,6 +25,11 @@ def services(board: Board, **more: str) -> dict[str, str]:
     return {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, **more}
 
 
+def first_quick(values: list[str], quick: int = 1) -> list[object]:
+    """The everyday loop tries the first one only."""
+    return [*values[:quick], *(pytest.param(one, marks=pytest.mark.slow) for one in values[quick:])]
+
+
 def with_code(place: Place, code: str, command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     """The command, after some lines of Python have changed what it stands on."""
     code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
@@ -39,13 +44,15 @@ def with_code(place: Place, code: str, command: str, **environ: str) -> "subproc
 
 @pytest.mark.parametrize(
     "metadata",
-    [
-        "[1]",
-        '"text"',
-        '{"beads_dispatch.hold_until": "soon", "beads_dispatch.hold_step": "many"}',
-        '{"beads_dispatch.retry_after": "9999-12-31T23:59:59Z", "beads_dispatch.attempts": -1}',
-        '{"beads_dispatch.hold_until": {"a": []}, "beads_dispatch.hold_step": 1e99}',
-    ],
+    first_quick(
+        [
+            "[1]",
+            '"text"',
+            '{"beads_dispatch.hold_until": "soon", "beads_dispatch.hold_step": "many"}',
+            '{"beads_dispatch.retry_after": "9999-12-31T23:59:59Z", "beads_dispatch.attempts": -1}',
+            '{"beads_dispatch.hold_until": {"a": []}, "beads_dispatch.hold_step": 1e99}',
+        ]
+    ),
 )
 def test_marks_that_a_person_wrote_stop_nothing(on_server: Place, board: Board, metadata: str) -> None:
     bead = on_server.create("odd", f"--metadata={metadata}")
@@ -95,11 +102,6 @@ def test_notes_near_the_end_of_their_column(on_server: Place, board: Board, size
     assert on_server.run("sweep").returncode == 0
     shown = on_server.show(bead)
     assert (shown["status"], shown["notes"].split("\n")[-1][:22]) == ("blocked", "reaper: no progress fo")
-
-
-def first_quick(values: list[str], quick: int = 1) -> list[object]:
-    """The everyday loop tries the first one only."""
-    return [*values[:quick], *(pytest.param(one, marks=pytest.mark.slow) for one in values[quick:])]
 
 
 TEXTS = [

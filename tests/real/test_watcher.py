@@ -66,7 +66,7 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-@pytest.mark.parametrize("mode", ["on_server", "embedded"])
+@pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
 def test_an_assigned_bead_goes_by_itself_and_one_without_criteria_is_told(
     request: pytest.FixtureRequest, board: Board, mode: str
 ) -> None:
