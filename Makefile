@@ -17,7 +17,7 @@ demo: $(VENV)/installed ## see it work, in a scratch workspace that is removed a
 
 .PHONY: test
 test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt, and the everyday ones with bd 1.3 too
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 3
 	$(BIN)/pytest -n 4 -m "not slow" --bd bd-1.3 tests/real
 
 .PHONY: quick
