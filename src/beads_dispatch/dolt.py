@@ -61,7 +61,7 @@ class Dolt:
         return [_as_bd_has_it(row) for row in self.ask(_ASSIGNED, assignee, assignee)]
 
     def hash(self) -> str:
-        """Of everything in the database: costs the server 0.25 ms whatever its size, and changes with every write."""
+        """Of everything in the database: costs the server about as much as `SELECT 1`, and changes with every write."""
         return str(self.ask("SELECT dolt_hashof_db() AS hash")[0]["hash"])
 
     def look(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:

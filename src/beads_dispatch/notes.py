@@ -93,6 +93,11 @@ def last_outcome(notes: str) -> str | None:
     return next((line for line in reversed(notes.split("\n")) if line.startswith(_OUTCOME)), None)
 
 
+def last_line(notes: str) -> str:
+    """The newest line that is not blank, or nothing."""
+    return next((line for line in reversed(notes.split("\n")) if line.strip()), "")
+
+
 def kind_of_outcome(notes: str) -> str:
     """The last outcome without what differs from bead to bead: `dispatched`, `dispatch unclear` and so on."""
     return re.split(r":| HTTP", last_outcome(notes) or "", maxsplit=1)[0]
@@ -100,7 +105,7 @@ def kind_of_outcome(notes: str) -> str:
 
 def kind_of_block(notes: str) -> str:
     """Who blocked it: the `reaper`, the dispatcher that had `given up`, or an `other`."""
-    last = next((line for line in reversed(notes.split("\n")) if line.strip()), "")
+    last = last_line(notes)
     return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
 

@@ -34,8 +34,7 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None)
     if bead.status == "deferred" and bead.defer_until:
         return _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
     if bead.status != "open":
-        lines = [line for line in bead.notes.split("\n") if line.strip()]
-        return lines[-1] if lines else "set by a person; no note"
+        return notes.last_line(bead.notes) or "set by a person; no note"
     if reason := policy.why_not(bead, now):
         return reason.text
     if bead.id not in ready:
