@@ -30,6 +30,10 @@ class Seen:
     def running(self) -> int:
         return sum(bead.status == "in_progress" for bead in self.beads)
 
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset(bead.id for bead in self.beads)
+
 
 class Queue(Protocol):
     def lock(self, job: str) -> bool:

@@ -108,7 +108,9 @@ class _Watch:
     def _survey(self) -> None:
         seen, now = self.queue.read(), self.queue.now()
         self.log.unreadable(line for line in seen.unreadable if line not in self.seen.unreadable)
-        if seen.running < self.seen.running:  # an agent has ended: there may be room, once it is gone
+        ended = seen.running < self.seen.running  # there may be room, once the agent is gone
+        new = self.failed and seen.ids - self.seen.ids  # a bead that had no part in what failed
+        if ended or new:
             self.tick_at = min(self.tick_at, self.clock() + CACHE_SECONDS)
         self.seen, self.wanted = seen, policy.worth_a_tick(seen.beads, now)
         self.look_at = self.clock() + _seconds_to(policy.next_due(seen.beads, now), now)

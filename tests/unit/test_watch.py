@@ -171,6 +171,15 @@ def test_ticks_that_fail_and_send_nothing_come_ever_less_often() -> None:
     assert watched.work.failed == 0
 
 
+def test_a_new_bead_does_not_wait_for_the_failures_of_another() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched.database.put("a")
+    watched.turn(400)
+    watched.database.put("b")
+    watched.turn(5)
+    assert watched.ticks[-1] == 1400 + 3  # once BeadBoard has forgotten its status
+
+
 def test_a_job_that_could_not_go_on_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     def broken() -> dispatcher.Report:
         raise Failure("no way on")
