@@ -1,16 +1,6 @@
-"""What bd 1.3 has and 1.0 has not: a compare-and-set, leases and heartbeats."""
+"""What bd 1.3 has and 1.0 has not: a compare-and-set, leases and heartbeats. Run with `--bd bd-1.3`."""
 
-from pathlib import Path
-
-import pytest
-from conftest import Board, DoltServer, Place, make_place
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def newer(tmp_path: Path, dolt_server: DoltServer) -> Place:
-    return make_place(tmp_path / "newer", dolt_server, bd="bd-1.3")
+from conftest import Board, Place
 
 
 def services(board: Board) -> dict[str, str]:
@@ -25,41 +15,41 @@ def at_first_write(place: Place, status: str, command: str) -> str:
     )
 
 
-def test_a_close_in_the_same_instant_is_not_undone_by_a_claim(newer: Place, board: Board) -> None:
-    bead, other = newer.create("first", "-p", "0"), newer.create("second")
-    path = at_first_write(newer, "in_progress", f"close {bead} --actor=agent")
-    done = newer.run("tick", PATH=path, **services(board))
+def test_a_close_in_the_same_instant_is_not_undone_by_a_claim(on_server: Place, board: Board) -> None:
+    bead, other = on_server.create("first", "-p", "0"), on_server.create("second")
+    path = at_first_write(on_server, "in_progress", f"close {bead} --actor=agent")
+    done = on_server.run("tick", PATH=path, **services(board))
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{bead}: not ours any more: left alone" in done.stdout
-    assert newer.show(bead)["status"] == "closed"
+    assert on_server.show(bead)["status"] == "closed"
     assert board.sent == [other]
 
 
-def test_a_close_in_the_same_instant_is_not_undone_by_a_block(newer: Place) -> None:
-    bead = newer.create()
-    newer.bd("update", bead, "--status=in_progress")
-    newer.age(bead, 31)
-    path = at_first_write(newer, "blocked", f"close {bead} --actor=agent")
-    done = newer.run("sweep", PATH=path)
+def test_a_close_in_the_same_instant_is_not_undone_by_a_block(on_server: Place) -> None:
+    bead = on_server.create()
+    on_server.bd("update", bead, "--status=in_progress")
+    on_server.age(bead, 31)
+    path = at_first_write(on_server, "blocked", f"close {bead} --actor=agent")
+    done = on_server.run("sweep", PATH=path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert newer.show(bead)["status"] == "closed"
+    assert on_server.show(bead)["status"] == "closed"
 
 
-def test_a_heartbeat_is_a_sign_of_life(newer: Place) -> None:
-    alive, dead = newer.create("alive"), newer.create("dead")
+def test_a_heartbeat_is_a_sign_of_life(on_server: Place) -> None:
+    alive, dead = on_server.create("alive"), on_server.create("dead")
     for bead in (alive, dead):
-        newer.bd("update", bead, "--status=in_progress")
-    newer.bd("heartbeat", alive, "--actor=agent")
+        on_server.bd("update", bead, "--status=in_progress")
+    on_server.bd("heartbeat", alive, "--actor=agent")
     for bead in (alive, dead):
-        newer.age(bead, 31)
-    assert newer.run("sweep").returncode == 0
-    assert (newer.show(alive)["status"], newer.show(dead)["status"]) == ("in_progress", "blocked")
+        on_server.age(bead, 31)
+    assert on_server.run("sweep").returncode == 0
+    assert (on_server.show(alive)["status"], on_server.show(dead)["status"]) == ("in_progress", "blocked")
 
 
-def test_a_dispatching_tick_calls_it_three_times_too(newer: Place, board: Board) -> None:
-    bead, calls = newer.create(), newer.folder / "calls"
-    path = newer.wrap_bd(f'echo "$@" >> {calls}; exec "{newer.real_bd}" "$@"')
-    assert newer.run("tick", PATH=path, **services(board)).returncode == 0
+def test_a_dispatching_tick_calls_it_three_times_too(on_server: Place, board: Board) -> None:
+    bead, calls = on_server.create(), on_server.folder / "calls"
+    path = on_server.wrap_bd(f'echo "$@" >> {calls}; exec "{on_server.real_bd}" "$@"')
+    assert on_server.run("tick", PATH=path, **services(board)).returncode == 0
     assert board.sent == [bead]
     ready, claim, note = calls.read_text().splitlines()
     assert "--if-status=open --if-assignee=agent" in claim
