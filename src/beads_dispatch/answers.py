@@ -5,8 +5,6 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-_ANY = range(0, 1000)
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -37,7 +35,7 @@ class Answer:
     job: str = ""
 
 
-# The first row whose status and whole error text match says what the answer means.
+# The first row whose status and whole error text match says what the answer means; where none does, it is unclear.
 _ROWS: tuple[tuple[range | tuple[int, ...], str, Meaning], ...] = (
     ((409,), ".*", Meaning.BUSY),
     ((502,), "Queue full", Meaning.BUSY),
@@ -48,13 +46,12 @@ _ROWS: tuple[tuple[range | tuple[int, ...], str, Meaning], ...] = (
     # BeadBoard says so whenever its own Dolt read fails, so it is not held against the bead.
     ((400,), r"Bead .* not found\.", Meaning.NOT_STARTED),
     ((400,), ".*", Meaning.BEAD_AT_FAULT),
-    (_ANY, ".*", Meaning.UNCLEAR),
 )
 
 
 def understand(reply: Reply) -> Answer:
     """The meaning of a reply to POST /api/agent-dispatch."""
-    document = _json_object(reply.body)
+    document = json_object(reply.body) or {}
     text = _error_text(document, reply.body)
     if not reply.delivered:
         return Answer(Meaning.NOT_STARTED, reply.status, text)
@@ -74,12 +71,12 @@ def _meaning(status: int | None, text: str) -> Meaning:
     return next(rows, Meaning.UNCLEAR)
 
 
-def _json_object(body: str) -> dict[str, object]:
+def json_object(body: str) -> dict[str, object] | None:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _error_text(document: dict[str, object], body: str) -> str:

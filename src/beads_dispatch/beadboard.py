@@ -1,7 +1,6 @@
 """The only httpx: BeadBoard's status and dispatch, and the agent service's health."""
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from functools import cache
 
 import httpx
 
-from beads_dispatch.answers import Reply
+from beads_dispatch.answers import Reply, json_object
 from beads_dispatch.errors import ServiceFailed
 from beads_dispatch.notes import one_line
 
@@ -50,7 +49,7 @@ class BeadBoard:
         until = time.monotonic() + WAKE_SECONDS
         while True:
             reply = _request("GET", f"{self.url}/api/agent-status", ASK_SECONDS)
-            document = _object(reply)
+            document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document
             waking = document is None and (reply.status is not None or not reply.delivered)
@@ -60,7 +59,7 @@ class BeadBoard:
 
     def _health(self) -> dict[str, object]:
         reply = _request("GET", f"{self.agent_url}/health", ASK_SECONDS)
-        document = _object(reply)
+        document = json_object(reply.body)
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {_what(reply)}")
         return document
@@ -75,14 +74,6 @@ def _room(health: dict[str, object]) -> bool:
     if not isinstance(health.get("busy"), bool):
         raise ServiceFailed("the agent service's health has no `busy`")
     return not health["busy"]
-
-
-def _object(reply: Reply) -> dict[str, object] | None:
-    try:
-        document = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _what(reply: Reply) -> str:
@@ -100,7 +91,7 @@ def _request(method: str, url: str, seconds: float, content: dict[str, str] | No
         return Reply(None, _said(error), delivered=False)
     except TimeoutError:
         return Reply(None, f"no answer within {seconds:g} s")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OSError) as error:  # OSError: an ssl.SSLError of a read is not translated
         return Reply(None, _said(error))
 
 

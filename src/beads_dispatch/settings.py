@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from beads_dispatch import workspace
 from beads_dispatch.errors import Misconfigured
@@ -82,9 +83,16 @@ def _url(environ: Mapping[str, str], variable: str, *, required: bool = False) -
     text = environ.get(variable) or ""
     if not text and required:
         raise ValueError(f"{variable}: must be set, such as http://127.0.0.1:3000")
-    if text and not _URL.fullmatch(text):  # the text is not shown: it may hold a password
+    if text and not (_URL.fullmatch(text) and _port_is_well(text)):  # the text is not shown: it may hold a password
         raise ValueError(f"{variable}: must be http:// or https:// and a host, without user, password or query")
     return text.rstrip("/")
+
+
+def _port_is_well(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # no number, or out of range
+        return False
 
 
 def _json_log(environ: Mapping[str, str]) -> bool:

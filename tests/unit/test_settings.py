@@ -31,6 +31,9 @@ def test_defaults(tmp_path: Path) -> None:
     [
         ("BEADBOARD_URL", "beadboard:3000", "must be http"),
         ("BEADBOARD_URL", "http://u:secret@h", "without user"),
+        ("BEADBOARD_URL", "http://h:99999", "must be http"),
+        ("BEADBOARD_URL", "http://h:-1", "must be http"),
+        ("BEADBOARD_URL", "http://h:abc/", "must be http"),
         ("AGENT_SERVICE_URL", "ftp://h", "must be http"),
         ("BEADS_DISPATCH_PER_TICK", "0", "not a whole number"),
         ("BEADS_DISPATCH_PER_TICK", "1.5", "not a whole number"),
