@@ -15,7 +15,7 @@ from pathlib import Path
 from beads_dispatch import policy, web
 from beads_dispatch.bd import Bd
 from beads_dispatch.bead import Bead
-from beads_dispatch.errors import BdFailed
+from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL for a job that must end
@@ -101,7 +101,7 @@ def _dispatch(body: bytes, jobs: Jobs, bd: Bd) -> Answer:
         return 400, {"error": "taskId is required."}
     try:
         bead = bd.show(task)
-    except BdFailed:
+    except Failure:
         bead = None
     if bead is None or bead.ephemeral or "gt:agent" in bead.labels:
         return 400, {"error": f"Bead {task} not found."}

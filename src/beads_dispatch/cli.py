@@ -68,6 +68,7 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
     if args.command == "agent":
         from beads_dispatch import agent
 
+        bd.check()
         return agent.run(args.port, agent.Jobs(args.run, args.jobs, environ, log), bd)
     with closing(open_queue(chosen.workspace, bd, chosen.assignee)) as queue:
         if args.command == "status":

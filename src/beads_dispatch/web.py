@@ -1,5 +1,6 @@
 """A small HTTP server: one function answers every request."""
 
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseRequestHandler
@@ -22,7 +23,9 @@ def server(host: str, port: int, answer: Callable[[str, str, bytes], Page]) -> T
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no event."""
+        """A client that has gone is no event; anything else is ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandler]:

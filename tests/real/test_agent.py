@@ -64,6 +64,12 @@ def test_it_answers_as_beadboard_does_and_ends_its_children(embedded: Place, age
     assert not state.exists() or " Z " in state.read_text()
 
 
+def test_without_bd_it_does_not_start(embedded: Place) -> None:
+    done = embedded.run("agent", "--port=0", "--command=true", PATH="/nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bd is not on PATH" in done.stderr
+
+
 def test_a_port_in_use_is_one_clear_line(embedded: Place, agent: Agent) -> None:
     port = agent[0].rsplit(":", 1)[1]
     done = embedded.run("agent", f"--port={port}", "--command=true")
