@@ -20,8 +20,8 @@ test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt
 	$(BIN)/pytest -n 3
 
 .PHONY: test-bd-1.3
-test-bd-1.3: TOOLS += bd-1.3
 test-bd-1.3: $(VENV)/installed tools ## the everyday tests, and those of what only bd 1.3 can do, with bd 1.3
+	@tools/build bd-1.3
 	$(BIN)/pytest -n 4 -m "not slow" --bd bd-1.3 tests/real
 
 .PHONY: quick

@@ -163,8 +163,8 @@ def soak(changes: int) -> None:
         other = open_queue(where, bd, "agent")
         jobs = watch.Jobs(
             open_queue=lambda: open_queue(where, bd, "agent"),
-            tick=lambda queue: dispatcher.Report(),
-            sweep=lambda queue: reaper.Report(),
+            tick=dispatcher.Report,
+            sweep=reaper.Report,
             threshold=timedelta(minutes=30),
         )
         work, write, looks = watch._Watch(jobs, Log("bench"), other), Writer(place), 0

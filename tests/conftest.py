@@ -36,7 +36,7 @@ def free_port() -> int:
 def tool(name: str) -> str:
     """A missing tool is an error, never a skipped test."""
     found = shutil.which(name)
-    assert found, f"{name} is not on PATH: run `make tools` (it needs Go 1.26.5 and a C compiler), or install {name}"
+    assert found, f"{name} is not on PATH: install it, or run `tools/build {name}` (with Go 1.26.5 and a C compiler)"
     return found
 
 

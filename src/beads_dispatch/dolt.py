@@ -6,6 +6,7 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 
+from beads_dispatch.bead import TOLD_TOO_LARGE
 from beads_dispatch.errors import DoltFailed
 from beads_dispatch.workspace import Server
 
@@ -18,11 +19,11 @@ _COLUMNS = (
     "id, title, description, design, acceptance_criteria, notes, status, priority, issue_type, "
     "assignee, updated_at, defer_until, ephemeral, pinned, metadata"
 )
-_OF_OTHER_TABLES = """
+_TOLD = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOLD_TOO_LARGE)
+_OF_OTHER_TABLES = f"""
   EXISTS (SELECT 1 FROM labels l WHERE l.issue_id = i.id AND l.label = 'gt:agent') AS agent_bead,
   (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id) AS commented_at,
-  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id
-     AND (c.text LIKE 'not dispatched: too large%%' OR c.text LIKE 'reaper: too large%%')) AS told_too_large_at"""
+  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id AND ({_TOLD})) AS told_too_large_at"""
 
 # UTC_TIMESTAMP(), never NOW(): that one is in the server's zone. Wisps lie in a table of their own.
 _ASSIGNED = f"""
