@@ -36,12 +36,13 @@ def sweep(
     if not dry_run and not queue.lock("reaper"):
         log.say("locked", "another sweep is at work")
         return Report()
-    seen, started = queue.read(), time.monotonic()
+    started, seen = time.monotonic(), queue.read()
     report = Report(unreadable=bool(seen.unreadable))
     log.unreadable(seen.unreadable)
     stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
     for bead in stale:
         if stopping() or time.monotonic() - started > SWEEP_SECONDS:
+            log.say("ended_early", f"{'told to stop' if stopping() else 'out of time'}: the rest is the next sweep's")
             break
         try:
             report.blocked += _block(bead, queue, bd, settings, log, dry_run=dry_run)
