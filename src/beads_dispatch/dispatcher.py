@@ -84,22 +84,27 @@ class _Tick:
     last_hold: Hold | None
     report: Report
     started: float = field(default_factory=time.monotonic)
+    ended: str = ""  # why it ended early, once that is said
 
     def run(self, beads: Sequence[Bead]) -> None:
         self.tell(beads)
         self.wake(beads)
-        self.hand_over(self.choose(beads))
+        if not self._over(CLAIM_SECONDS):
+            self.hand_over(self.choose(beads))
 
     def rehearse(self, beads: Sequence[Bead]) -> None:
         for bead, reason in policy.untold(beads, self.queue.now()):
             self.log.say("would_tell", f"would note: {notes.not_dispatched(reason.text)}", bead=bead.id)
+        for bead in policy.due(beads, self.queue.now()):
+            what = "block it, for an agent may have it" if notes.maybe_sent(bead.notes) else "open it"
+            self.log.say("would_wake", f"its deferral is over: would {what}", bead=bead.id)
         for bead in self.choose(beads)[: self.settings.per_tick]:
             self.log.say("would_dispatch", f"would claim and dispatch: {bead.title}", bead=bead.id)
 
     def tell(self, beads: Sequence[Bead]) -> None:
         """Says once, on the bead, what a person must mend."""
         for bead, reason in policy.untold(beads, self.queue.now()):
-            if self._over(TELL_SECONDS):
+            if self._over(TELL_SECONDS, "the next tick tells the other beads why they wait"):
                 return
             line = notes.not_dispatched(reason.text)
             try:
@@ -112,26 +117,38 @@ class _Tick:
                 self._fail("not_told", f"{line}, but the bead could not be told: {error}", bead)
 
     def wake(self, beads: Sequence[Bead]) -> None:
-        """Opens what was put off until now; bd 1.3 promises to, but against a server its `ready` only reads."""
+        """Opens what was put off until now, or blocks it where it was sent before.
+
+        Before bd is asked: the `ready` of an embedded bd 1.3 opens both alike, and against a server it only reads.
+        """
         for bead in policy.due(beads, self.queue.now()):
             if self._over(CLAIM_SECONDS):
                 return
             try:
-                self.bd.update(bead, status="open")
-                self.log.say("woken", "its deferral is over: open", bead=bead.id)
+                self._wake(bead)
             except NotAsExpected:
                 self.log.say("changed", "changed meanwhile: left alone", bead=bead.id)
             except BdFailed as error:
-                self._fail("not_woken", f"its deferral is over, but it could not be opened: {error}", bead)
+                self._fail("not_woken", f"its deferral is over, but that could not be written: {error}", bead)
+
+    def _wake(self, known: Bead) -> None:
+        bead = self._look(known)
+        if bead is None or bead.assignee != self.settings.assignee or not policy.due([bead], self.queue.now()):
+            raise NotAsExpected
+        if notes.maybe_sent(bead.notes):
+            line = notes.not_dispatched(notes.SENT_BEFORE)
+            self.bd.update(bead, status="blocked", note=line)
+            self.log.say("blocked", line, bead=bead.id, level="warning")
+        else:
+            self.bd.update(bead, status="open")
+            self.log.say("woken", "its deferral is over: open", bead=bead.id)
 
     def choose(self, beads: Sequence[Bead]) -> list[Bead]:
         """The beads to try, in order; says why there is none. bd is asked only if one is left."""
         now = self.queue.now()
         if self.last_hold and self.last_hold.until > now:
-            self.log.say(
-                "held",
-                f"nothing is dispatched until {notes.utc(self.last_hold.until)}: {_held_by(self.last_hold, beads)}",
-            )
+            until, why = notes.utc(self.last_hold.until), policy.held_by(self.last_hold, beads)
+            self.log.say("held", f"nothing is dispatched until {until}: {why}")
             return []
         left = policy.candidates(beads, now)
         ready = self.bd.ready(self.settings.assignee) if left else frozenset()
@@ -157,11 +174,12 @@ class _Tick:
                 if not self._post(claim):
                     return
 
-    def _over(self, seconds: float) -> bool:
-        late = time.monotonic() - self.started > seconds
-        if late or self.stopping():
-            self.log.say("ended_early", f"{'out of time' if late else 'told to stop'}: the rest is the next tick's")
-        return late or self.stopping()
+    def _over(self, seconds: float, rest: str = "the rest is the next tick's") -> bool:
+        why = "told to stop" if self.stopping() else "out of time" if time.monotonic() - self.started > seconds else ""
+        if why and (line := f"{why}: {rest}") != self.ended:
+            self.log.say("ended_early", line)
+            self.ended = line
+        return bool(why)
 
     def _fail(self, event: str, text: str, bead: Bead, level: str = "error") -> None:
         self.report.failed = True
@@ -289,14 +307,9 @@ class _Tick:
             if not self._ours(bead, claim):
                 raise NotAsExpected
             new = status != "open" or (notes.last_outcome(bead.notes) != line and notes.fits(bead.notes, line))
-            self.bd.update(bead, status=status, note=line if new else None, marks=marks)
+            kept = policy.kept_marks(claim.bead) if status == "open" else {}
+            self.bd.update(bead, status=status, note=line if new else None, marks={**kept, **marks})
         except NotAsExpected:
             self.log.say("changed", f"changed meanwhile, left as it is ({line})", bead=claim.bead.id)
         except BdFailed as error:
             self._fail("not_returned", f"{line}: stays claimed, for it could not be put back: {error}", claim.bead)
-
-
-def _held_by(hold: Hold, beads: Sequence[Bead]) -> str:
-    """The last outcome on the bead that bears the hold, in a few words."""
-    outcome = next((notes.last_outcome(bead.notes) for bead in beads if bead.id == hold.bead_id), None)
-    return f"{hold.bead_id}: {outcome or 'a hold'}"

@@ -9,11 +9,13 @@ LIMIT = 200  # characters of somebody else's text that go into a note
 # bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
 FULL_BYTES = 60_000
 
+SENT_BEFORE = "its deferral is over, but an agent may have it: only you can tell"
 TOO_LARGE = f"{TOLD_TOO_LARGE[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
 _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+) \(tick ([0-9a-f]{6})\)")
 _SENT = ("dispatched: job=", "dispatch unclear")
-_OUTCOME = (*_SENT, "dispatch failed", "returned: ")
+_NOT_SENT = ("dispatch failed", "returned: ")
+_OUTCOME = (*_SENT, *_NOT_SENT)
 _OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
 _ATTEMPT = re.compile(r"\(attempt (\d) of \d\)$")
 _LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
@@ -125,6 +127,12 @@ def dispatch_recorded(notes: str) -> bool:
     """Whether the newest claim is followed by a line that says it was sent."""
     ours = (line for line in reversed(notes.split("\n")) if line.startswith(_SENT) or _CLAIM.fullmatch(line))
     return next(ours, "").startswith(_SENT)
+
+
+def maybe_sent(notes: str) -> bool:
+    """Whether an agent may have the bead: a claim stands on it that nothing says was undone."""
+    ours = (line for line in reversed(notes.split("\n")) if _OURS.match(line))
+    return not next(ours, _NOT_SENT[0]).startswith(_NOT_SENT)
 
 
 def fits(notes: str, line: str) -> bool:

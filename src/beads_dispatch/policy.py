@@ -64,7 +64,7 @@ def why_not(bead: Bead, now: datetime) -> Reason | None:
     if "gt:agent" in bead.labels:
         return AGENT_BEAD
     if bead.pinned or bead.issue_type in NEVER_READY:
-        return Reason(f"bd never calls a bead ready that is {'pinned' if bead.pinned else 'a ' + bead.issue_type}")
+        return Reason(f"bd never calls it ready: {'pinned' if bead.pinned else 'type ' + bead.issue_type}", mend=True)
     if blank(bead.acceptance_criteria):
         return NO_CRITERIA
     if bead.defer_until and bead.defer_until > now:
@@ -97,9 +97,8 @@ def in_order(beads: Iterable[Bead]) -> list[Bead]:
 
 
 def due(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """Beads that `bd defer` put off until a time that has come, and of which nothing was sent before."""
-    put_off = (bead for bead in beads if bead.status == "deferred" and bead.defer_until and bead.defer_until <= now)
-    return [bead for bead in put_off if not notes.dispatch_recorded(bead.notes)]
+    """Beads that `bd defer` put off until a time that has come."""
+    return [bead for bead in beads if bead.status == "deferred" and bead.defer_until and bead.defer_until <= now]
 
 
 def candidates(beads: Iterable[Bead], now: datetime) -> list[Bead]:
@@ -141,7 +140,9 @@ def _mark_count(bead: Bead, name: str, most: int) -> int:
 
 def attempts(bead: Bead) -> int:
     """How many dispatches of this bead BeadBoard has refused for the bead's own fault."""
-    return notes.attempts(bead.notes) if bead.metadata is None else _mark_count(bead, "attempts", MAX_ATTEMPTS)
+    if bead.metadata is None:  # no mark can stand there; after the fifth a person has opened it
+        return notes.attempts(bead.notes) % MAX_ATTEMPTS
+    return _mark_count(bead, "attempts", MAX_ATTEMPTS)
 
 
 def hold(beads: Iterable[Bead], now: datetime) -> Hold | None:
@@ -152,6 +153,12 @@ def hold(beads: Iterable[Bead], now: datetime) -> Hold | None:
         if (until := _mark_time(bead, "hold_until", now)) and until > now - LONGEST_WAIT
     ]
     return max(holds, key=lambda hold: hold.until, default=None)
+
+
+def held_by(hold: Hold, beads: Iterable[Bead]) -> str:
+    """The bead that bears the hold, and the last outcome on it."""
+    outcome = next((notes.last_outcome(bead.notes) for bead in beads if bead.id == hold.bead_id), None)
+    return f"{hold.bead_id}: {outcome or 'a hold'}"
 
 
 def next_hold(last: Hold | None, now: datetime) -> Hold:
@@ -168,6 +175,11 @@ def attempt_marks(number: int, now: datetime) -> dict[str, str]:
     return {MARK + "attempts": str(number), MARK + "retry_after": notes.utc(now + wait(number))}
 
 
+def kept_marks(bead: Bead) -> dict[str, str]:
+    """What a claim takes off and a roll back puts on again."""
+    return {MARK + "attempts": str(count)} if (count := attempts(bead)) else {}
+
+
 def marks_on(bead: Bead) -> list[str]:
     """The names of our marks that the bead bears, to be taken off by a claim or by giving up."""
     return sorted(key for key in bead.metadata or () if key.startswith(MARK))
@@ -180,6 +192,13 @@ def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
 
 def changed(bead: Bead | None, assignee: str, token: str) -> str | None:
     """What speaks against POSTing a bead that we claimed with `token`; None where it is still ours."""
+    what = _not_ours(bead, assignee, token)
+    if what or bead is None:
+        return what
+    return "its acceptance criteria are gone" if blank(bead.acceptance_criteria) else None
+
+
+def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
     if bead is None:
         return "it is gone"
     if bead.status != "in_progress":
@@ -188,16 +207,12 @@ def changed(bead: Bead | None, assignee: str, token: str) -> str | None:
         return f"it is now assigned to {bead.assignee or 'nobody'}"
     if notes.newest_token(bead.notes) != token:
         return "our claim is no longer the newest on it"
-    return "its acceptance criteria are gone" if blank(bead.acceptance_criteria) else None
+    return None
 
 
 def returnable(bead: Bead | None, assignee: str, token: str) -> bool:
     """Whether a bead is still ours to put back: in progress, our assignee's, our claim the newest."""
-    return (
-        bead is not None
-        and (bead.status, bead.assignee) == ("in_progress", assignee)
-        and notes.newest_token(bead.notes) == token
-    )
+    return not _not_ours(bead, assignee, token)
 
 
 def idle_for(bead: Bead, now: datetime) -> timedelta:

@@ -1,5 +1,6 @@
 """Where every bead of the assignee stands, and why it is not running."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from beads_dispatch import notes, policy
@@ -15,9 +16,14 @@ def status(queue: Queue, bd: Bd, assignee: str) -> tuple[list[Row], tuple[str, .
     """A row for each bead that is not closed, in the queue's order, and a line for each unreadable one."""
     seen, now = queue.read(), queue.now()
     ready = bd.ready(assignee) if policy.candidates(seen.beads, now) else frozenset()
-    hold = policy.hold(seen.beads, now)
-    rows = [_row(bead, _reason(bead, now, ready, hold)) for bead in policy.in_order(seen.beads)]
+    held = _held(seen.beads, now)
+    rows = [_row(bead, _reason(bead, now, ready, held)) for bead in policy.in_order(seen.beads)]
     return rows, seen.unreadable
+
+
+def _held(beads: Sequence[Bead], now: datetime) -> str:
+    hold = policy.hold(beads, now)
+    return f"until {notes.utc(hold.until)}; {policy.held_by(hold, beads)}" if hold and hold.until > now else ""
 
 
 def _row(bead: Bead, reason: str) -> Row:
@@ -25,7 +31,7 @@ def _row(bead: Bead, reason: str) -> Row:
     return {**known, "reason": notes.one_line(reason), "title": notes.one_line(bead.title)}
 
 
-def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None) -> str:
+def _reason(bead: Bead, now: datetime, ready: frozenset[str], held: str) -> str:
     last = notes.last_outcome(bead.notes)
     if bead.status == "in_progress":
         minutes = policy.idle_for(bead, now).total_seconds() / 60
@@ -39,17 +45,16 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], hold: Hold | None)
         return reason.text
     if bead.id not in ready:
         return policy.NOT_READY.text
-    if hold and hold.until > now:
-        return f"the queue is held until {notes.utc(hold.until)}" + (f"; {last}" if last else "")
+    if held:
+        return f"the queue is held {held}"
     return "next: a tick takes it as soon as the agent has room"
 
 
 def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
     if until > now:
         return f"deferred until {notes.utc(until)}"
-    if policy.due([bead], now):
-        return "its deferral is over: the next tick opens it"
-    return f"its deferral is over, but it was sent before: `bd update {bead.id} -s open` sends it again"
+    does = "blocks it, for an agent may have it" if notes.maybe_sent(bead.notes) else "opens it"
+    return f"its deferral is over: the next tick {does}"
 
 
 def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None) -> tuple[str, str]:

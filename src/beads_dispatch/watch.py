@@ -137,7 +137,7 @@ class _Watch:
         report = self._run(self.jobs.tick, dispatcher.Report(failed=True))
         if report.not_ready is not None:
             self.not_ready = report.not_ready
-        self.failed = self.failed + 1 if report.failed and Meaning.ACCEPTED not in report.answers else 0
+        self.failed = self.failed + 1 if report.failed and not report.answers else 0
         # What a tick has written shows in the pulse. After one that could not write, the work is still there.
         self.wanted = bool(report.locked or report.waits or self.failed)
         self.tick_at = self.clock() + rest(report, self.failed)

@@ -3,9 +3,12 @@
 import re
 import signal
 import time
+from datetime import UTC, datetime
 
 import pytest
 from conftest import Board, Place, tool
+
+from beads_dispatch import notes
 
 CLAIMED = re.compile(r"auto-dispatcher claimed at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(tick [0-9a-f]{6}\)")
 
@@ -102,6 +105,17 @@ def test_a_bead_at_fault_is_given_up_after_five_attempts(on_server: Place, board
     assert len(board.sent) == 5
 
 
+@pytest.mark.slow
+def test_a_refusal_is_not_forgotten_when_the_agent_was_busy_in_between(on_server: Place, board: Board) -> None:
+    bead, replies = on_server.create(), [(400, {"error": "bad"}), (409, {}), (400, {"error": "bad"})]
+    board.dispatch = lambda task: replies[len(board.sent) - 1]
+    unmark = [f"--unset-metadata=beads_dispatch.{mark}" for mark in ("retry_after", "hold_until")]
+    for _ in replies:
+        on_server.run("tick", **services(board))
+        on_server.bd("update", bead, *unmark)
+    assert on_server.notes(bead)[-1] == "dispatch failed HTTP 400: bad (attempt 2 of 5)"
+
+
 def test_what_a_person_must_mend_is_told_once_and_never_sent(place: Place, board: Board) -> None:
     bare = place.create("bare", acceptance=None)
     nbsp = place.create("nbsp", acceptance="\u00a0\t ")
@@ -161,6 +175,33 @@ def test_a_bead_whose_deferral_is_over_goes(on_server: Place, board: Board) -> N
     assert board.sent == [bead]
 
 
+def test_a_deferred_bead_that_an_agent_may_have_is_blocked_and_says_why(place: Place, board: Board) -> None:
+    """The `ready` of an embedded bd 1.3 would open it."""
+    sent, killed = place.create("sent"), place.create("its tick was killed after the POST")
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    for bead, line in ((sent, "dispatched: job=j"), (killed, notes.claimed(datetime.now(UTC), "abcdef"))):
+        place.bd("update", bead, "--status=in_progress", f"--append-notes={line}")
+        place.bd("defer", bead, f"--until={soon}")
+    time.sleep(3.5)
+    for _ in range(2):
+        assert place.run("tick", **services(board)).returncode == 0
+    assert board.sent == []
+    for bead in (sent, killed):
+        assert place.show(bead)["status"] == "blocked"
+        assert place.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"
+
+
+def test_a_bead_that_bd_never_calls_ready_is_told(on_server: Place, board: Board) -> None:
+    gate, pinned = on_server.create("a gate"), on_server.create("pinned")
+    on_server.sql("UPDATE issues SET issue_type = 'gate' WHERE id = %s", gate)
+    on_server.sql("UPDATE issues SET pinned = 1 WHERE id = %s", pinned)
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == []
+    assert on_server.notes(gate) == ["not dispatched: bd never calls it ready: type gate"]
+    assert on_server.notes(pinned) == ["not dispatched: bd never calls it ready: pinned"]
+
+
 def test_busy_is_no_failure_and_claims_nothing(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     board.status = (200, {"busy": True})
@@ -179,7 +220,10 @@ def test_a_service_that_is_down_holds_the_queue_and_says_so_once(on_server: Plac
     assert on_server.run("tick", **services(board)).returncode == 0
     assert board.asked == ["/api/agent-status", "/health"]
     assert on_server.notes(bead) == ["dispatch failed: the agent service is not healthy: HTTP 503: down"]
-    assert "the queue is held until" in on_server.run("status").stdout
+    other = on_server.create("another")
+    shown = on_server.run("status").stdout
+    assert shown.count(f"; {bead}: dispatch failed: the agent service is not healthy: HTTP 503: down") == 2
+    assert f"{other}  2  open   the queue is held until" in shown
 
 
 def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> None:

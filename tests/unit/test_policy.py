@@ -14,6 +14,7 @@ from beads_dispatch.bead import Bead, parse
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+CLAIM = notes.claimed(NOW, "abcdef")
 
 
 def bead(**fields: Any) -> Bead:
@@ -34,8 +35,8 @@ def bead(**fields: Any) -> Bead:
         ({"description": "x" * 50_000}, policy.TOO_LARGE),
         ({"description": "<" * 9_000}, policy.TOO_LARGE),
         ({"description": "x" * 40_000}, None),
-        ({"issue_type": "gate"}, policy.Reason("bd never calls a bead ready that is a gate")),
-        ({"pinned": True}, policy.Reason("bd never calls a bead ready that is pinned")),
+        ({"issue_type": "gate"}, policy.Reason("bd never calls it ready: type gate", mend=True)),
+        ({"pinned": True}, policy.Reason("bd never calls it ready: pinned", mend=True)),
         ({"defer_until": "2026-11-23T22:00:01Z"}, policy.Reason("deferred until 2026-11-23T22:00:01Z")),
         ({"defer_until": "2026-11-23T22:00:00Z"}, None),
         (
@@ -64,10 +65,37 @@ def test_order_is_priority_then_age_then_id() -> None:
     assert [one.id for one in policy.candidates(beads, NOW)] == ["t-5", "t-2", "t-3", "t-4", "t-1"]
 
 
-def test_a_deferral_ends_unless_the_bead_was_sent_before() -> None:
+def test_a_deferral_ends_when_its_time_has_come() -> None:
     over, later = bead(status="deferred", defer_until=NOW), bead(status="deferred", defer_until=NOW + MINUTE)
-    sent = bead(status="deferred", defer_until=NOW, notes=notes.dispatched("j"))
-    assert policy.due([over, later, sent, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
+    assert policy.due([over, later, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
+
+
+@pytest.mark.parametrize(
+    ("lines", "maybe"),
+    [
+        ([], False),
+        (["a word of the agent's"], False),
+        ([CLAIM], True),
+        ([CLAIM, notes.dispatched("j"), "a word of the agent's"], True),
+        ([CLAIM, notes.unclear(None, "lost")], True),
+        ([CLAIM, notes.returned("agent busy")], False),
+        ([CLAIM, notes.failed(502, "Invalid token")], False),
+        ([CLAIM, notes.failed(502, "Invalid token"), CLAIM], True),
+    ],
+)
+def test_a_claim_that_nothing_undid_may_have_been_sent(lines: list[str], maybe: bool) -> None:
+    assert notes.maybe_sent("\n".join(lines)) is maybe
+
+
+def test_attempts_survive_a_claim_that_beadboard_did_not_judge() -> None:
+    counted = bead(metadata={"beads_dispatch.attempts": 3})
+    assert policy.kept_marks(counted) == {"beads_dispatch.attempts": "3"}
+    assert policy.kept_marks(bead()) == {}
+
+
+def test_after_the_fifth_the_count_starts_anew_where_no_mark_can_stand() -> None:
+    line = notes.failed(400, "bad", notes.attempt(5, 5))
+    assert policy.attempts(bead(metadata=[1], notes=line)) == 0
 
 
 def test_waiting_doubles_to_an_hour() -> None:

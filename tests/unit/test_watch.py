@@ -128,12 +128,25 @@ def test_the_queue_waits_even_where_its_hold_could_not_be_written(meaning: Meani
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", notes="a claim, and what became of it")
-        return dispatcher.Report(answers=[meaning])
+        return dispatcher.Report(failed=meaning is not Meaning.BUSY, answers=[meaning])
 
     watched.tick = tick
     watched.database.put("a", metadata=None)
     watched.turn(300)
     assert between(watched.ticks) == [120, 120]
+
+
+def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -> None:
+    watched = Watched()
+
+    def tick() -> dispatcher.Report:
+        watched.database.put(f"another {len(watched.ticks)}")
+        return dispatcher.Report(failed=True, answers=[Meaning.BEAD_AT_FAULT])
+
+    watched.tick = tick
+    watched.database.put("a")
+    watched.turn(30)
+    assert set(between(watched.ticks)) == {3}
 
 
 def test_a_bead_that_waits_for_another_one_costs_no_question_to_bd_at_every_change() -> None:
