@@ -26,7 +26,7 @@ resource "kubernetes_deployment_v1" "watcher" {
     template {
       metadata {
         labels = merge(local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
-        # It reads metadata.json once, so a new one must mean a new pod.
+        # It keeps to the database that metadata.json named at its start, so a new one must mean a new pod.
         annotations = { "beads-dispatch/metadata-sha256" = sha256(local.metadata) }
       }
 
