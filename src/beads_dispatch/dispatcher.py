@@ -132,7 +132,7 @@ class _Tick:
                 self._fail("not_woken", f"its deferral is over, but that could not be written: {error}", bead)
 
     def _wake(self, known: Bead) -> None:
-        bead = self._look(known)
+        bead = known if known.ephemeral else self._look(known)  # a wisp lies in another table, and is never sent
         if bead is None or bead.assignee != self.settings.assignee or not policy.due([bead], self.queue.now()):
             raise NotAsExpected
         if notes.maybe_sent(bead.notes):

@@ -178,17 +178,20 @@ def test_a_bead_whose_deferral_is_over_goes(on_server: Place, board: Board) -> N
 def test_a_deferred_bead_that_an_agent_may_have_is_blocked_and_says_why(place: Place, board: Board) -> None:
     """The `ready` of an embedded bd 1.3 would open it."""
     sent, killed = place.create("sent"), place.create("its tick was killed after the POST")
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
     for bead, line in ((sent, "dispatched: job=j"), (killed, notes.claimed(datetime.now(UTC), "abcdef"))):
         place.bd("update", bead, "--status=in_progress", f"--append-notes={line}")
         place.bd("defer", bead, f"--until={soon}")
-    time.sleep(3.5)
+    wisp = place.create("wisp", "--ephemeral")
+    place.bd("defer", wisp, f"--until={soon}")
+    time.sleep(4)
     for _ in range(2):
         assert place.run("tick", **services(board)).returncode == 0
     assert board.sent == []
     for bead in (sent, killed):
         assert place.show(bead)["status"] == "blocked"
         assert place.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"
+    assert place.notes(wisp) == ["not dispatched: ephemeral"]
 
 
 def test_a_bead_that_bd_never_calls_ready_is_told(on_server: Place, board: Board) -> None:
