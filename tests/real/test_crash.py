@@ -117,4 +117,5 @@ def has_a_reason(place: Place, environ: dict[str, str]) -> None:
         assert reason.startswith("reaper: no progress for")
     else:
         assert (state, reason) == ("open", "no acceptance criteria")
-        assert place.notes(rows[0]["id"]) == ["not dispatched: no acceptance criteria"]
+        # Twice at most: the bd of a killed tick may write after the next tick has read.
+        assert place.notes(rows[0]["id"]) in (["not dispatched: no acceptance criteria"] * times for times in (1, 2))
