@@ -9,7 +9,7 @@ LIMIT = 200  # characters of somebody else's text that go into a note
 # bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
 FULL_BYTES = 60_000
 
-SENT_BEFORE = "its deferral is over, but an agent may have it: only you can tell"
+SENT_BEFORE = "its deferral is over, but an agent may have it; set it to open to send it again"
 TOO_LARGE = f"{TOLD_TOO_LARGE[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
 _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+) \(tick ([0-9a-f]{6})\)")
