@@ -17,7 +17,7 @@ demo: $(VENV)/installed ## see it work, in a scratch workspace that is removed a
 
 .PHONY: test
 test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 4 --dist worksteal
 
 .PHONY: test-bd-1.3
 test-bd-1.3: $(VENV)/installed tools ## the everyday tests, and those of what only bd 1.3 can do, with bd 1.3
@@ -30,7 +30,7 @@ quick: $(VENV)/installed tools ## the everyday loop: all but the slow tests
 
 .PHONY: crash
 crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)
-	$(BIN)/pytest -n 3 tests/real/test_crash.py --every-point
+	$(BIN)/pytest -n 4 tests/real/test_crash.py --every-point
 
 .PHONY: faults
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
