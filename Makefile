@@ -26,7 +26,7 @@ test-bd-1.3: $(VENV)/installed tools ## the everyday tests, and those of what on
 
 .PHONY: quick
 quick: $(VENV)/installed tools ## the everyday loop: all but the slow tests
-	$(BIN)/pytest -n 4 -m "not slow"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not slow"
 
 .PHONY: crash
 crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)
