@@ -1,6 +1,7 @@
 """Every text that we write on a bead, and how to recognise it again."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from beads_dispatch.bead import TOLD_TOO_LARGE
@@ -82,8 +83,8 @@ def too_large_to_block(age: timedelta) -> str:
 
 def newest_claim(notes: str) -> tuple[str, str] | None:
     """The (time, token) of the last claim line, or None."""
-    claims = (match for line in reversed(notes.split("\n")) if (match := _CLAIM.fullmatch(line)))
-    return next(((match[1], match[2]) for match in claims), None)
+    match = _CLAIM.fullmatch(_newest(notes, _CLAIM.fullmatch) or "")
+    return (match[1], match[2]) if match else None
 
 
 def newest_token(notes: str) -> str | None:
@@ -92,12 +93,12 @@ def newest_token(notes: str) -> str | None:
 
 def last_outcome(notes: str) -> str | None:
     """The newest line that says what became of a dispatch, or None."""
-    return next((line for line in reversed(notes.split("\n")) if line.startswith(_OUTCOME)), None)
+    return _newest(notes, lambda line: line.startswith(_OUTCOME))
 
 
 def last_line(notes: str) -> str:
     """The newest line that is not blank, or nothing."""
-    return next((line for line in reversed(notes.split("\n")) if line.strip()), "")
+    return _newest(notes, str.strip) or ""
 
 
 def kind_of_outcome(notes: str) -> str:
@@ -119,20 +120,24 @@ def attempts(notes: str) -> int:
 
 def told(notes: str, line: str) -> bool:
     """Whether `line` stands after our last claim or outcome line."""
-    ours = (known for known in reversed(notes.split("\n")) if known == line or _OURS.match(known))
-    return next(ours, None) == line
+    return _newest(notes, lambda known: known == line or _OURS.match(known)) == line
 
 
 def dispatch_recorded(notes: str) -> bool:
     """Whether the newest claim is followed by a line that says it was sent."""
-    ours = (line for line in reversed(notes.split("\n")) if line.startswith(_SENT) or _CLAIM.fullmatch(line))
-    return next(ours, "").startswith(_SENT)
+    newest = _newest(notes, lambda line: line.startswith(_SENT) or _CLAIM.fullmatch(line))
+    return newest is not None and newest.startswith(_SENT)
 
 
 def maybe_sent(notes: str) -> bool:
     """Whether an agent may have the bead: a claim stands on it that nothing says was undone."""
-    ours = (line for line in reversed(notes.split("\n")) if _OURS.match(line))
-    return not next(ours, _NOT_SENT[0]).startswith(_NOT_SENT)
+    newest = _newest(notes, _OURS.match)
+    return newest is not None and not newest.startswith(_NOT_SENT)
+
+
+def _newest(notes: str, wanted: Callable[[str], object]) -> str | None:
+    """The last line that is wanted, or None."""
+    return next((line for line in reversed(notes.split("\n")) if wanted(line)), None)
 
 
 def fits(notes: str, line: str) -> bool:
