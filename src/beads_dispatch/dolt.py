@@ -56,10 +56,8 @@ class Dolt:
 
     def lock(self, job: str, assignee: str) -> str | None:
         """Takes the job's lock without waiting; its name, or None where somebody else holds it."""
-        rows = self.ask(_LOCK, f"beads-{job}:", assignee)
-        if not rows:
-            raise self._no_beads()
-        return str(rows[0]["name"]) if rows[0]["got"] == 1 else None
+        row = self._of_the_project(_LOCK, f"beads-{job}:", assignee)
+        return str(row["name"]) if row["got"] == 1 else None
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
         """The assignee's rows that are not closed, wisps among them, each with `utc_now`."""
@@ -67,10 +65,7 @@ class Dolt:
 
     def hash(self) -> str:
         """Of everything in the database: changes with every write, and costs the server less than `SELECT 1`."""
-        rows = self.ask(_HASH)
-        if not rows:
-            raise self._no_beads()
-        return str(*rows[0].values())
+        return str(*self._of_the_project(_HASH).values())
 
     def look(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
         """In one question: whether this connection still holds the lock, and the bead, if there is one."""
@@ -93,8 +88,12 @@ class Dolt:
         if self._connection is not None and self._connection.open:
             self._connection.close()
 
-    def _no_beads(self) -> DoltFailed:
-        return DoltFailed(f"Dolt at {self._server}: no _project_id in its metadata: not a beads database")
+    def _of_the_project(self, sql: str, *values: str) -> dict[str, Any]:
+        """The row that a question about the project's id finds."""
+        rows = self.ask(sql, *values)
+        if not rows:
+            raise DoltFailed(f"Dolt at {self._server}: no _project_id in its metadata: not a beads database")
+        return rows[0]
 
     def _connect(self) -> "pymysql.Connection[Any]":
         server = self._server
