@@ -72,6 +72,7 @@ def _meaning(status: int | None, text: str) -> Meaning:
 
 
 def json_object(body: str) -> dict[str, object] | None:
+    """The JSON object that a body is, or None."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

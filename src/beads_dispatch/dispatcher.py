@@ -175,7 +175,7 @@ class _Tick:
                     return
 
     def _over(self, seconds: float, rest: str = "the rest is the next tick's") -> bool:
-        why = "told to stop" if self.stopping() else "out of time" if time.monotonic() - self.started > seconds else ""
+        why = policy.over(time.monotonic() - self.started, seconds, self.stopping())
         if why and (line := f"{why}: {rest}") != self.ended:
             self.log.say("ended_early", line)
             self.ended = line

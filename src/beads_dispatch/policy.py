@@ -193,9 +193,9 @@ def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
 def changed(bead: Bead | None, assignee: str, token: str) -> str | None:
     """What speaks against POSTing a bead that we claimed with `token`; None where it is still ours."""
     what = _not_ours(bead, assignee, token)
-    if what or bead is None:
-        return what
-    return "its acceptance criteria are gone" if blank(bead.acceptance_criteria) else None
+    if not what and bead and blank(bead.acceptance_criteria):
+        return "its acceptance criteria are gone"
+    return what
 
 
 def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
@@ -213,6 +213,11 @@ def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
 def returnable(bead: Bead | None, assignee: str, token: str) -> bool:
     """Whether a bead is still ours to put back: in progress, our assignee's, our claim the newest."""
     return not _not_ours(bead, assignee, token)
+
+
+def over(seconds: float, most: float, stopping: bool) -> str:
+    """Why a job that has run for so many seconds begins nothing more; nothing where it may go on."""
+    return "told to stop" if stopping else "out of time" if seconds > most else ""
 
 
 def idle_for(bead: Bead, now: datetime) -> timedelta:

@@ -41,8 +41,8 @@ def sweep(
     log.unreadable(seen.unreadable)
     stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
     for bead in stale:
-        if stopping() or time.monotonic() - started > SWEEP_SECONDS:
-            log.say("ended_early", f"{'told to stop' if stopping() else 'out of time'}: the rest is the next sweep's")
+        if why := policy.over(time.monotonic() - started, SWEEP_SECONDS, stopping()):
+            log.say("ended_early", f"{why}: the rest is the next sweep's")
             break
         try:
             report.blocked += _block(bead, queue, bd, settings, log, dry_run=dry_run)
