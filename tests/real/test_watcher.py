@@ -240,12 +240,11 @@ def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Boar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [12])
-def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place, board: Board, count: int) -> None:
+def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place, board: Board) -> None:
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_DISPATCH_PER_TICK": "5"}
     with watching(on_server, board, BEADS_DISPATCH_PER_TICK="5"), watching(on_server, board):
-        beads = on_server.create_many(count)
-        while len(board.sent) < count:
+        beads = on_server.create_many(12)
+        while len(board.sent) < len(beads):
             ticks = [on_server.start("tick", **services) for _ in range(4)]
             assert [one.wait(120) for one in ticks] == [0] * 4, [one.stderr for one in ticks]
         time.sleep(2)
