@@ -4,6 +4,7 @@ On the real bd and a real Dolt. Prints one line a measurement; the README quotes
 """
 
 import argparse
+import random
 import re
 import signal
 import statistics
@@ -21,10 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import Board, DoltServer, Place, make_place
 
-from beads_dispatch import dispatcher, reaper, watch, workspace
-from beads_dispatch.bd import Bd
+from beads_dispatch import dispatcher, reaper, watcher
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.queue import open_queue
 from beads_dispatch.log import Log
-from beads_dispatch.queue import open_queue
 
 # The watcher, with a line for each process that it starts, connection that it opens and file that it opens to write.
 AUDITED = """
@@ -159,21 +163,24 @@ def soak(changes: int) -> None:
         place.create("told", acceptance=None)
         place.sql("UPDATE issues SET notes = 'not dispatched: no acceptance criteria'")
         where = workspace.find(place.environ, place.folder)
-        bd = Bd(where, "bench", place.environ)
-        other = open_queue(where, bd, "agent")
-        jobs = watch.Jobs(
-            open_queue=lambda: open_queue(where, bd, "agent"),
+        bd = Bd(BdProcess(where, place.environ), "bench", time.sleep)
+        other = open_queue(where, bd, "agent", SYSTEM.now)
+        jobs = watcher.Jobs(
+            open_queue=lambda: open_queue(where, bd, "agent", SYSTEM.now),
             tick=dispatcher.Report,
             sweep=reaper.Report,
             threshold=timedelta(minutes=30),
+            clock=SYSTEM,
+            jitter=random.uniform,
+            log=Log("bench", SYSTEM.now),
         )
-        work, write, looks = watch._Watch(jobs, Log("bench"), other), Writer(place), 0
+        work, write, looks = watcher._Watcher(jobs, watcher._Database(jobs, other)), Writer(place), 0
         begun = time.monotonic()
         for number in range(changes):
             write.change(number)
-            seen = work.seen
+            snapshot = work.snapshot
             work.turn()
-            looks += work.seen is not seen
+            looks += work.snapshot is not snapshot
             if number == 1000:
                 first = rss_mib("self")
             if number % max(1, changes // 10) == 0 and number:

@@ -107,7 +107,7 @@ def watcher(demo: Demo) -> Iterator[Path]:
     with said.open("w") as out:
         process = subprocess.Popen(["beads-dispatch", "watch"], cwd=demo.folder, env=demo.environ, stdout=out)
     try:
-        wait_for("the watcher starts", lambda: "waits for beads" in said.read_text())
+        wait_for("the watcher starts", lambda: "for beads assigned to" in said.read_text())
         yield said
     finally:
         process.send_signal(signal.SIGTERM)
@@ -130,13 +130,13 @@ def play(demo: Demo, url: str) -> None:
     crash = demo.create("Refactor until it crashes", '--acceptance "the tests pass"')
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
-    demo.step("A sweep (every ten minutes in a cluster) blocks what stands still, and says why.")
+    demo.step("A sweep (every ten minutes in a cluster) blocks the beads that make no progress, and says why.")
     print("   The threshold is 30 minutes; here a second, so that you need not wait.")
     time.sleep(2.5)
     demo.run("BEADS_REAPER_THRESHOLD_MINUTES=0.02 beads-dispatch sweep", expect=f"{crash}: reaper: no progress")
     demo.show(crash, "blocked", "reaper: no progress for 0m — blocking")
 
-    demo.step("A bead without acceptance criteria is never sent: it is told so, once.")
+    demo.step("A bead without acceptance criteria is never sent. It gets one notice.")
     bare = demo.create("Make it better")
     demo.run("beads-dispatch tick", expect=f"{bare}: not dispatched: no acceptance criteria")
     demo.show(bare, "open", "not dispatched: no acceptance criteria")
@@ -148,7 +148,7 @@ def play(demo: Demo, url: str) -> None:
     demo.run("beads-dispatch status", expect=f"{bare} +2 +open +no acceptance criteria")
     print(f"     (closed beads are not shown: {haiku} is done)")
 
-    demo.step("Instead of ticks and sweeps by the clock: one watcher. It waits for a change, and acts at once.")
+    demo.step("Instead of scheduled ticks and sweeps: one watcher. It waits for a change and acts at once.")
     with watcher(demo) as said:
         tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
         assigned = time.monotonic()

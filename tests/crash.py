@@ -98,8 +98,9 @@ sys.exit(code)
 # The command with deadlines so short that a freeze of a few seconds outlasts them all.
 HASTY = """
 import sys
-from beads_dispatch import bd, cli, dolt
-bd.Bd.__init__.__defaults__ = (3.0,)
+from beads_dispatch import cli
+from beads_dispatch.adapters import bd_process, dolt
+bd_process.BdProcess.__init__.__defaults__ = (3.0,)
 dolt.ANSWER_SECONDS = 2
 sys.exit(cli.main())
 """

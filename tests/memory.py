@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from beads_dispatch.bead import Bead
+from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import DoltFailed
-from beads_dispatch.queue import Seen
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 
@@ -43,17 +43,17 @@ class MemoryQueue:
         self.job = job
         return True
 
-    def read(self) -> Seen:
+    def snapshot(self) -> Snapshot:
         self._reach()
         self.database.reads += 1
-        return Seen(tuple(bead for bead in self.database.beads.values() if bead.status != "closed"))
+        return Snapshot(tuple(bead for bead in self.database.beads.values() if bead.status != "closed"))
 
-    def pulse(self) -> str:
+    def fingerprint(self) -> str:
         self._reach()
         self.database.pulses += 1
         return str(self.database.changes)
 
-    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         self._reach()
         return self.database.locks.get(self.job) is self, self.database.beads.get(bead_id)
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import render
 import yaml
 
-from beads_dispatch.listen import Health
-from beads_dispatch.metrics import Metrics
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.monitoring.health import Health
+from beads_dispatch.monitoring.metrics import Metrics
 
 DASHBOARD = json.loads((render.HERE / "dashboard.json").read_text())
 ALERTS = yaml.safe_load((render.HERE / "alerts.yaml").read_text())
@@ -23,7 +25,7 @@ ANY = {"*"}
 
 def served() -> dict[str, Labels]:
     """What `watch --listen` serves before it has seen a bead."""
-    text = Metrics(Health()).text().decode()
+    text = Metrics(Health(time.monotonic), SYSTEM.now).text().decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
     metrics: dict[str, Labels] = {name + ("_bucket" if kind == "histogram" else ""): {} for name, kind in kinds}
     for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE):

@@ -14,7 +14,7 @@ class Misconfigured(Failure):
 
 
 class BdFailed(Failure):
-    """bd answered with an error, with nonsense, or not in time. What it should write may be written."""
+    """bd answered with an error, with nonsense, or not in time. Its write may have happened all the same."""
 
 
 class NotAsExpected(BdFailed):
@@ -22,7 +22,7 @@ class NotAsExpected(BdFailed):
 
 
 class DoltFailed(Failure):
-    """The Dolt server refused us, went away, or has not the tables that we understand."""
+    """The Dolt server refused us, went away, or does not have the tables that we understand."""
 
 
 class ServiceFailed(Failure):

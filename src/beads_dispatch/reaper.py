@@ -1,16 +1,12 @@
-"""A sweep: blocks the beads in progress that stopped moving, and says so on each."""
+"""A sweep: blocks the beads in progress that have made no progress for too long, and says so on each."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from beads_dispatch import notes, policy
-from beads_dispatch.bd import Bd
-from beads_dispatch.bead import Bead
+from beads_dispatch.core import eligibility, notes, staleness
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.cycle import Cycle, Outside
 from beads_dispatch.errors import BdFailed, NotAsExpected
-from beads_dispatch.log import Log
-from beads_dispatch.queue import Queue
 from beads_dispatch.settings import Settings
 
 SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
@@ -29,57 +25,65 @@ class Report:
         return int(self.failed or self.unreadable)
 
 
-def sweep(
-    queue: Queue, bd: Bd, settings: Settings, log: Log, stopping: Callable[[], bool], *, dry_run: bool = False
-) -> Report:
-    """Blocks every bead of the assignee that is stale. Raises Failure."""
-    if not dry_run and not queue.lock("reaper"):
-        log.say("locked", "another sweep is at work")
+def sweep(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Report:
+    """Blocks every stale bead of the assignee. Raises Failure.
+
+    `dry_run`: prints what it would do. No lock, no write.
+    """
+    if not dry_run and not outside.queue.lock("reaper"):
+        outside.log.info("locked", "another sweep is running")
         return Report()
-    started, seen = time.monotonic(), queue.read()
-    report = Report(unreadable=bool(seen.unreadable))
-    log.unreadable(seen.unreadable)
-    stale = [bead for bead in seen.beads if policy.stale(bead, queue.now(), settings.threshold)]
+    cycle = Cycle(outside, settings, outside.clock.monotonic())
+    snapshot = outside.queue.snapshot()
+    report = Report(unreadable=bool(snapshot.unreadable))
+    outside.log.unreadable(snapshot.unreadable)
+    stale = [bead for bead in snapshot.beads if staleness.stale(bead, cycle.now(), settings.threshold)]
     for bead in stale:
-        if why := policy.over(time.monotonic() - started, SWEEP_SECONDS, stopping()):
-            log.say("ended_early", f"{why}: the rest is the next sweep's")
+        if cycle.out_of_time(SWEEP_SECONDS, "the rest is left to the next sweep"):
             break
-        try:
-            report.blocked += _block(bead, queue, bd, settings, log, dry_run=dry_run)
-        except NotAsExpected:
-            log.say("alive", "changed meanwhile: left alone", bead=bead.id)
-        except BdFailed as error:
-            report.failed = True
-            log.fail("not_blocked", f"stands still, but could not be blocked: {error}", bead=bead.id)
+        report.blocked += _block_if_stale(cycle, bead, dry_run=dry_run)
     if not stale:
-        log.say("idle", f"nothing to do: {seen.running} in progress, none for too long")
+        outside.log.info("idle", f"nothing to do: {snapshot.running} in progress, none stalled")
+    report.failed = cycle.failed
     return report
 
 
-def _block(chosen: Bead, queue: Queue, bd: Bd, settings: Settings, log: Log, *, dry_run: bool) -> bool:
-    """Reads the bead once more, with its comments, heartbeat and lease, and blocks it if it is still stale."""
-    bead, now = bd.show(chosen.id), queue.now()
-    line = notes.blocked(policy.idle_for(bead, now), settings.threshold, bead.notes)
-    if bead.assignee != settings.assignee or not policy.stale(bead, now, settings.threshold):
-        log.say("alive", "moves again: left alone", bead=bead.id)
+def _block_if_stale(cycle: Cycle, bead: Bead, *, dry_run: bool) -> bool:
+    try:
+        return _block(cycle, bead, dry_run=dry_run)
+    except NotAsExpected:
+        cycle.info("alive", "changed meanwhile: left alone", bead)
+    except BdFailed as error:
+        cycle.error("not_blocked", f"has made no progress, but could not be blocked: {error}", bead)
+    return False
+
+
+def _block(cycle: Cycle, chosen: Bead, *, dry_run: bool) -> bool:
+    """Reads the bead again, with its comments, heartbeat and lease, and blocks it if it is still stale."""
+    bead, now, threshold = cycle.outside.bd.show(chosen.id), cycle.now(), cycle.settings.threshold
+    age = staleness.idle_for(bead, now)
+    line = notes.blocked(age, threshold, bead.notes)
+    if bead.assignee != cycle.settings.assignee or not staleness.stale(bead, now, threshold):
+        cycle.info("alive", "active again: left alone", bead)
     elif dry_run:
-        log.say("would_block", f"would block: {line}", bead=bead.id)
+        cycle.info("would_block", f"would block: {line}", bead)
     else:
-        _write(bead, line, bd, policy.idle_for(bead, now))
-        log.say("blocked", line, bead=bead.id, level="warning")
+        _write(cycle, bead, line, age)
+        cycle.info("blocked", line, bead, level="warning")
         return True
     return False
 
 
-def _write(bead: Bead, line: str, bd: Bd, age: timedelta) -> None:
-    """The block and its note; of a bead too large for another note, the block alone, and a comment once."""
+def _write(cycle: Cycle, bead: Bead, line: str, age: timedelta) -> None:
+    """The block and its note. For a bead too large for another note: a comment, once, and the block alone."""
+    bd = cycle.outside.bd
     try:
         bd.update(bead, status="blocked", note=line)
     except NotAsExpected:
         raise
     except BdFailed:
-        if bead.size <= policy.MAX_SIZE:
+        if bead.size <= eligibility.MAX_SIZE:
             raise
-        if not policy.told_too_large(bead):
+        if not eligibility.has_too_large_notice(bead):
             bd.comment(bead.id, notes.too_large_to_block(age))
-        bd.update(bead, status="blocked")  # bd 1.3 can; 1.0 writes no such bead at all
+        bd.update(bead, status="blocked")  # bd 1.3 can; 1.0 cannot write such a bead at all

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from beads_dispatch import workspace
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.errors import Misconfigured
-from beads_dispatch.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _URL = re.compile(r"https?://[^/@\s?#]+(/[^@\s?#]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the environment can say. `beadboard_url` and `agent_url` are without a trailing slash."""
+    """Everything that the environment can set. The URLs have no trailing slash and are empty where unset."""
 
     workspace: Workspace
     assignee: str
@@ -32,7 +32,7 @@ class Settings:
 
 
 def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool) -> Settings:
-    """The settings, or Misconfigured with every wrong variable in one message."""
+    """The settings. Raises Misconfigured with every wrong variable in one message."""
     wrong: list[str] = []
 
     def checked(parse: Callable[[], T], default: T) -> T:
@@ -83,12 +83,12 @@ def _url(environ: Mapping[str, str], variable: str, *, required: bool = False) -
     text = environ.get(variable) or ""
     if not text and required:
         raise ValueError(f"{variable}: must be set, such as http://127.0.0.1:3000")
-    if text and not (_URL.fullmatch(text) and _port_is_well(text)):  # the text is not shown: it may hold a password
+    if text and not (_URL.fullmatch(text) and _valid_port(text)):  # the text is not shown: it may hold a password
         raise ValueError(f"{variable}: must be http:// or https:// and a host, without user, password or query")
     return text.rstrip("/")
 
 
-def _port_is_well(url: str) -> bool:
+def _valid_port(url: str) -> bool:
     try:
         return urlsplit(url).port != 0
     except ValueError:  # no number, or out of range

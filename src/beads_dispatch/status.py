@@ -1,29 +1,34 @@
-"""Where every bead of the assignee stands, and why it is not running."""
+"""The state of every bead of the assignee, and why it is not running."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from beads_dispatch import notes, policy
-from beads_dispatch.bd import Bd
-from beads_dispatch.bead import Bead
-from beads_dispatch.policy import Hold
-from beads_dispatch.queue import Queue
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.queue import Queue
+from beads_dispatch.core import backoff, eligibility, notes, staleness
+from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.bead import Bead
 
 Row = dict[str, str | int]
 
 
 def status(queue: Queue, bd: Bd, assignee: str) -> tuple[list[Row], tuple[str, ...]]:
-    """A row for each bead that is not closed, in the queue's order, and a line for each unreadable one."""
-    seen, now = queue.read(), queue.now()
-    ready = bd.ready(assignee) if policy.candidates(seen.beads, now) else frozenset()
-    held = _held(seen.beads, now)
-    rows = [_row(bead, _reason(bead, now, ready, held)) for bead in policy.in_order(seen.beads)]
-    return rows, seen.unreadable
+    """A row for each bead that is not closed, in the queue's order, and a line for each unreadable one.
+
+    Raises Failure where the database or bd does not answer.
+    """
+    snapshot, now = queue.snapshot(), queue.now()
+    ready = bd.ready(assignee) if eligibility.eligible(snapshot.beads, now) else frozenset()
+    held = _held(snapshot.beads, now)
+    rows = [_row(bead, _reason(bead, now, ready, held)) for bead in eligibility.in_order(snapshot.beads)]
+    return rows, snapshot.unreadable
 
 
 def _held(beads: Sequence[Bead], now: datetime) -> str:
-    hold = policy.hold(beads, now)
-    return f"until {notes.utc(hold.until)}; {policy.held_by(hold, beads)}" if hold and hold.until > now else ""
+    hold = backoff.hold(beads, now)
+    return (
+        f"until {notes.utc(hold.until)}; {backoff.held_by(hold, beads)}" if hold and backoff.in_force(hold, now) else ""
+    )
 
 
 def _row(bead: Bead, reason: str) -> Row:
@@ -34,38 +39,38 @@ def _row(bead: Bead, reason: str) -> Row:
 def _reason(bead: Bead, now: datetime, ready: frozenset[str], held: str) -> str:
     last = notes.last_outcome(bead.notes)
     if bead.status == "in_progress":
-        minutes = policy.idle_for(bead, now).total_seconds() / 60
+        minutes = staleness.idle_for(bead, now).total_seconds() / 60
         state = last if notes.dispatch_recorded(bead.notes) and last else "no dispatch recorded"
         return f"{state}; last sign of life {minutes:.0f}m ago"
     if bead.status == "deferred" and bead.defer_until:
         return _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
     if bead.status != "open":
         return notes.last_line(bead.notes) or "set by a person; no note"
-    if reason := policy.why_not(bead, now):
+    if reason := eligibility.ineligible_reason(bead, now):
         return reason.text
     if bead.id not in ready:
-        return policy.NOT_READY.text
+        return eligibility.NOT_READY.text
     if held:
         return f"the queue is held {held}"
-    return "next: a tick takes it as soon as the agent has room"
+    return "next: a tick dispatches it as soon as the agent has room"
 
 
 def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
     if until > now:
         return f"deferred until {notes.utc(until)}"
-    does = "blocks it, for an agent may have it" if notes.maybe_sent(bead.notes) else "opens it"
-    return f"its deferral is over: the next tick {does}"
+    does = "blocks it, because an agent may have it" if notes.possibly_dispatched(bead.notes) else "opens it"
+    return f"its deferral has ended: the next tick {does}"
 
 
 def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None) -> tuple[str, str]:
-    """State and reason, the reason in so few words that beads can be counted by it."""
+    """State and reason. The reason is short, so that beads can be counted by it."""
     match bead.status:
-        case "open" if reason := policy.why_not(bead, now):
+        case "open" if reason := eligibility.ineligible_reason(bead, now):
             return bead.status, reason.kind
         case "open" if bead.id in not_ready:
             return bead.status, "not ready"
         case "open":
-            return bead.status, "held" if hold and hold.until > now else "eligible"
+            return bead.status, "held" if backoff.in_force(hold, now) else "eligible"
         case "in_progress":
             return bead.status, notes.kind_of_outcome(bead.notes) if notes.dispatch_recorded(bead.notes) else "not sent"
         case "blocked":

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from conftest import Place
 
-from beads_dispatch import workspace
-from beads_dispatch.bd import Bd
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.errors import BdFailed, Misconfigured
 
 
 def door(place: Place, deadline: float = 40.0) -> Bd:
-    return Bd(workspace.find(place.environ, place.folder), "tester", place.environ, deadline)
+    return Bd(BdProcess(workspace.find(place.environ, place.folder), place.environ, deadline), "tester", time.sleep)
 
 
 def test_every_verb_on_the_real_bd(place: Place) -> None:
@@ -47,8 +48,8 @@ def fake(place: Place, script: str) -> None:
         ("""echo '{"error": "on stdout"}'; exit 1""", "on stdout"),
         ("""echo '{"error": "on stderr"}' >&2; exit 1""", "on stderr"),
         ("""echo 'warning: x' >&2; echo 'Error: plain text' >&2; exit 1""", "Error: plain text"),
-        ("""echo 'not JSON'""", "answered with no JSON"),
-        ("""echo '{"a": 1}'""", "no list of beads"),
+        ("""echo 'not JSON'""", "its answer is not JSON"),
+        ("""echo '{"a": 1}'""", "not a list of beads"),
         ("""exit 3""", r"no message \(exit 3\)"),
     ],
 )

@@ -20,7 +20,7 @@ def test_a_close_in_the_same_instant_is_not_undone_by_a_claim(on_server: Place, 
     path = at_first_write(on_server, "in_progress", f"close {bead} --actor=agent")
     done = on_server.run("tick", PATH=path, **services(board))
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{bead}: not ours any more: left alone" in done.stdout
+    assert f"{bead}: changed before it was claimed: left alone" in done.stdout
     assert on_server.show(bead)["status"] == "closed"
     assert board.sent == [other]
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import Board, DoltServer, Place, Reply, make_place
 from crash import Point
 
-from beads_dispatch import notes
+from beads_dispatch.core import notes
 
 Places = Callable[[str], Place]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from conftest import DoltServer, Place, make_place
 
-from beads_dispatch import workspace
-from beads_dispatch.dolt import Dolt
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.dolt import Dolt
+from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.errors import DoltFailed
-from beads_dispatch.workspace import Server
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from beads_dispatch import workspace
-from beads_dispatch.dolt import Dolt
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.dolt import Dolt
 import os
 dolt = Dolt(workspace.find(os.environ, Path.cwd()).server)
 print(dolt.lock("dispatcher", "agent"), flush=True)
@@ -61,13 +61,13 @@ def test_a_killed_connection_has_lost_the_lock_and_is_not_opened_again(on_server
     holder, other = Dolt(server_of(on_server)), Dolt(server_of(on_server))
     name = holder.lock("dispatcher", "agent")
     assert name
-    assert holder.look(name, "t-none") == (True, None)
-    assert other.look(name, "t-none") == (False, None)
+    assert holder.fetch(name, "t-none") == (True, None)
+    assert other.fetch(name, "t-none") == (False, None)
     other.ask(f"KILL {int(holder.ask('SELECT CONNECTION_ID() AS id')[0]['id'])}")
     assert soon(lambda: other.lock("dispatcher", "agent"))
     for _ in range(2):
         with pytest.raises(DoltFailed):
-            holder.look(name, "t-none")
+            holder.fetch(name, "t-none")
     holder.close()
     other.close()
 

@@ -16,9 +16,10 @@ from conftest import COMMAND, Board, Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beads_dispatch import workspace
-from beads_dispatch.bd import Bd
-from beads_dispatch.dolt import Dolt
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.dolt import Dolt
 
 
 def services(board: Board, **more: str) -> dict[str, str]:
@@ -161,14 +162,18 @@ def test_an_assignee_is_only_a_name(on_server: Place, board: Board, assignee: st
 def test_no_text_becomes_code(on_server: Place) -> None:
     where = workspace.find(on_server.environ, on_server.folder)
     assert where.server
-    bd, dolt, bead_id = Bd(where, "tester", on_server.environ), Dolt(where.server), on_server.create()
+    bd, dolt, bead_id = (
+        Bd(BdProcess(where, on_server.environ), "tester", time.sleep),
+        Dolt(where.server),
+        on_server.create(),
+    )
     text = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=60)
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(text | st.sampled_from(["' OR 1=1 --", '"; rm -rf x', "$(id)", "%s", "\\", "--status=closed", "-x"]))
     def check(said: str) -> None:
         assert dolt.assigned(said) == []
-        assert dolt.look(said, said) == (False, None)
+        assert dolt.fetch(said, said) == (False, None)
         on_server.sql("UPDATE issues SET notes = ''")
         after = bd.update(bd.show(bead_id), note=said, marks={"beads_dispatch.x": said.replace("=", "")})
         assert (after.status, after.notes.strip()) == ("open", said.strip())
@@ -187,9 +192,9 @@ def test_no_text_becomes_code(on_server: Place) -> None:
         (None, "cannot be read"),
         ("", "is not valid JSON"),
         ('{"dolt_mode": "server", "dolt_server_po', "is not valid JSON"),
-        ("[]", "must hold a JSON object"),
+        ("[]", "must be a JSON object"),
         ('{"dolt_mode": "cloud"}', "dolt_mode is 'cloud'"),
-        ('{"dolt_mode": "embedded"}', "must say dolt_mode server"),
+        ('{"dolt_mode": "embedded"}', "dolt_mode must be server"),
         ('{"dolt_mode": "server"}', "dolt_server_port is missing"),
         ('{"dolt_mode": "server", "dolt_server_port": "x"}', "dolt_server_port is x"),
     ],
@@ -284,13 +289,10 @@ def test_what_else_the_environment_says_does_not_matter(
 
 
 CLOCK = """
-import datetime as real
-from beads_dispatch import queue
-class Clock(real.datetime):
-    @classmethod
-    def now(cls, zone=None):
-        return real.datetime.now(zone) + real.timedelta(hours={hours})
-queue.datetime = Clock
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from beads_dispatch import cli
+cli.SYSTEM = replace(cli.SYSTEM, now=lambda: datetime.now(UTC) + timedelta(hours={hours}))
 """
 
 
@@ -315,7 +317,7 @@ def test_a_bd_so_slow_that_the_tick_is_over_before_its_claim(on_server: Place, b
     hasty = "from beads_dispatch import dispatcher; dispatcher.CLAIM_SECONDS = 0.5"
     done = with_code(on_server, hasty, "tick", **services(board, PATH=slow))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "out of time: the rest is the next tick's" in done.stdout
+    assert "out of time: the rest is left to the next tick" in done.stdout
     assert board.asked == []
     assert on_server.show(bead)["status"] == "open"
 

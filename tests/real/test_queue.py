@@ -8,9 +8,11 @@ import memory
 import pytest
 from conftest import Place
 
-from beads_dispatch import workspace
-from beads_dispatch.bd import Bd
-from beads_dispatch.queue import Queue, open_queue
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.queue import Queue, open_queue
 
 
 @dataclass
@@ -25,9 +27,9 @@ class World:
 
 def in_place(place: Place) -> World:
     where = workspace.find(place.environ, place.folder)
-    bd = Bd(where, "tester", place.environ)
+    bd = Bd(BdProcess(where, place.environ), "tester", SYSTEM.sleep)
     return World(
-        open=lambda: open_queue(where, bd, "agent"),
+        open=lambda: open_queue(where, bd, "agent", SYSTEM.now),
         create=place.create,
         close=lambda bead: place.bd("close", bead, "--actor=agent"),
         now=lambda: datetime.now(UTC),
@@ -54,29 +56,29 @@ def world(request: pytest.FixtureRequest) -> World:
     return in_memory() if request.param == "memory" else in_place(request.getfixturevalue(request.param))
 
 
-def test_the_pulse_changes_with_every_write_and_with_no_read(world: World) -> None:
-    queue, pulses = world.open(), []
-    pulses.append(queue.pulse())
+def test_the_fingerprint_changes_with_every_write_and_with_no_read(world: World) -> None:
+    queue, fingerprints = world.open(), []
+    fingerprints.append(queue.fingerprint())
     bead = world.create()
-    pulses.append(queue.pulse())
-    queue.read()
-    queue.look(bead)
-    assert queue.pulse() == pulses[-1]
+    fingerprints.append(queue.fingerprint())
+    queue.snapshot()
+    queue.fetch(bead)
+    assert queue.fingerprint() == fingerprints[-1]
     world.close(bead)
-    pulses.append(queue.pulse())
-    assert len(set(pulses)) == 3
+    fingerprints.append(queue.fingerprint())
+    assert len(set(fingerprints)) == 3
     queue.close()
 
 
-def test_what_is_closed_is_not_read_but_can_be_looked_at(world: World) -> None:
+def test_a_closed_bead_is_in_no_snapshot_but_can_be_fetched(world: World) -> None:
     one, other, queue = world.create(), world.create(), world.open()
-    assert {bead.id for bead in queue.read().beads} == {one, other}
+    assert {bead.id for bead in queue.snapshot().beads} == {one, other}
     world.close(one)
-    assert [bead.id for bead in queue.read().beads] == [other]
-    _, bead = queue.look(one)
+    assert [bead.id for bead in queue.snapshot().beads] == [other]
+    _, bead = queue.fetch(one)
     assert bead is not None
     assert bead.status == "closed"
-    assert queue.look("no-such")[1] is None
+    assert queue.fetch("no-such")[1] is None
     queue.close()
 
 
@@ -85,7 +87,7 @@ def test_a_lock_is_one_queues_until_it_is_closed(world: World) -> None:
     assert first.lock("dispatcher")
     assert not second.lock("dispatcher")
     assert second.lock("reaper")
-    assert first.look(bead)[0]
+    assert first.fetch(bead)[0]
     first.close()
     third = world.open()
     assert third.lock("dispatcher")
@@ -95,6 +97,6 @@ def test_a_lock_is_one_queues_until_it_is_closed(world: World) -> None:
 
 def test_it_knows_the_time(world: World) -> None:
     queue = world.open()
-    queue.read()
+    queue.snapshot()
     assert abs(queue.now() - world.now()) < timedelta(seconds=5)
     queue.close()

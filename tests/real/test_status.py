@@ -25,7 +25,7 @@ def test_status_says_of_every_bead_why_it_is_not_running(place: Place, board: Bo
     assert set(rows) == {sent, bare, first, later, stopped, waits}
     assert rows[sent]["reason"].startswith(f"dispatched: job=job-{sent}; last sign of life")
     assert rows[bare]["reason"] == "no acceptance criteria"
-    assert rows[first]["reason"] == "next: a tick takes it as soon as the agent has room"
+    assert rows[first]["reason"] == "next: a tick dispatches it as soon as the agent has room"
     assert rows[later]["reason"].startswith("deferred until ")
     assert rows[stopped] == {
         "id": stopped,
@@ -34,7 +34,7 @@ def test_status_says_of_every_bead_why_it_is_not_running(place: Place, board: Bo
         "reason": "I need a key",
         "title": "stopped",
     }
-    assert rows[waits]["reason"].startswith("bd does not call it ready")
+    assert rows[waits]["reason"].startswith("bd does not list it as ready")
     heading, *lines = place.run("status").stdout.splitlines()
     assert heading.split() == ["BEAD", "P", "STATE", "WHY"]
     assert [line.split()[0] for line in lines] == list(rows)

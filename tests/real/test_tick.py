@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from conftest import Board, Place, tool
 
-from beads_dispatch import notes
+from beads_dispatch.core import notes
 
 CLAIMED = re.compile(r"auto-dispatcher claimed at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(tick [0-9a-f]{6}\)")
 
@@ -201,8 +201,8 @@ def test_a_bead_that_bd_never_calls_ready_is_told(on_server: Place, board: Board
     for _ in range(2):
         assert on_server.run("tick", **services(board)).returncode == 0
     assert board.sent == []
-    assert on_server.notes(gate) == ["not dispatched: bd never calls it ready: type gate"]
-    assert on_server.notes(pinned) == ["not dispatched: bd never calls it ready: pinned"]
+    assert on_server.notes(gate) == ["not dispatched: bd never lists it as ready: type gate"]
+    assert on_server.notes(pinned) == ["not dispatched: bd never lists it as ready: pinned"]
 
 
 def test_busy_is_no_failure_and_claims_nothing(on_server: Place, board: Board) -> None:

@@ -50,7 +50,7 @@ def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterato
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
     watcher = Watcher(place.start("watch", *words, **services, **environ))
     try:
-        watcher.wait_for("waits for beads of agent|message.*waits for beads of agent")
+        watcher.wait_for("for beads assigned to agent")
         yield watcher
     finally:
         if watcher.process.poll() is None:
@@ -100,14 +100,14 @@ def test_it_outlives_dolt_and_says_so_once(tmp_path_factory: pytest.TempPathFact
         server.stop()
         wait_for(lambda: get(port, "/readyz")[0] == 503)
         time.sleep(3)
-        assert get(port, "/healthz") == (200, "the loop turns\n")
+        assert get(port, "/healthz") == (200, "the loop is running\n")
         server.start()
         watcher.wait_for("the database answers again")
         bead = place.create()
         watcher.wait_for(f"{bead}: dispatched")
         assert watcher.end() == 0
     server.stop()
-    assert len([line for line in watcher.said if "asks again until it answers" in line]) == 1
+    assert len([line for line in watcher.said if "asking until it answers" in line]) == 1
     assert board.sent == [bead]
 
 
@@ -121,7 +121,7 @@ def test_it_finds_dolt_again_on_another_port(tmp_path_factory: pytest.TempPathFa
     port_file.write_text(str(server.port))
     with watching(place, board) as watcher:
         server.stop()
-        watcher.wait_for("asks again until it answers")
+        watcher.wait_for("asking until it answers")
         server.port = free_port()
         server.start()
         port_file.write_text(str(server.port))

@@ -1,4 +1,4 @@
-"""beadboard.py: what is asked, how often, and what each answer becomes."""
+"""What the two services are asked, how often, and what each answer becomes."""
 
 import ssl
 from unittest import mock
@@ -7,9 +7,11 @@ import httpx
 import pytest
 import respx
 
-from beads_dispatch import beadboard
-from beads_dispatch.answers import Meaning, understand
-from beads_dispatch.beadboard import BeadBoard
+from beads_dispatch.adapters import beadboard, http
+from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.core.outcomes import Outcome, understand
 from beads_dispatch.errors import ServiceFailed
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"
@@ -17,42 +19,47 @@ STATUS, DISPATCH, HEALTH = f"{URL}/api/agent-status", f"{URL}/api/agent-dispatch
 HEALTHY = {"status": "ok", "busy": False, "active": 9, "queued": 0, "capacity": 10}
 
 
-def board(agent: str = AGENT) -> BeadBoard:
-    return BeadBoard(URL, agent, lambda: False)
+def board(url: str = URL) -> BeadBoard:
+    return BeadBoard(url, http.request, SYSTEM, lambda: False)
+
+
+def has_room(agent: str = AGENT) -> bool:
+    """What a tick asks before each claim."""
+    return not board().busy() and AgentService(agent, http.request).has_room()
 
 
 @respx.mock
 @pytest.mark.parametrize(
     ("reply", "meaning"),
     [
-        (httpx.Response(200, json={"job_id": "a"}), Meaning.ACCEPTED),
-        (httpx.Response(409, json={"error": "Agent is busy"}), Meaning.BUSY),
-        (httpx.Response(502, json={"error": "Queue full"}), Meaning.BUSY),
-        (httpx.Response(500, json={"error": "Claude agent service is not configured (x)"}), Meaning.NOT_STARTED),
-        (httpx.Response(502, json={"error": "Invalid token"}), Meaning.NOT_STARTED),
-        (httpx.Response(502, json={"error": "Missing bearer token"}), Meaning.NOT_STARTED),
-        (httpx.Response(502, json={"error": "Agent service returned HTTP 401."}), Meaning.NOT_STARTED),
-        (httpx.Response(502, json={"error": "Failed to parse URL from x"}), Meaning.NOT_STARTED),
-        (httpx.Response(308, headers={"Location": DISPATCH}), Meaning.NOT_STARTED),
-        (httpx.Response(400, json={"error": "Bead t-1 not found."}), Meaning.NOT_STARTED),
-        (httpx.Response(400, json={"error": "Bead t-1 is missing acceptance criteria."}), Meaning.BEAD_AT_FAULT),
-        (httpx.Response(502, json={"error": "fetch failed"}), Meaning.UNCLEAR),
-        (httpx.Response(502, json={"error": "Agent service response missing job_id."}), Meaning.UNCLEAR),
-        (httpx.Response(502, json={"error": "Agent service returned HTTP 500."}), Meaning.UNCLEAR),
-        (httpx.Response(500, content=b""), Meaning.UNCLEAR),
-        (httpx.Response(502, html="<html>"), Meaning.UNCLEAR),
-        (httpx.Response(200, content=b"\xff\xfe"), Meaning.UNCLEAR),
-        (httpx.ConnectError("refused"), Meaning.NOT_STARTED),
-        (httpx.ConnectTimeout("slow"), Meaning.NOT_STARTED),
-        (httpx.ReadTimeout("slow"), Meaning.UNCLEAR),
-        (httpx.RemoteProtocolError("cut off"), Meaning.UNCLEAR),
-        (httpx.ReadError("reset"), Meaning.UNCLEAR),
-        (httpx.WriteError("reset"), Meaning.UNCLEAR),
+        (httpx.Response(200, json={"job_id": "a"}), Outcome.ACCEPTED),
+        (httpx.Response(409, json={"error": "Agent is busy"}), Outcome.BUSY),
+        (httpx.Response(502, json={"error": "Queue full"}), Outcome.BUSY),
+        (httpx.Response(500, json={"error": "Claude agent service is not configured (x)"}), Outcome.NOT_STARTED),
+        (httpx.Response(502, json={"error": "Invalid token"}), Outcome.NOT_STARTED),
+        (httpx.Response(502, json={"error": "Missing bearer token"}), Outcome.NOT_STARTED),
+        (httpx.Response(502, json={"error": "Agent service returned HTTP 401."}), Outcome.NOT_STARTED),
+        (httpx.Response(502, json={"error": "Failed to parse URL from x"}), Outcome.NOT_STARTED),
+        (httpx.Response(308, headers={"Location": DISPATCH}), Outcome.NOT_STARTED),
+        (httpx.Response(400, json={"error": "Bead t-1 not found."}), Outcome.NOT_STARTED),
+        (httpx.Response(400, json={"error": "Bead t-1 is missing acceptance criteria."}), Outcome.BEAD_AT_FAULT),
+        (httpx.Response(502, json={"error": "fetch failed"}), Outcome.UNCLEAR),
+        (httpx.Response(502, json={"error": "Agent service response missing job_id."}), Outcome.UNCLEAR),
+        (httpx.Response(502, json={"error": "Agent service returned HTTP 500."}), Outcome.UNCLEAR),
+        (httpx.Response(500, content=b""), Outcome.UNCLEAR),
+        (httpx.Response(502, html="<html>"), Outcome.UNCLEAR),
+        (httpx.Response(200, content=b"\xff\xfe"), Outcome.UNCLEAR),
+        (httpx.ConnectError("refused"), Outcome.NOT_STARTED),
+        (httpx.ConnectTimeout("slow"), Outcome.NOT_STARTED),
+        (httpx.ReadTimeout("slow"), Outcome.UNCLEAR),
+        (httpx.RemoteProtocolError("cut off"), Outcome.UNCLEAR),
+        (httpx.ReadError("reset"), Outcome.UNCLEAR),
+        (httpx.WriteError("reset"), Outcome.UNCLEAR),
     ],
 )
-def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, meaning: Meaning) -> None:
+def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, meaning: Outcome) -> None:
     route = respx.post(DISPATCH).mock(**{"side_effect" if isinstance(reply, Exception) else "return_value": reply})
-    assert understand(board().dispatch("t-1")).meaning is meaning
+    assert understand(board().dispatch("t-1")).outcome is meaning
     assert route.call_count == 1
     assert route.calls[0].request.content == b'{"taskId":"t-1"}'
 
@@ -60,7 +67,7 @@ def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, meaning: Mea
 @respx.mock
 def test_a_body_is_read_to_its_limit_only() -> None:
     respx.post(DISPATCH).respond(400, content=b"x" * 10_000_000)
-    assert len(board().dispatch("t-1").body) == beadboard.MOST_BYTES
+    assert len(board().dispatch("t-1").body) == http.MOST_BYTES
 
 
 @respx.mock
@@ -78,7 +85,7 @@ def test_a_body_is_read_to_its_limit_only() -> None:
 def test_both_must_have_room(status: dict[str, object], health: dict[str, object], room: bool) -> None:
     respx.get(STATUS).respond(json=status)
     respx.get(HEALTH).respond(json=health)
-    assert board().has_room() is room
+    assert has_room() is room
 
 
 @respx.mock
@@ -96,7 +103,7 @@ def test_an_answer_that_cannot_be_used_is_a_failure(status: httpx.Response, heal
     respx.get(STATUS).mock(return_value=status)
     respx.get(HEALTH).mock(return_value=health)
     with pytest.raises(ServiceFailed):
-        board().has_room()
+        has_room()
 
 
 @respx.mock
@@ -104,7 +111,7 @@ def test_a_board_that_wakes_up_is_asked_again() -> None:
     waking = [httpx.ConnectError("refused"), httpx.Response(503, html="<p>wait"), httpx.Response(200, html="<p>wait")]
     route = respx.get(STATUS).mock(side_effect=[*waking, httpx.Response(200, json={"busy": False})])
     with mock.patch.object(beadboard, "WAKE_PAUSE", 0.01):
-        assert board(agent="").has_room()
+        assert has_room(agent="")
     assert route.call_count == 4
 
 
@@ -113,11 +120,11 @@ def test_a_board_that_never_wakes_up_is_given_up() -> None:
     respx.get(STATUS).mock(side_effect=httpx.ConnectError("refused"))
     with mock.patch.object(beadboard, "WAKE_SECONDS", 0.1), mock.patch.object(beadboard, "WAKE_PAUSE", 0.02):
         with pytest.raises(ServiceFailed, match="refused"):
-            board().has_room()
+            has_room()
 
 
 def test_a_host_that_is_no_name_is_not_asked() -> None:
-    reply = BeadBoard("http://xn--/", "", lambda: True).dispatch("t-1")
+    reply = board("http://xn--/").dispatch("t-1")
     assert (reply.status, reply.delivered) == (None, False)
 
 
@@ -125,5 +132,5 @@ def test_a_host_that_is_no_name_is_not_asked() -> None:
 def test_bytes_that_are_no_tls_after_the_post_are_unclear() -> None:
     respx.post(DISPATCH).mock(side_effect=ssl.SSLError(1, "[SSL] record layer failure"))
     reply = board().dispatch("t-1")
-    assert understand(reply).meaning is Meaning.UNCLEAR
+    assert understand(reply).outcome is Outcome.UNCLEAR
     assert "record layer failure" in reply.body

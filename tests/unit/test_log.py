@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 from beads_dispatch import log
+from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.log import Log
 
 
 def test_what_is_worth_an_alert_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    Log("x").say("blocked", "no progress", bead="t-1", level="warning")
-    Log("x").fail("given_up", "bad", bead="t-1", level="warning")
+    Log("x", SYSTEM.now).info("blocked", "no progress", bead="t-1", level="warning")
+    Log("x", SYSTEM.now).error("given_up", "bad", bead="t-1", level="warning")
     assert capsys.readouterr() == ("x: t-1: no progress\n", "x: t-1: bad\n")
 
 
 def test_a_line_of_json_has_always_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    Log("x", as_json=True).fail("unclear", 'a "b"\nc', bead="t-1")
-    Log("x", as_json=True).say("idle", "nothing to do")
+    Log("x", SYSTEM.now, as_json=True).error("unclear", 'a "b"\nc', bead="t-1")
+    Log("x", SYSTEM.now, as_json=True).info("idle", "nothing to do")
     out, err = capsys.readouterr()
     said = [json.loads(line) for line in (err + out).splitlines()]
     assert [line.pop("time")[-1] for line in said] == ["Z", "Z"]
@@ -28,12 +29,12 @@ def test_a_line_of_json_has_always_the_same_fields(capsys: pytest.CaptureFixture
 
 
 def test_a_watcher_says_nothing_twice_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    quiet = Log("x", repeats=False)
+    quiet = Log("x", SYSTEM.now, repeats=False)
     for bead in ("a", "a", "b", "a"):
-        quiet.say("busy", "waits", bead=bead)
-    quiet.fail("unclear", "again", bead="a")
-    quiet.fail("unclear", "again", bead="a")
-    quiet.say("busy", "waits", bead="a")
+        quiet.info("busy", "waits", bead=bead)
+    quiet.error("unclear", "again", bead="a")
+    quiet.error("unclear", "again", bead="a")
+    quiet.info("busy", "waits", bead="a")
     out, err = capsys.readouterr()
     assert out.splitlines() == [f"x: {bead}: waits" for bead in ("a", "b", "a", "a")]
     assert err.splitlines() == ["x: a: again"] * 2
@@ -52,8 +53,8 @@ def test_a_termination_message_is_left_only_where_there_is_a_place_for_it(
 
 
 def test_it_remembers_its_last_failure() -> None:
-    one = Log("x")
-    one.fail("failed", "the first")
-    one.fail("failed", "the last", bead="t-1")
-    one.say("idle", "well")
+    one = Log("x", SYSTEM.now)
+    one.error("failed", "the first")
+    one.error("failed", "the last", bead="t-1")
+    one.info("idle", "well")
     assert one.failure == "x: t-1: the last"

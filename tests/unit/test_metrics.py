@@ -1,20 +1,22 @@
 """What the watcher's metrics say of the beads that it sees."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import memory
 
-from beads_dispatch import notes
-from beads_dispatch.listen import Health, page
-from beads_dispatch.metrics import Metrics
-from beads_dispatch.queue import Seen
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.core import notes
+from beads_dispatch.monitoring.health import Health, page
+from beads_dispatch.monitoring.metrics import Metrics
 
 NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def seen(database: memory.Database) -> Seen:
-    return memory.MemoryQueue(database).read()
+def seen(database: memory.Database) -> Snapshot:
+    return memory.MemoryQueue(database).snapshot()
 
 
 def shown(metrics: Metrics) -> dict[str, float]:
@@ -23,7 +25,7 @@ def shown(metrics: Metrics) -> dict[str, float]:
 
 
 def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
     database.put("eligible")
     database.put("waits")
     database.put("bare", acceptance_criteria="")
@@ -43,7 +45,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     beads = {name: value for name, value in shown(metrics).items() if name.startswith("beads{")}
     assert beads == {f'beads{{reason="{reason}",state="{state}"}}': 1.0 for state, reason in expected}
     database.set("eligible", status="closed")
-    metrics.saw(Seen((database.beads["bare"],), ("bead x: odd",)), NOW, frozenset())
+    metrics.saw(Snapshot((database.beads["bare"],), ("bead x: odd",)), NOW, frozenset())
     assert {name for name in shown(metrics) if name.startswith("beads{")} == {
         'beads{reason="no acceptance criteria",state="open"}',
         'beads{reason="",state="unreadable"}',
@@ -51,27 +53,27 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
 
 
 def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
     database.put("a", updated_at=NOW - 10 * MINUTE)
     database.put("b", updated_at=NOW - 90 * MINUTE)
     for touched in (NOW - 10 * MINUTE, NOW):
         database.set("a", updated_at=touched)
         metrics.saw(seen(database), NOW, frozenset({"b"}))
         assert 600 <= shown(metrics)["oldest_eligible_age_seconds"] < 610
-    metrics.saw(Seen(()), NOW, frozenset())
+    metrics.saw(Snapshot(()), NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
 def test_a_bead_that_waited_for_another_one_is_not_old_the_moment_it_may_go() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health())
-    metrics.saw(Seen(()), NOW, frozenset())
+    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
+    metrics.saw(Snapshot(()), NOW, frozenset())
     database.put("a", updated_at=NOW - 90 * MINUTE)
     metrics.saw(seen(database), NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] < 10
 
 
 def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health())
+    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
     database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + 4 * MINUTE)})
     metrics.saw(seen(database), NOW, frozenset())
     assert 239 <= shown(metrics)["hold_seconds"] <= 240
@@ -81,7 +83,7 @@ def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
 
 
 def test_health_is_by_the_loop_and_readiness_by_the_database() -> None:
-    health = Health()
+    health = Health(time.monotonic)
     assert page("/readyz", health, bytes)[0] == 503
     health.turned(answered=True)
     assert (page("/healthz", health, bytes)[0], page("/readyz", health, bytes)[0]) == (200, 200)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from beads_dispatch import notes
+from beads_dispatch.core import notes
 
 NOW = datetime(2026, 11, 23, 22, 14, 5, tzinfo=UTC)
 CLAIM = notes.claimed(NOW, "3f9a1c")
@@ -50,10 +50,10 @@ def test_one_line(text: str, shown: str) -> None:
 
 def test_told_stands_only_until_the_next_claim_or_outcome() -> None:
     line = notes.not_dispatched("no acceptance criteria")
-    assert notes.told(f"a person's\n{line}\nmore", line)
-    assert not notes.told("", line)
-    assert not notes.told(f"{line}\n{CLAIM}", line)
-    assert not notes.told(f"{line}\nreturned: agent busy", line)
+    assert notes.has_line(f"a person's\n{line}\nmore", line)
+    assert not notes.has_line("", line)
+    assert not notes.has_line(f"{line}\n{CLAIM}", line)
+    assert not notes.has_line(f"{line}\nreturned: agent busy", line)
 
 
 def test_the_newest_token_counts() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import settings, workspace
+from beads_dispatch import settings
+from beads_dispatch.adapters import workspace
 from beads_dispatch.errors import Misconfigured
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
@@ -64,8 +65,8 @@ def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
     ("metadata", "said"),
     [
         ("{", "not valid JSON"),
-        ("[]", "must hold a JSON object"),
-        ({"dolt_mode": "cloud"}, "server or embedded"),
+        ("[]", "must be a JSON object"),
+        ({"dolt_mode": "cloud"}, "must be server or embedded"),
         ({"dolt_mode": "server"}, "dolt_server_port is missing"),
         ({"dolt_mode": "server", "dolt_server_port": 99999}, "from 1 to 65535"),
     ],

@@ -1,4 +1,4 @@
-"""Where bd looks for its database, worked out once and as bd 1.0 does it."""
+"""Where bd finds its database, worked out once and the way bd 1.0 does it."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ CLUSTER_METADATA = Path("/etc/beads-metadata/metadata.json")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Dolt sql-server, as bd and our lock both reach it."""
+    """A Dolt sql-server, as both bd and our lock reach it."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A `metadata.json`; `server` is None in embedded mode; `mounted`: to be copied before bd may write."""
+    """A `metadata.json`. `server`: None in embedded mode. `mounted`: bd may write only to a copy of it."""
 
     metadata: Path
     server: Server | None
@@ -44,7 +44,7 @@ def find(environ: Mapping[str, str], cwd: Path) -> Workspace:
     if named or mounted.exists():
         workspace = _read(mounted, environ, mounted=True)
         if workspace.server is None:
-            raise Misconfigured(f"BEADS_METADATA: {mounted} is of an embedded workspace; it must say dolt_mode server")
+            raise Misconfigured(f"BEADS_METADATA: {mounted} is of an embedded workspace; its dolt_mode must be server")
         return workspace
     return _read(_folder(environ, cwd) / "metadata.json", environ, mounted=False)
 
@@ -56,7 +56,7 @@ def _folder(environ: Mapping[str, str], cwd: Path) -> Path:
         found = _redirected(folder / ".beads")
         if (found / "metadata.json").exists():
             return found
-        if (folder / ".git").exists():  # bd, too, looks no further up than the repository
+        if (folder / ".git").exists():  # bd also looks no further up than the repository
             if shared := _shared_by_worktrees(folder / ".git"):
                 return _redirected(shared)
             break
@@ -67,7 +67,7 @@ def _folder(environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def _redirected(folder: Path) -> Path:
-    """The folder that `.beads/redirect` names (relative to the project, one step only), else the folder."""
+    """The folder that `.beads/redirect` names (relative to the project, one step only), or the folder itself."""
     try:
         lines = (folder / "redirect").read_text().splitlines()
     except OSError:
@@ -78,7 +78,7 @@ def _redirected(folder: Path) -> Path:
 
 
 def _shared_by_worktrees(git: Path) -> Path | None:
-    """The main checkout's `.beads` where `git` is the `.git` file of a worktree, else None."""
+    """The main checkout's `.beads` where `git` is the `.git` file of a worktree, or None."""
     if not git.is_file():
         return None
     try:
@@ -97,17 +97,17 @@ def _read(path: Path, environ: Mapping[str, str], *, mounted: bool) -> Workspace
     except ValueError as error:
         raise Misconfigured(f"{path}: is not valid JSON: {error}") from None
     if not isinstance(metadata, dict):
-        raise Misconfigured(f"{path}: must hold a JSON object")
+        raise Misconfigured(f"{path}: must be a JSON object")
     return Workspace(path, _server(path, metadata, environ), mounted)
 
 
 def _server(path: Path, metadata: Mapping[str, object], environ: Mapping[str, str]) -> Server | None:
-    """Environment, then port file, then metadata.json: the order of bd's doltserver.DefaultConfig."""
+    """Environment, then port file, then metadata.json: the order in bd's doltserver.DefaultConfig."""
     if environ.get("BEADS_DOLT_SHARED_SERVER", "").lower() in ("1", "true"):
         raise Misconfigured("BEADS_DOLT_SHARED_SERVER: unset it and set BEADS_DOLT_SERVER_HOST and _PORT instead")
     mode = str(metadata.get("dolt_mode") or "embedded").lower()
     if mode not in ("server", "embedded"):
-        raise Misconfigured(f"{path}: dolt_mode is {mode!r}; server or embedded is understood")
+        raise Misconfigured(f"{path}: dolt_mode is {mode!r}; it must be server or embedded")
     if mode == "embedded" and environ.get("BEADS_DOLT_SERVER_MODE") != "1":
         return None
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beads_dispatch import notes, policy
-from beads_dispatch.bd import read_all
-from beads_dispatch.bead import Bead, parse
+from beads_dispatch.adapters.bd import read_all
+from beads_dispatch.core import backoff, claim, eligibility, notes, staleness
+from beads_dispatch.core.bead import Bead, parse
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -27,21 +27,21 @@ def bead(**fields: Any) -> Bead:
     [
         ({}, None),
         ({"issue_type": "epic"}, None),
-        ({"acceptance_criteria": ""}, policy.NO_CRITERIA),
-        ({"acceptance_criteria": " \t\n\u00a0\u3000\ufeff\u2003"}, policy.NO_CRITERIA),
+        ({"acceptance_criteria": ""}, eligibility.NO_CRITERIA),
+        ({"acceptance_criteria": " \t\n\u00a0\u3000\ufeff\u2003"}, eligibility.NO_CRITERIA),
         ({"acceptance_criteria": "\u001c"}, None),
-        ({"ephemeral": True}, policy.EPHEMERAL),
-        ({"labels": ["gt:agent"]}, policy.AGENT_BEAD),
-        ({"description": "x" * 50_000}, policy.TOO_LARGE),
-        ({"description": "<" * 9_000}, policy.TOO_LARGE),
+        ({"ephemeral": True}, eligibility.EPHEMERAL),
+        ({"labels": ["gt:agent"]}, eligibility.AGENT_BEAD),
+        ({"description": "x" * 50_000}, eligibility.TOO_LARGE),
+        ({"description": "<" * 9_000}, eligibility.TOO_LARGE),
         ({"description": "x" * 40_000}, None),
-        ({"issue_type": "gate"}, policy.Reason("bd never calls it ready: type gate", mend=True)),
-        ({"pinned": True}, policy.Reason("bd never calls it ready: pinned", mend=True)),
-        ({"defer_until": "2026-11-23T22:00:01Z"}, policy.Reason("deferred until 2026-11-23T22:00:01Z")),
+        ({"issue_type": "gate"}, eligibility.Reason("bd never lists it as ready: type gate", needs_person=True)),
+        ({"pinned": True}, eligibility.Reason("bd never lists it as ready: pinned", needs_person=True)),
+        ({"defer_until": "2026-11-23T22:00:01Z"}, eligibility.Reason("deferred until 2026-11-23T22:00:01Z")),
         ({"defer_until": "2026-11-23T22:00:00Z"}, None),
         (
             {"metadata": {"beads_dispatch.retry_after": "2026-11-23T22:02:00Z"}},
-            policy.Reason("backing off until 2026-11-23T22:02:00Z"),
+            eligibility.Reason("backing off until 2026-11-23T22:02:00Z"),
         ),
         ({"metadata": {"beads_dispatch.retry_after": "2026-11-23T22:00:00Z"}}, None),
         ({"metadata": {"beads_dispatch.retry_after": "2026-11-23T23:00:01Z"}}, None),
@@ -50,8 +50,8 @@ def bead(**fields: Any) -> Bead:
         ({"metadata": [1]}, None),
     ],
 )
-def test_why_not(fields: dict[str, object], reason: policy.Reason | None) -> None:
-    assert policy.why_not(bead(**fields), NOW) == reason
+def test_ineligible_reason(fields: dict[str, object], reason: eligibility.Reason | None) -> None:
+    assert eligibility.ineligible_reason(bead(**fields), NOW) == reason
 
 
 def test_order_is_priority_then_age_then_id() -> None:
@@ -62,12 +62,12 @@ def test_order_is_priority_then_age_then_id() -> None:
         bead(id="t-1", priority=2, updated_at=NOW - 60 * MINUTE),
         bead(id="t-5", priority=0),
     ]
-    assert [one.id for one in policy.candidates(beads, NOW)] == ["t-5", "t-2", "t-3", "t-4", "t-1"]
+    assert [one.id for one in eligibility.eligible(beads, NOW)] == ["t-5", "t-2", "t-3", "t-4", "t-1"]
 
 
 def test_a_deferral_ends_when_its_time_has_come() -> None:
     over, later = bead(status="deferred", defer_until=NOW), bead(status="deferred", defer_until=NOW + MINUTE)
-    assert policy.due([over, later, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
+    assert eligibility.expired_deferrals([over, later, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
 
 
 @pytest.mark.parametrize(
@@ -84,40 +84,40 @@ def test_a_deferral_ends_when_its_time_has_come() -> None:
     ],
 )
 def test_a_claim_that_nothing_undid_may_have_been_sent(lines: list[str], maybe: bool) -> None:
-    assert notes.maybe_sent("\n".join(lines)) is maybe
+    assert notes.possibly_dispatched("\n".join(lines)) is maybe
 
 
 def test_attempts_survive_a_claim_that_beadboard_did_not_judge() -> None:
     counted = bead(metadata={"beads_dispatch.attempts": 3})
-    assert policy.kept_marks(counted) == {"beads_dispatch.attempts": "3"}
-    assert policy.kept_marks(bead()) == {}
+    assert backoff.kept_marks(counted) == {"beads_dispatch.attempts": "3"}
+    assert backoff.kept_marks(bead()) == {}
 
 
 def test_after_the_fifth_the_count_starts_anew_where_no_mark_can_stand() -> None:
     line = notes.failed(400, "bad", notes.attempt(5, 5))
-    assert policy.attempts(bead(metadata=[1], notes=line)) == 0
+    assert backoff.attempts(bead(metadata=[1], notes=line)) == 0
 
 
 def test_waiting_doubles_to_an_hour() -> None:
-    assert [policy.wait(step) // MINUTE for step in (1, 2, 3, 4, 5, 6, 7, 1000)] == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert [backoff.backoff(step) // MINUTE for step in (1, 2, 3, 4, 5, 6, 7, 1000)] == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def held(minutes: float, step: int, **fields: object) -> Bead:
-    return bead(metadata=policy.hold_marks(policy.Hold(NOW + minutes * MINUTE, step)) | fields)
+    return bead(metadata=backoff.hold_marks(backoff.Hold(NOW + minutes * MINUTE, step)) | fields)
 
 
 def test_the_newest_hold_counts_and_an_old_one_starts_anew() -> None:
-    hold = policy.hold([held(-5, 9), bead(), held(2, 3)], NOW)
+    hold = backoff.hold([held(-5, 9), bead(), held(2, 3)], NOW)
     assert hold is not None
     assert hold.until == NOW + 2 * MINUTE
-    assert policy.hold([held(-61, 4), held(61, 4)], NOW) is None
-    assert policy.next_hold(None, NOW) == policy.Hold(NOW + 2 * MINUTE, 1)
+    assert backoff.hold([held(-61, 4), held(61, 4)], NOW) is None
+    assert backoff.next_hold(None, NOW) == backoff.Hold(NOW + 2 * MINUTE, 1)
 
 
 def test_a_hold_returns_as_bd_returns_it() -> None:
     one = bead(metadata={"beads_dispatch.hold_step": 3, "beads_dispatch.hold_until": "2026-11-23T21:59:00Z"})
-    hold = policy.hold([one], NOW)
-    assert policy.next_hold(hold, NOW) == policy.Hold(NOW + 16 * MINUTE, 4)
+    hold = backoff.hold([one], NOW)
+    assert backoff.next_hold(hold, NOW) == backoff.Hold(NOW + 16 * MINUTE, 4)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_hold_returns_as_bd_returns_it() -> None:
     ],
 )
 def test_stale(fields: dict[str, object], stale: bool) -> None:
-    assert policy.stale(bead(**{"status": "in_progress", **fields}), NOW, 30 * MINUTE) is stale
+    assert staleness.stale(bead(**{"status": "in_progress", **fields}), NOW, 30 * MINUTE) is stale
 
 
 CLAIMED = notes.claimed(NOW, "aaaaaa")
@@ -156,21 +156,24 @@ CLAIMED = notes.claimed(NOW, "aaaaaa")
 )
 def test_still_ours(fields: dict[str, object], what: str | None) -> None:
     one = bead(**{"status": "in_progress", "notes": CLAIMED, **fields})
-    assert policy.changed(one, "agent", "aaaaaa") == what
+    assert claim.claim_lost_reason(one, "agent", "aaaaaa") == what
 
 
-def test_a_bead_that_is_told_is_not_told_again() -> None:
+def test_a_bead_gets_its_notice_once() -> None:
     one = bead(acceptance_criteria="")
-    assert policy.untold([one], NOW) == [(one, policy.NO_CRITERIA)]
-    assert policy.untold([bead(acceptance_criteria="", notes="not dispatched: no acceptance criteria")], NOW) == []
+    assert eligibility.needs_notice([one], NOW) == [(one, eligibility.NO_CRITERIA)]
+    assert (
+        eligibility.needs_notice([bead(acceptance_criteria="", notes="not dispatched: no acceptance criteria")], NOW)
+        == []
+    )
 
 
-def test_a_large_bead_is_told_by_a_comment_until_it_is_claimed_again() -> None:
+def test_a_large_bead_has_its_notice_in_a_comment_until_it_is_claimed_again() -> None:
     large = {"description": "x" * 50_000}
     comments = [{"created_at": "2026-11-23T21:00:00Z", "text": notes.TOO_LARGE}]
-    untold, claimed = bead(**large), bead(**large, comments=comments, notes=CLAIMED)
-    assert policy.untold([untold, bead(**large, comments=comments)], NOW) == [(untold, policy.TOO_LARGE)]
-    assert policy.untold([claimed], NOW) == [(claimed, policy.TOO_LARGE)]
+    new, claimed = bead(**large), bead(**large, comments=comments, notes=CLAIMED)
+    assert eligibility.needs_notice([new, bead(**large, comments=comments)], NOW) == [(new, eligibility.TOO_LARGE)]
+    assert eligibility.needs_notice([claimed], NOW) == [(claimed, eligibility.TOO_LARGE)]
 
 
 JSON = st.recursive(
@@ -202,17 +205,17 @@ ROWS = st.lists(
 def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: list[dict[str, Any]], seed: int) -> None:
     beads, unreadable = read_all(rows)
     assert len(beads) + len(unreadable) == len(rows)
-    chosen = policy.candidates(beads, NOW)
+    chosen = eligibility.eligible(beads, NOW)
     for one in chosen:
         assert one.status == "open"
-        assert not policy.blank(one.acceptance_criteria)
+        assert not eligibility.blank(one.acceptance_criteria)
         assert not one.ephemeral
         assert "gt:agent" not in one.labels
     shuffled = list(beads)
     random.Random(seed).shuffle(shuffled)
-    again = policy.candidates(shuffled, NOW)
+    again = eligibility.eligible(shuffled, NOW)
     assert [policy_key(one) for one in again] == [policy_key(one) for one in chosen]
-    policy.hold(beads, NOW)
+    backoff.hold(beads, NOW)
 
 
 def policy_key(one: Bead) -> tuple[object, ...]:

@@ -1,20 +1,20 @@
-"""A stand-in for BeadBoard and its agent on a laptop: the same endpoints, a command for each bead."""
+"""BeadBoard and its agent on a laptop: the same endpoints, and one command for each bead."""
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beads_dispatch import policy, web
-from beads_dispatch.bd import Bd
-from beads_dispatch.bead import Bead
+from beads_dispatch.adapters import http_server
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.core import eligibility
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
@@ -25,12 +25,16 @@ Answer = tuple[int, dict[str, object]]
 
 @dataclass(slots=True)
 class Jobs:
-    """The jobs at work, at most `capacity` at once; each a process group of its own."""
+    """The jobs at work, at most `capacity` at once, each in a process group of its own.
+
+    `environ`: what the jobs inherit. `new_id`: twelve random hex digits.
+    """
 
     command: str
     capacity: int
     environ: Mapping[str, str]
     log: Log
+    new_id: Callable[[], str]
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="beads-agent-")))
     running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -42,21 +46,21 @@ class Jobs:
 
     def start(self, bead: Bead) -> str | None:
         """The job's id, or None where there is no room."""
-        job = secrets.token_hex(6)
+        job = self.new_id()
         with self.lock:
             if self.active() >= self.capacity:
                 return None
             self.running.append(self._spawn(bead, job))
-        self.log.say("started", f"job={job}, output in {self._output(job)}", bead=bead.id)
+        self.log.info("started", f"job={job}, output in {self._output(job)}", bead=bead.id)
         return job
 
     def _output(self, job: str) -> Path:
         return self.folder / f"{job}.log"
 
     def _spawn(self, bead: Bead, job: str) -> "subprocess.Popen[bytes]":
-        # What a bead says goes into the environment, never into the command: it is not code.
-        said = {"BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_ACCEPTANCE": bead.acceptance_criteria}
-        environ = {**self.environ, **{key: text.replace("\0", "") for key, text in said.items()}, "BEAD_JOB": job}
+        # A bead's texts go into the environment, never into the command: they are not code.
+        texts = {"BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_ACCEPTANCE": bead.acceptance_criteria}
+        environ = {**self.environ, **{key: text.replace("\0", "") for key, text in texts.items()}, "BEAD_JOB": job}
         with self._output(job).open("wb") as out:
             return subprocess.Popen(
                 ("/bin/sh", "-c", self.command), env=environ, stdin=subprocess.DEVNULL,
@@ -76,7 +80,7 @@ class Jobs:
 
 
 def answer(method: str, path: str, body: bytes, jobs: Jobs, bd: Bd) -> Answer:
-    """The status and the body that the real services give."""
+    """The status and the body that the real services would give."""
     active = jobs.active()
     busy = active >= jobs.capacity
     match method, path:
@@ -105,33 +109,34 @@ def _dispatch(body: bytes, jobs: Jobs, bd: Bd) -> Answer:
         bead = None
     if bead is None or bead.ephemeral or "gt:agent" in bead.labels:
         return 400, {"error": f"Bead {task} not found."}
-    if policy.blank(bead.acceptance_criteria):
+    if eligibility.blank(bead.acceptance_criteria):
         return 400, {"error": f"Bead {task} is missing acceptance criteria."}
     job = jobs.start(bead)
     return (200, {"job_id": job}) if job else (502, {"error": "Queue full"})
 
 
 def run(port: int, jobs: Jobs, bd: Bd) -> int:
-    """Serves until SIGTERM or Ctrl-C, then ends what it started; the exit status. Raises Failure. Port 0: a free one.
+    """Serves until SIGTERM or Ctrl-C, then ends what it started. Returns the exit status. Port 0: a free one.
 
-    On loopback only: whoever reaches it starts agents.
+    On loopback only, because anyone who reaches it can start agents.
     """
 
-    def reply(method: str, path: str, body: bytes) -> web.Page:
+    def reply(method: str, path: str, body: bytes) -> http_server.Page:
         status, document = answer(method, path, body, jobs, bd)
         return status, "application/json", json.dumps(document).encode()
 
     def stop(*_: object) -> None:
-        threading.Thread(target=server.shutdown, daemon=True).start()  # waits for the loop, so not in it
+        # shutdown() waits for the loop, so it must not run in it
+        threading.Thread(target=server.shutdown, daemon=True).start()
 
-    server = web.server("127.0.0.1", port, reply)
+    server = http_server.server("127.0.0.1", port, reply)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, stop)
-    jobs.log.say("listening", f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}")
+    jobs.log.info("listening", f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}")
     try:
         server.serve_forever(poll_interval=0.1)
     finally:
         server.server_close()
         jobs.end()
-    jobs.log.say("ended", "ended, with every job")
+    jobs.log.info("stopped", "stopped, with every job")
     return 0

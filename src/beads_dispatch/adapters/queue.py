@@ -1,26 +1,29 @@
-"""The queue of one assignee: its lock, its beads, whether a bead is still ours, what time it is.
+"""The queue of one assignee: its lock, its beads, and the time as its database has it.
 
-One small thing with two makers: a Dolt server, or an embedded bd and a lock file.
+One small protocol with two implementations: a Dolt server, or an embedded bd and a lock file.
 """
 
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from beads_dispatch import bead, policy
-from beads_dispatch.bd import Bd, read_all
-from beads_dispatch.bead import Bead
-from beads_dispatch.dolt import Dolt
+from beads_dispatch.adapters.bd import Bd, read_all
+from beads_dispatch.adapters.dolt import Dolt
+from beads_dispatch.adapters.workspace import Workspace
+from beads_dispatch.core import bead, eligibility
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import BdFailed, Failure
-from beads_dispatch.workspace import Workspace
+
+Now = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """The assignee's beads that are not closed, and a line for each that cannot be read."""
 
     beads: tuple[Bead, ...]
@@ -28,6 +31,7 @@ class Seen:
 
     @property
     def running(self) -> int:
+        """How many beads are in progress."""
         return sum(bead.status == "in_progress" for bead in self.beads)
 
     @property
@@ -36,35 +40,39 @@ class Seen:
 
 
 class Queue(Protocol):
-    def lock(self, job: str) -> bool:
-        """Takes the lock of this job without waiting; False where another process holds it."""
+    """Every method raises Failure where the database cannot be reached."""
 
-    def read(self) -> Seen:
+    def lock(self, job: str) -> bool:
+        """Takes the lock of this job without waiting. False: another process holds it."""
+
+    def snapshot(self) -> Snapshot:
         """Every bead of the assignee that is not closed."""
 
-    def pulse(self) -> str:
-        """A text that is another one after any change of the database, whoever made it."""
+    def fingerprint(self) -> str:
+        """A text that differs after any change of the database, no matter who made it."""
 
-    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         """Whether we still hold the lock, and the bead as it now is."""
 
     def now(self) -> datetime:
-        """The database's clock, UTC, where it has one; ours else."""
+        """The time in UTC: by the database's clock where it has one, otherwise by ours."""
 
     def close(self) -> None:
-        """Frees the lock."""
+        """Releases the lock."""
 
 
-def open_queue(workspace: Workspace, bd: Bd, assignee: str) -> Queue:
+def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now) -> Queue:
+    """The queue of this workspace. `now`: this machine's clock."""
     if workspace.server:
-        return ServerQueue(Dolt(workspace.server), assignee)
-    return EmbeddedQueue(bd, workspace.metadata.parent, assignee)
+        return ServerQueue(Dolt(workspace.server), assignee, now)
+    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now)
 
 
 class ServerQueue:
-    def __init__(self, dolt: Dolt, assignee: str) -> None:
+    def __init__(self, dolt: Dolt, assignee: str, now: Now) -> None:
         self._dolt = dolt
         self._assignee = assignee
+        self._now = now
         self._name = ""
         self._ahead = timedelta(0)
 
@@ -72,31 +80,32 @@ class ServerQueue:
         self._name = self._dolt.lock(job, self._assignee) or ""
         return bool(self._name)
 
-    def read(self) -> Seen:
+    def snapshot(self) -> Snapshot:
         rows = self._dolt.assigned(self._assignee)
         if rows:
-            self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - datetime.now(UTC)
-        return Seen(*read_all(rows))
+            self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - self._now()
+        return Snapshot(*read_all(rows))
 
-    def pulse(self) -> str:
+    def fingerprint(self) -> str:
         return self._dolt.hash()
 
-    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
-        locked, row = self._dolt.look(self._name, bead_id)
+    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
+        locked, row = self._dolt.fetch(self._name, bead_id)
         return locked, bead.parse(row) if row else None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return self._now() + self._ahead
 
     def close(self) -> None:
         self._dolt.close()
 
 
 class EmbeddedQueue:
-    def __init__(self, bd: Bd, folder: Path, assignee: str) -> None:
+    def __init__(self, bd: Bd, folder: Path, assignee: str, now: Now) -> None:
         self._bd = bd
         self._folder = folder.resolve()
         self._assignee = assignee
+        self.now = now
         self._file: int | None = None
         self._path = Path()
 
@@ -113,23 +122,23 @@ class EmbeddedQueue:
             raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
         return True
 
-    def read(self) -> Seen:
+    def snapshot(self) -> Snapshot:
         beads, unreadable = self._bd.assigned(self._assignee)
-        # `bd list` has no comments; they matter where they may say that the bead is too large.
-        return Seen(tuple(self._whole(one) for one in beads), unreadable)
+        # `bd list` has no comments. They matter where they may say that the bead is too large.
+        return Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
 
-    def _whole(self, one: Bead) -> Bead:
-        large = one.status == "open" and policy.why_not(one, self.now()) is policy.TOO_LARGE
+    def _with_comments(self, one: Bead) -> Bead:
+        large = one.status == "open" and one.size > eligibility.MAX_SIZE
         return self._bd.show(one.id) if large and one.comment_count else one
 
-    def pulse(self) -> str:
-        """Dolt's manifest holds the hash of the whole database; bd writes it anew at every call, a reading one too."""
+    def fingerprint(self) -> str:
+        """Dolt's manifest holds the hash of the whole database. bd rewrites it at every call, a reading one too."""
         try:
             return "".join(one.read_text() for one in sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest")))
         except OSError as error:
             raise Failure(f"{self._folder}: cannot be read: {error.strerror}") from None
 
-    def look(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:
             return self._locked(), self._bd.show(bead_id)
         except BdFailed as error:
@@ -138,14 +147,11 @@ class EmbeddedQueue:
             raise
 
     def _locked(self) -> bool:
-        """A lock file that somebody removed or replaced locks nobody out any more."""
+        """A lock file that somebody removed or replaced no longer locks anybody out."""
         try:
             return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
         except OSError:
             return False
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
     def close(self) -> None:
         if self._file is not None:

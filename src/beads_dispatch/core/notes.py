@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from beads_dispatch.bead import TOLD_TOO_LARGE
+from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
 
 LIMIT = 200  # characters of somebody else's text that go into a note
 # bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
 FULL_BYTES = 60_000
 
-SENT_BEFORE = "its deferral is over, but an agent may have it; set it to open to send it again"
-TOO_LARGE = f"{TOLD_TOO_LARGE[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
+SENT_BEFORE = "its deferral has ended, but an agent may have it; set it to open to dispatch it again"
+TOO_LARGE = f"{TOO_LARGE_COMMENTS[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
 _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+) \(tick ([0-9a-f]{6})\)")
 _SENT = ("dispatched: job=", "dispatch unclear")
@@ -30,23 +30,27 @@ def one_line(text: str, limit: int = LIMIT) -> str:
 
 
 def utc(time: datetime) -> str:
-    """A time as notes and marks hold it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
+    """A time as notes and marks store it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def claimed(now: datetime, token: str) -> str:
+    """The line of a claim: `auto-dispatcher claimed at <UTC time> (tick <token>)`."""
     return f"auto-dispatcher claimed at {utc(now)} (tick {token})"
 
 
 def dispatched(job: str) -> str:
+    """The line of an accepted dispatch, with the agent service's job id."""
     return f"dispatched: job={one_line(job, 80)}"
 
 
 def failed(status: int | None, body: str, attempt: str = "") -> str:
+    """The line of a dispatch that started nothing. `status`: the HTTP status, if there was one."""
     return _answer("dispatch failed", status, body) + (f" ({attempt})" if attempt else "")
 
 
 def unclear(status: int | None, body: str) -> str:
+    """The line of a dispatch that may have started an agent."""
     return _answer("dispatch unclear", status, body)
 
 
@@ -56,19 +60,22 @@ def _answer(what: str, status: int | None, body: str) -> str:
 
 
 def attempt(number: int, limit: int) -> str:
+    """What `failed` adds where the bead itself is at fault."""
     return f"attempt {number} of {limit}"
 
 
 def returned(why: str) -> str:
+    """The line of a claim that was released before anything was started."""
     return f"returned: {one_line(why)}"
 
 
 def not_dispatched(why: str) -> str:
+    """The notice on a bead that a person must fix."""
     return f"not dispatched: {why}"
 
 
 def blocked(age: timedelta, threshold: timedelta, notes: str) -> str:
-    """The reaper's line: how long the bead stood still, against which threshold, and what it lacks."""
+    """The reaper's line: how long the bead made no progress, the threshold, and whether its dispatch is recorded."""
     lacks = "" if dispatch_recorded(notes) else ", no dispatch recorded"
     return (
         f"reaper: no progress for {age // timedelta(minutes=1)}m — blocking "
@@ -77,8 +84,9 @@ def blocked(age: timedelta, threshold: timedelta, notes: str) -> str:
 
 
 def too_large_to_block(age: timedelta) -> str:
+    """The reaper's comment on a bead that has no room for a note."""
     why = f"no progress for {age // timedelta(minutes=1)}m, and bd cannot write it"
-    return f"{TOLD_TOO_LARGE[1]} to be blocked ({why}): shorten its texts"
+    return f"{TOO_LARGE_COMMENTS[1]} to be blocked ({why}): shorten its texts"
 
 
 def newest_claim(notes: str) -> tuple[str, str] | None:
@@ -88,6 +96,7 @@ def newest_claim(notes: str) -> tuple[str, str] | None:
 
 
 def newest_token(notes: str) -> str | None:
+    """The token of the last claim line, or None."""
     return (newest_claim(notes) or (None, None))[1]
 
 
@@ -102,12 +111,12 @@ def last_line(notes: str) -> str:
 
 
 def kind_of_outcome(notes: str) -> str:
-    """The last outcome without what differs from bead to bead: `dispatched`, `dispatch unclear` and so on."""
+    """The last outcome without what differs between beads: `dispatched`, `dispatch unclear` and so on."""
     return re.split(r":| HTTP", last_outcome(notes) or "", maxsplit=1)[0]
 
 
 def kind_of_block(notes: str) -> str:
-    """Who blocked it: the `reaper`, the dispatcher that had `given up`, or an `other`."""
+    """Who blocked the bead: the `reaper`, the dispatcher that has `given up`, or `other`."""
     last = last_line(notes)
     return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
@@ -118,7 +127,7 @@ def attempts(notes: str) -> int:
     return int(match[1]) if match else 0
 
 
-def told(notes: str, line: str) -> bool:
+def has_line(notes: str, line: str) -> bool:
     """Whether `line` stands after our last claim or outcome line."""
     return _newest(notes, lambda known: known == line or _OURS.match(known)) == line
 
@@ -129,8 +138,8 @@ def dispatch_recorded(notes: str) -> bool:
     return newest is not None and newest.startswith(_SENT)
 
 
-def maybe_sent(notes: str) -> bool:
-    """Whether an agent may have the bead: a claim stands on it that nothing says was undone."""
+def possibly_dispatched(notes: str) -> bool:
+    """Whether an agent may have the bead: it has a claim, and no line says that the claim was undone."""
     newest = _newest(notes, _OURS.match)
     return newest is not None and not newest.startswith(_NOT_SENT)
 

@@ -14,7 +14,7 @@ Page = tuple[int, str, bytes]  # status, Content-Type, body
 
 
 def server(host: str, port: int, answer: Callable[[str, str, bytes], Page]) -> ThreadingHTTPServer:
-    """Listens, and answers once it serves; `answer` gets method, path and body. Port 0: a free one. Raises Failure."""
+    """Listens; the caller serves. `answer` gets method, path and body. Port 0: a free one. Raises Failure."""
     try:
         return _Server((host, port), _handler(answer))
     except (OSError, UnicodeError) as error:
@@ -23,14 +23,14 @@ def server(host: str, port: int, answer: Callable[[str, str, bytes], Page]) -> T
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no event; anything else is ours."""
+        """A client that has gone is no event. Anything else is a bug of ours."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # seconds; a client that says nothing holds no thread for ever
+        timeout = 30  # seconds; a silent client must not hold a thread for ever
 
         def do_GET(self) -> None:
             self._reply(*answer("GET", self.path, b""))
@@ -48,6 +48,6 @@ def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandl
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Silent: who answers says what happens."""
+            """Silent: whoever answers writes the log."""
 
     return Handler

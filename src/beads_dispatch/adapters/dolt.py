@@ -1,4 +1,4 @@
-"""The only pymysql: a handful of questions to a Dolt sql-server over one connection."""
+"""A handful of questions to a Dolt sql-server over one connection. The only module that uses pymysql."""
 
 import struct
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 
-from beads_dispatch.bead import TOLD_TOO_LARGE
+from beads_dispatch.adapters.workspace import Server
+from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
 from beads_dispatch.errors import DoltFailed
-from beads_dispatch.workspace import Server
 
-_OF_A_BROKEN_STREAM = (AssertionError, LookupError, struct.error)  # pymysql does not translate them
+_BROKEN_STREAM = (AssertionError, LookupError, struct.error)  # pymysql does not translate them
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 15
@@ -19,25 +19,25 @@ _COLUMNS = (
     "id, title, description, design, acceptance_criteria, notes, status, priority, issue_type, "
     "assignee, updated_at, defer_until, ephemeral, pinned, metadata"
 )
-_TOLD = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOLD_TOO_LARGE)
+_OUR_COMMENT = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOO_LARGE_COMMENTS)
 _OF_OTHER_TABLES = f"""
   EXISTS (SELECT 1 FROM labels l WHERE l.issue_id = i.id AND l.label = 'gt:agent') AS agent_bead,
   (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id) AS commented_at,
-  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id AND ({_TOLD})) AS told_too_large_at"""
+  (SELECT MAX(c.created_at) FROM comments c WHERE c.issue_id = i.id AND ({_OUR_COMMENT})) AS too_large_notice_at"""
 
-# UTC_TIMESTAMP(), never NOW(): that one is in the server's zone. Wisps lie in a table of their own.
+# UTC_TIMESTAMP(), never NOW(): NOW() is in the server's zone. Wisps are in a table of their own.
 _ASSIGNED = f"""
 SELECT UTC_TIMESTAMP() AS utc_now, {_COLUMNS}, {_OF_OTHER_TABLES}
   FROM issues i WHERE assignee = %s AND status <> 'closed'
 UNION ALL
 SELECT UTC_TIMESTAMP(), {_COLUMNS}, 0, NULL, NULL FROM wisps WHERE assignee = %s AND status <> 'closed'"""
 
-_LOOK = f"""
+_FETCH = f"""
 SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS locked, {_COLUMNS}, {_OF_OTHER_TABLES}
   FROM (SELECT 1) AS one LEFT JOIN issues i ON i.id = %s"""
 
-# A row found by its key, and no alias: Dolt 1.86 answers that without a goroutine of its own, and without the copies of
-# all the server's variables that it makes for a SELECT that has no table (340 KB a question, nearly twice the CPU).
+# A row found by its key, and no alias: Dolt 1.86 answers this without a goroutine of its own. A SELECT without a table
+# makes it copy all of the server's variables (340 KB a question, nearly twice the CPU).
 _HASH = "SELECT dolt_hashof_db() FROM metadata WHERE `key` = '_project_id'"
 
 # Lock names are the whole server's and case-sensitive, database names are not: so the project's id
@@ -48,47 +48,47 @@ SELECT name, GET_LOCK(name, 0) AS got FROM (
 
 
 class Dolt:
-    """One connection, opened at the first question and never re-opened: what holds our lock must stay it."""
+    """One connection, opened at the first question and never re-opened, because it holds our lock."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: pymysql.Connection[Any] | None = None
 
     def lock(self, job: str, assignee: str) -> str | None:
-        """Takes the job's lock without waiting; its name, or None where somebody else holds it."""
-        row = self._of_the_project(_LOCK, f"beads-{job}:", assignee)
+        """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
+        row = self._project_row(_LOCK, f"beads-{job}:", assignee)
         return str(row["name"]) if row["got"] == 1 else None
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
-        """The assignee's rows that are not closed, wisps among them, each with `utc_now`."""
-        return [_as_bd_has_it(row) for row in self.ask(_ASSIGNED, assignee, assignee)]
+        """The assignee's rows that are not closed, including wisps, each with `utc_now`."""
+        return [_as_bd_writes_it(row) for row in self.ask(_ASSIGNED, assignee, assignee)]
 
     def hash(self) -> str:
-        """Of everything in the database: changes with every write, and costs the server less than `SELECT 1`."""
-        return str(*self._of_the_project(_HASH).values())
+        """A hash of everything in the database. It changes with every write, and is cheaper than `SELECT 1`."""
+        return str(*self._project_row(_HASH).values())
 
-    def look(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
+    def fetch(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
         """In one question: whether this connection still holds the lock, and the bead, if there is one."""
-        row = self.ask(_LOOK, lock, bead_id)[0]
-        return row["locked"] == 1, _as_bd_has_it(row) if row["id"] else None
+        row = self.ask(_FETCH, lock, bead_id)[0]
+        return row["locked"] == 1, _as_bd_writes_it(row) if row["id"] else None
 
     def ask(self, sql: str, *values: str) -> list[dict[str, Any]]:
-        """One question; values are bound, never part of the text."""
+        """One question. Values are bound, never part of the text. Raises DoltFailed."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return list(cursor.fetchall())
-        except (pymysql.Error, OSError, RuntimeError, UnicodeError, *_OF_A_BROKEN_STREAM) as error:
+        except (pymysql.Error, OSError, RuntimeError, UnicodeError, *_BROKEN_STREAM) as error:
             raise DoltFailed(f"Dolt at {self._server}: {_reason(error)}") from None
 
     def close(self) -> None:
-        """Frees the lock; a connection that is already gone is no error."""
+        """Releases the lock. A connection that is already gone is no error."""
         if self._connection is not None and self._connection.open:
             self._connection.close()
 
-    def _of_the_project(self, sql: str, *values: str) -> dict[str, Any]:
+    def _project_row(self, sql: str, *values: str) -> dict[str, Any]:
         """The row that a question about the project's id finds."""
         rows = self.ask(sql, *values)
         if not rows:
@@ -109,5 +109,5 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
 
 
-def _as_bd_has_it(row: dict[str, Any]) -> dict[str, Any]:
+def _as_bd_writes_it(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "labels": ["gt:agent"] if row["agent_bead"] else []}

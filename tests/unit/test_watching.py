@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from memory import NOW, Database, MemoryQueue
 
-from beads_dispatch import dispatcher, notes, policy, reaper, watch
-from beads_dispatch.answers import Meaning
+from beads_dispatch import dispatcher, reaper, watcher
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core import eligibility, notes, pacing
+from beads_dispatch.core.outcomes import Outcome
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
@@ -29,10 +31,17 @@ class Watched:
     sweeps: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        jobs = watch.Jobs(lambda: MemoryQueue(self.database), self._tick, self._sweep, 30 * MINUTE)
-        queue = MemoryQueue(self.database)
-        self.work = watch._Watch(jobs, Log("watcher"), queue, clock=lambda: self.seconds, wall=lambda: self.wall)
-        self.work.asleep = self.wall - self.seconds
+        clock = Clock(lambda: datetime.fromtimestamp(self.wall, UTC), lambda: self.seconds, self.sleep)
+        jobs = watcher.Jobs(
+            open_queue=lambda: MemoryQueue(self.database),
+            tick=self._tick,
+            sweep=self._sweep,
+            threshold=30 * MINUTE,
+            clock=clock,
+            jitter=lambda least, most: (least + most) / 2,
+            log=Log("watcher", clock.now),
+        )
+        self.work = watcher._Watcher(jobs, watcher._Database(jobs, MemoryQueue(self.database)))
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)
@@ -103,7 +112,7 @@ def test_it_asks_for_room_again_and_sooner_where_an_agent_has_ended() -> None:
     watched.database.put("a")
     watched.database.put("b", status="in_progress")
     watched.turn(32)
-    assert between(watched.ticks) == [watch.ROOM_SECONDS, watch.ROOM_SECONDS]
+    assert between(watched.ticks) == [pacing.ROOM_SECONDS, pacing.ROOM_SECONDS]
     watched.database.set("b", status="closed")
     watched.turn(4)
     assert watched.ticks[-1] == 1000 + 32 + 3  # once BeadBoard has forgotten its status
@@ -114,7 +123,7 @@ def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() ->
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", priority=len(watched.ticks))  # it has written
-        return dispatcher.Report(answers=[Meaning.ACCEPTED])
+        return dispatcher.Report(answers=[Outcome.ACCEPTED])
 
     watched.tick = tick
     watched.database.put("a")
@@ -122,13 +131,13 @@ def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() ->
     assert between(watched.ticks) == [3, 3]
 
 
-@pytest.mark.parametrize("meaning", [Meaning.BUSY, Meaning.NOT_STARTED, Meaning.UNCLEAR])
-def test_the_queue_waits_even_where_its_hold_could_not_be_written(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR])
+def test_the_queue_waits_even_where_its_hold_could_not_be_written(meaning: Outcome) -> None:
     watched = Watched()
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", notes="a claim, and what became of it")
-        return dispatcher.Report(failed=meaning is not Meaning.BUSY, answers=[meaning])
+        return dispatcher.Report(failed=meaning is not Outcome.BUSY, answers=[meaning])
 
     watched.tick = tick
     watched.database.put("a", metadata=None)
@@ -141,7 +150,7 @@ def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -
 
     def tick() -> dispatcher.Report:
         watched.database.put(f"another {len(watched.ticks)}")
-        return dispatcher.Report(failed=True, answers=[Meaning.BEAD_AT_FAULT])
+        return dispatcher.Report(failed=True, answers=[Outcome.BEAD_AT_FAULT])
 
     watched.tick = tick
     watched.database.put("a")
@@ -178,10 +187,10 @@ def test_ticks_that_fail_and_send_nothing_come_ever_less_often() -> None:
     watched.turn(400)
     waits = between(watched.ticks)
     assert waits[:4] == [3, 3, 4, 8]
-    assert waits[-1] == watch.LONGEST_PAUSE
-    watched.tick = lambda: dispatcher.Report(failed=True, answers=[Meaning.ACCEPTED])
+    assert waits[-1] == pacing.LONGEST_PAUSE
+    watched.tick = lambda: dispatcher.Report(failed=True, answers=[Outcome.ACCEPTED])
     watched.turn(120)
-    assert watched.work.failed == 0
+    assert watched.work.failures == 0
 
 
 def test_a_new_bead_does_not_wait_for_the_failures_of_another() -> None:
@@ -206,12 +215,12 @@ def test_a_job_that_could_not_go_on_ends_nothing(capsys: pytest.CaptureFixture[s
 def test_a_database_that_is_gone_is_told_of_once_and_asked_ever_less_often(capsys: pytest.CaptureFixture[str]) -> None:
     watched = Watched()
     watched.turn()
-    queues = [watched.work.queue]
+    queues = [watched.work.database.queue]
     watched.database.gone = True
     watched.turn(300)
-    queues.append(watched.work.queue)
-    assert capsys.readouterr().err == "watcher: Dolt at nowhere: refused (asks again until it answers)\n"
-    assert 7 <= watched.work.lost <= 12
+    queues.append(watched.work.database.queue)
+    assert capsys.readouterr().err == "watcher: Dolt at nowhere: refused (asking until it answers)\n"
+    assert 7 <= watched.work.database.failures <= 12
     assert queues[0] is not queues[1]
     watched.database.gone = False
     watched.turn(121)
@@ -229,22 +238,22 @@ def test_a_sweep_three_times_within_the_threshold_and_only_where_something_runs(
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(30, 600), (300, 600), (15, 300), (0.02, 5)])
 def test_how_often_it_sweeps(minutes: float, seconds: float) -> None:
-    assert watch.sweep_every(timedelta(minutes=minutes)) == seconds
+    assert pacing.sweep_every(timedelta(minutes=minutes)) == seconds
 
 
 def test_what_can_wait_is_not_worth_a_tick() -> None:
     database = Database()
     database.put("a", acceptance_criteria="", notes="not dispatched: no acceptance criteria")
     database.put("b", status="blocked")
-    assert not policy.worth_a_tick(database.beads.values(), NOW)
+    assert not eligibility.has_work(database.beads.values(), NOW)
     database.put("c", acceptance_criteria="")
-    assert policy.worth_a_tick(database.beads.values(), NOW)  # it is to be told
+    assert eligibility.has_work(database.beads.values(), NOW)  # it is to be told
 
 
 def test_a_hold_makes_candidates_wait_but_not_what_is_to_be_told() -> None:
     database = Database()
     database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + MINUTE)})
-    assert not policy.worth_a_tick(database.beads.values(), NOW)
-    assert policy.worth_a_tick(database.beads.values(), NOW + MINUTE)
+    assert not eligibility.has_work(database.beads.values(), NOW)
+    assert eligibility.has_work(database.beads.values(), NOW + MINUTE)
     database.put("b", acceptance_criteria="")
-    assert policy.worth_a_tick(database.beads.values(), NOW)
+    assert eligibility.has_work(database.beads.values(), NOW)

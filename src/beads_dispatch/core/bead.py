@@ -1,4 +1,4 @@
-"""A bead, parsed once from what bd or Dolt returned; everything after this is typed."""
+"""A bead, parsed once from what bd or Dolt returned. Everything after this is typed."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from beads_dispatch.errors import Unreadable
 
 MARK = "beads_dispatch."
-TOLD_TOO_LARGE = ("not dispatched: too large", "reaper: too large")  # how such a comment begins
+TOO_LARGE_COMMENTS = ("not dispatched: too large", "reaper: too large")  # how our comments on a large bead begin
 
 # What bd 1.0.2 copies into one 64 KB column of `events` at every write.
 _LONG_TEXTS = ("title", "description", "design", "acceptance_criteria", "notes", "metadata")
@@ -17,9 +17,10 @@ _LONG_TEXTS = ("title", "description", "design", "acceptance_criteria", "notes",
 
 @dataclass(frozen=True, slots=True)
 class Bead:
-    """One bead, under bd's own names. Times are aware, UTC; `size` is in bytes, as bd writes the long texts in JSON.
+    """One bead, with bd's own field names. Times are aware, in UTC.
 
-    `metadata` is None where it is JSON of another kind than an object: on that, bd's --set-metadata fails.
+    `size`: bytes of the long texts as bd writes them in JSON.
+    `metadata`: None where it is JSON but no object. bd's --set-metadata fails on that.
     """
 
     id: str
@@ -39,24 +40,24 @@ class Bead:
     heartbeat_at: datetime | None = None
     lease_expires_at: datetime | None = None
     commented_at: datetime | None = None
-    told_too_large_at: datetime | None = None
+    too_large_notice_at: datetime | None = None
     comment_count: int = 0
     size: int = 0
 
     def mark(self, name: str) -> object:
-        """The value of one of our marks as it stands in the bead's metadata, or None."""
+        """The value of one of our marks in the bead's metadata, or None."""
         return (self.metadata or {}).get(MARK + name)
 
 
 def parse(raw: Mapping[str, object]) -> Bead:
-    """One element of bd's JSON, or one row of `dolt.py`, as a Bead.
+    """One element of bd's JSON, or one row of `adapters/dolt.py`, as a Bead.
 
-    Raises Unreadable, naming the bead, the field and what stands there.
+    Raises Unreadable with the bead, the field and the value found.
     """
     whole = {**raw, **_from_comments(raw.get("comments"))}
     fields: dict[str, Any] = {}
     for key, (read, wanted) in _FIELDS.items():
-        if whole.get(key) is None and key not in _REQUIRED:  # bd leaves out what is empty
+        if whole.get(key) is None and key not in _REQUIRED:  # bd leaves out empty fields
             continue
         fields[key] = read(whole.get(key))
         if fields[key] is None:
@@ -66,14 +67,20 @@ def parse(raw: Mapping[str, object]) -> Bead:
 
 
 def read_time(value: object) -> datetime | None:
-    """An RFC 3339 text (bd's, with up to nine decimals) or a UTC DATETIME as an aware time, else None."""
+    """An RFC 3339 text (bd's have up to nine decimals) or a UTC DATETIME as an aware time in UTC; None if neither."""
     try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        time = _read_text(value) if isinstance(value, str) else value
         if isinstance(time, datetime):
             return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):  # OverflowError: year 1 or 9999 moved over the edge by an offset
+    except (ValueError, OverflowError):  # OverflowError: an offset moves year 1 or 9999 out of range
         pass
     return None
+
+
+def _read_text(text: str) -> datetime:
+    from dateutil.parser import isoparse  # an idle tick against a server has no text to read
+
+    return isoparse(text)
 
 
 def _text(value: object) -> str | None:
@@ -98,7 +105,7 @@ _FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
     "id": (lambda value: _text(value) or None, "an id"),
     **dict.fromkeys(("status", "title", "issue_type", "assignee", "acceptance_criteria", "notes"), _TEXT),
     **dict.fromkeys(("updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
-    **dict.fromkeys(("commented_at", "told_too_large_at"), _TIME),
+    **dict.fromkeys(("commented_at", "too_large_notice_at"), _TIME),
     **dict.fromkeys(("ephemeral", "pinned"), (_flag, "true or false")),
     **dict.fromkeys(("priority", "comment_count"), (_whole, "a whole number")),
     "labels": (_labels, "a list of texts"),
@@ -115,16 +122,16 @@ def _metadata(value: object) -> Mapping[str, object] | None:
 
 
 def _from_comments(comments: object) -> dict[str, datetime | None]:
-    """When the newest comment was made and when ours was, from what `bd show` lists; Dolt is asked for just these."""
+    """When the newest comment was made, and our newest one, from `bd show`. Dolt is asked for just these two."""
     known = [one for one in comments if isinstance(one, dict)] if isinstance(comments, list) else []
     made = [(at, str(one.get("text"))) for one in known if (at := read_time(one.get("created_at")))]
     if not made:
         return {}
-    ours = [at for at, text in made if text.startswith(TOLD_TOO_LARGE)]
-    return {"commented_at": max(at for at, _ in made), "told_too_large_at": max(ours, default=None)}
+    ours = [at for at, text in made if text.startswith(TOO_LARGE_COMMENTS)]
+    return {"commented_at": max(at for at, _ in made), "too_large_notice_at": max(ours, default=None)}
 
 
 def _size(raw: Mapping[str, object]) -> int:
-    """How long Go's json.Marshal makes the long texts: it writes <, > and & with six bytes each."""
+    """How many bytes Go's json.Marshal needs for the long texts: it writes <, > and & with six bytes each."""
     written = json.dumps([raw.get(key) for key in _LONG_TEXTS], ensure_ascii=False, default=str)
     return len(written.encode("utf-8", "replace")) + 5 * sum(map(written.count, "<>&"))

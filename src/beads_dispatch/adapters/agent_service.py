@@ -1,0 +1,42 @@
+"""The agent service behind BeadBoard: does it have room."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from beads_dispatch.core.outcomes import brief, json_object
+from beads_dispatch.errors import ServiceFailed
+
+if TYPE_CHECKING:
+    from beads_dispatch.adapters.http import Request
+
+ASK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentService:
+    """The agent service by its base URL, empty where it is not set."""
+
+    url: str
+    request: "Request"
+
+    def has_room(self) -> bool:
+        """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
+        return not self.url or _room(self._health())
+
+    def _health(self) -> dict[str, object]:
+        reply = self.request("GET", f"{self.url}/health", ASK_SECONDS, None)
+        document = json_object(reply.body)
+        if document is None or reply.status != 200:
+            raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}")
+        return document
+
+
+def _room(health: dict[str, object]) -> bool:
+    """Not busy and, where the service counts, a free place. Its first generation has only `busy`."""
+    counts = [health.get(key) for key in ("capacity", "active", "queued")]
+    if all(isinstance(count, int) for count in counts):
+        capacity, active, queued = (int(str(count)) for count in counts)
+        return capacity - active - queued > 0 and health.get("busy") is not True
+    if not isinstance(health.get("busy"), bool):
+        raise ServiceFailed("the agent service's health has no `busy`")
+    return not health["busy"]

@@ -1,0 +1,125 @@
+"""bd's verbs: each builds its arguments, runs bd once, and returns Beads or raises BdFailed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.core import bead
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.errors import BdFailed, Unreadable
+
+TRIES = 3
+RETRY_SECONDS = 0.1
+
+
+class Bd:
+    """bd on one workspace, as one actor."""
+
+    def __init__(self, process: BdProcess, actor: str, sleep: Callable[[float], None]) -> None:
+        self._process = process
+        self._actor = actor
+        self._sleep = sleep
+        self._unguarded = ""  # a version that turned out not to know --if-status
+
+    def check(self) -> None:
+        """Raises Misconfigured where there is no bd to run."""
+        self._process.check()
+
+    def ready(self, assignee: str) -> frozenset[str]:
+        """The ids of the assignee's open beads that bd lists as ready. bd can list custom statuses too."""
+        listed = self._json("ready", f"--assignee={assignee}", "-n", "0")
+        return frozenset(str(row["id"]) for row in _rows(listed) if row.get("status") == "open" and "id" in row)
+
+    def assigned(self, assignee: str) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
+        """The assignee's beads that are not closed, and a line for each that cannot be read."""
+        hidden = ("--include-gates", "--include-infra", "--include-templates")
+        rows = _rows(self._json("list", f"--assignee={assignee}", "-n", "0", *hidden))
+        return read_all(row for row in rows if row.get("status") != "closed")
+
+    def show(self, bead_id: str) -> Bead:
+        """One bead, with its comments and its heartbeat."""
+        answer = self._json("show", f"--id={bead_id}")
+        if any(row.get("comments_omitted") for row in _rows(answer)):  # bd 1.3 only counts them, unless asked
+            answer = self._json("show", f"--id={bead_id}", "--include-comments")
+        return _one(answer, bead_id)
+
+    def comment(self, bead_id: str, text: str) -> None:
+        """Adds a comment: it fits on a bead that is too large for a note."""
+        self._json("comment", "--", bead_id, text)
+
+    def update(
+        self,
+        known: Bead,
+        *,
+        note: str | None = None,
+        status: str | None = None,
+        marks: Mapping[str, str] | None = None,
+        unmark: Sequence[str] = (),
+        tries: int = TRIES,
+    ) -> Bead:
+        """One write, one transaction: the note, the marks and, guarded where bd can, the status.
+
+        Returns the bead as bd says it now is. Retried only where bd says that nothing was written.
+        Raises BdFailed; NotAsExpected where the bead is no longer as `known`.
+        """
+        words = [f"--append-notes={note}"] if note else []
+        if known.metadata is not None:  # on other JSON than an object every --set-metadata fails
+            words += [f"--set-metadata={key}={value}" for key, value in (marks or {}).items()]
+            words += [f"--unset-metadata={key}" for key in unmark]
+        guard: list[str] = []
+        if status:
+            words.append(f"--status={status}")
+            guard = [f"--if-status={known.status}", f"--if-assignee={known.assignee}"]
+        if not words:
+            return known
+        return _one(self._write(words, guard, known.id, tries), known.id)
+
+    def _write(self, words: Sequence[str], guard: Sequence[str], bead_id: str, tries: int) -> object:
+        guards = guard if guard and self._can_guard() else ()
+        try:
+            return self._json("update", *words, *guards, "--", bead_id)
+        except BdFailed as error:
+            if guards and "unknown flag" in str(error):
+                self._unguarded = self._process.version()
+                return self._write(words, (), bead_id, tries)
+            # Error 1213: Dolt rolled the transaction back, because another client wrote the same bead.
+            if tries == 1 or "serialization failure" not in str(error):
+                raise
+        self._sleep(RETRY_SECONDS)
+        return self._write(words, guard, bead_id, tries - 1)
+
+    def _can_guard(self) -> bool:
+        """Whether this bd has --if-status."""
+        version = self._process.version()
+        return not version.startswith("1.0.") and version != self._unguarded
+
+    def _json(self, verb: str, *words: str) -> object:
+        return self._process.json(verb, f"--actor={self._actor}", *words)
+
+
+def read_all(rows: Iterable[Mapping[str, object]]) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
+    """The beads that can be read, and a line for each that cannot."""
+    good, bad = [], []
+    for row in rows:
+        try:
+            good.append(bead.parse(row))
+        except Unreadable as error:
+            bad.append(str(error))
+    return tuple(good), tuple(bad)
+
+
+def _rows(answer: object) -> Sequence[dict[str, object]]:
+    """bd's lists; it writes `null` or nothing for an empty one."""
+    rows = answer if answer is not None else []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BdFailed("bd: its answer is not a list of beads: we do not understand this schema")
+    return rows
+
+
+def _one(answer: object, bead_id: str) -> Bead:
+    for row in _rows(answer):
+        if row.get("id") == bead_id:  # bd matches prefixes
+            try:
+                return bead.parse(row)
+            except Unreadable as error:
+                raise BdFailed(f"bd: {error}") from None
+    raise BdFailed(f"bd: no bead {bead_id} in its answer")

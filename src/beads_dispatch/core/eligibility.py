@@ -1,0 +1,127 @@
+"""Which beads are dispatched, in what order, and why the others wait."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from beads_dispatch.core import backoff, notes
+from beads_dispatch.core.bead import Bead, read_time
+
+MAX_SIZE = 48 * 1024  # bytes; at 64 KB bd's writes begin to fail
+
+# ECMAScript's WhiteSpace and LineTerminator: what BeadBoard's String.prototype.trim takes away.
+# Python's str.strip() takes others (it leaves U+FEFF and strips U+001C to U+001F and U+0085).
+JS_SPACE = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+# Types that `bd ready` never lists.
+NEVER_READY = frozenset({"merge-request", "gate", "molecule", "message", "agent", "role", "rig"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an open bead is not dispatched now. `needs_person`: only a person can change that, so it gets a notice."""
+
+    text: str
+    needs_person: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The text without the time that may be in it."""
+        return self.text.split(" until ")[0]
+
+
+TOO_LARGE = Reason("too large", needs_person=True)
+NO_CRITERIA = Reason("no acceptance criteria", needs_person=True)
+EPHEMERAL = Reason("ephemeral", needs_person=True)
+AGENT_BEAD = Reason("agent bead", needs_person=True)
+NOT_READY = Reason("bd does not list it as ready: it waits for a dependency or for its parent")
+
+
+def blank(criteria: str) -> bool:
+    """Whether BeadBoard would find nothing in these acceptance criteria."""
+    return not criteria.strip(JS_SPACE)
+
+
+def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
+    """Why this open bead must not be dispatched now. None: only `bd ready` can still say no."""
+    if bead.size > MAX_SIZE:
+        return TOO_LARGE
+    if bead.ephemeral:
+        return EPHEMERAL
+    if "gt:agent" in bead.labels:
+        return AGENT_BEAD
+    if bead.pinned or bead.issue_type in NEVER_READY:
+        what = "pinned" if bead.pinned else f"type {bead.issue_type}"
+        return Reason(f"bd never lists it as ready: {what}", needs_person=True)
+    if blank(bead.acceptance_criteria):
+        return NO_CRITERIA
+    return _waits_until(bead, now)
+
+
+def _waits_until(bead: Bead, now: datetime) -> Reason | None:
+    if bead.defer_until and bead.defer_until > now:
+        return Reason(f"deferred until {notes.utc(bead.defer_until)}")
+    if (until := backoff.retry_after(bead, now)) and until > now:
+        return Reason(f"backing off until {notes.utc(until)}")
+    return None
+
+
+def needs_notice(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
+    """The open beads that a person must fix and that do not say so yet, in the queue's order, each with its reason."""
+    reasons = ((bead, ineligible_reason(bead, now)) for bead in in_order(beads) if bead.status == "open")
+    return [(bead, why) for bead, why in reasons if why and why.needs_person and not _has_notice(bead, why)]
+
+
+def _has_notice(bead: Bead, reason: Reason) -> bool:
+    if reason is TOO_LARGE:
+        return has_too_large_notice(bead)
+    return notes.has_line(bead.notes, notes.not_dispatched(reason.text))
+
+
+def has_too_large_notice(bead: Bead) -> bool:
+    """Whether a comment newer than the last claim says that the bead is too large. (A note does not fit any more.)"""
+    claim = notes.newest_claim(bead.notes)
+    claimed_at = read_time(claim[0]) if claim else None
+    return bead.too_large_notice_at is not None and (claimed_at is None or bead.too_large_notice_at >= claimed_at)
+
+
+def in_order(beads: Iterable[Bead]) -> list[Bead]:
+    """The queue's order: priority, then the bead that has waited longest, then id."""
+    return sorted(beads, key=lambda bead: (bead.priority, bead.updated_at, bead.id))
+
+
+def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:
+    """Beads that `bd defer` put off until a time that has passed."""
+    return [bead for bead in beads if bead.status == "deferred" and bead.defer_until and bead.defer_until <= now]
+
+
+def eligible(beads: Iterable[Bead], now: datetime) -> list[Bead]:
+    """Open beads that only `bd ready` can still rule out, in the queue's order."""
+    return in_order(bead for bead in beads if bead.status == "open" and not ineligible_reason(bead, now))
+
+
+def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
+    """Whether this bead may be claimed now, where `bd ready` lists it."""
+    return (bead.status, bead.assignee) == ("open", assignee) and not ineligible_reason(bead, now)
+
+
+def has_work(beads: Iterable[Bead], now: datetime) -> bool:
+    """Whether a tick would find something to do here, or at least something to ask bd about."""
+    known = tuple(beads)
+    held = backoff.in_force(backoff.hold(known, now), now)
+    return bool(needs_notice(known, now) or expired_deferrals(known, now) or (not held and eligible(known, now)))
+
+
+def next_wakeup(beads: Iterable[Bead], now: datetime) -> datetime | None:
+    """When the first hold, back-off or deferral ends. None: none is in force."""
+    known = tuple(beads)
+    ends = [backoff.retry_after(bead, now) for bead in known]
+    ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred")]
+    ends += [last.until] if (last := backoff.hold(known, now)) else []
+    return min((end for end in ends if end and end > now), default=None)
+
+
+def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:
+    """How many open beads wait for which reason: {reason: count}. `other`: the reasons that bd gave, by id."""
+    reasons = (ineligible_reason(bead, now) or other.get(bead.id) for bead in beads if bead.status == "open")
+    return Counter(reason.kind for reason in reasons if reason)

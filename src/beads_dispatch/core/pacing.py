@@ -1,0 +1,45 @@
+"""How long the watcher waits between its jobs. All results are seconds."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from beads_dispatch.core import backoff
+from beads_dispatch.core.outcomes import Outcome
+
+LOOK_SECONDS = 300.0  # a full snapshot at the latest, even if the fingerprint has not changed
+SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at least and at most; the CronJob sweeps every ten minutes
+CACHE_SECONDS = 2.5  # BeadBoard caches its status for 2 s, also across a dispatch
+ROOM_SECONDS = 15.0  # between two questions while there is no room
+LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
+HOLDING = {Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR}  # answers after which the queue waits
+
+
+def pause(times: int) -> float:
+    """After so many failures in a row: 1, doubling to 2 minutes."""
+    return float(min(2.0 ** (min(times, 10) - 1), LONGEST_PAUSE))
+
+
+def rest(answers: Collection[Outcome], failures: int, *, waits: bool, asked: bool) -> float:
+    """Until BeadBoard may be asked again after a tick.
+
+    `failures`: ticks in a row that failed. `waits`: there was no room. `asked`: the tick asked BeadBoard or bd, or
+    another tick was running.
+    """
+    if failures:
+        return max(CACHE_SECONDS, pause(failures))
+    if HOLDING & set(answers):  # a hold as long as this stands on the bead, or could not be written
+        return backoff.BUSY_WAIT.total_seconds()
+    if waits:
+        return ROOM_SECONDS
+    return CACHE_SECONDS if asked else 0.0
+
+
+def sweep_every(threshold: timedelta) -> float:
+    """Between two sweeps: three within the threshold, at least one in ten minutes."""
+    least, most = SWEEP_SECONDS
+    return max(least, min(most, threshold.total_seconds() / 3))
+
+
+def seconds_to(wakeup: datetime | None, now: datetime) -> float:
+    """Until the next full snapshot."""
+    return min(LOOK_SECONDS, (wakeup - now).total_seconds()) if wakeup else LOOK_SECONDS

@@ -1,0 +1,63 @@
+"""What every tick and sweep is given, and what its steps share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.queue import Queue
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.log import Log
+from beads_dispatch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early."""
+
+    queue: Queue
+    bd: Bd
+    board: BeadBoard
+    agent_service: AgentService
+    clock: Clock
+    new_token: Callable[[], str]
+    log: Log
+    stopping: Callable[[], bool]
+
+
+@dataclass(slots=True)
+class Cycle:
+    """One tick or one sweep under way. `started`: seconds by the monotonic clock."""
+
+    outside: Outside
+    settings: Settings
+    started: float
+    failed: bool = False
+    ended_early: str = ""  # why, once it has been logged
+
+    def now(self) -> datetime:
+        """The queue's time, UTC."""
+        return self.outside.queue.now()
+
+    def info(self, event: str, text: str, bead: Bead, level: str = "info") -> None:
+        self.outside.log.info(event, text, bead=bead.id, level=level)
+
+    def error(self, event: str, text: str, bead: Bead, level: str = "error") -> None:
+        """Logs a failure: the command will exit with 1."""
+        self.failed = True
+        self.outside.log.error(event, text, bead=bead.id, level=level)
+
+    def out_of_time(self, seconds: float, rest: str) -> bool:
+        """Whether to begin nothing more: asked to stop, or at work for more than `seconds`. Logs why, once.
+
+        `rest`: what happens to the work that is left.
+        """
+        late = self.outside.clock.monotonic() - self.started > seconds
+        reason = "stopping" if self.outside.stopping() else "out of time" if late else ""
+        if reason and (line := f"{reason}: {rest}") != self.ended_early:
+            self.outside.log.info("ended_early", line)
+            self.ended_early = line
+        return bool(reason)

@@ -1,0 +1,1 @@
+"""What stands in for BeadBoard and the agent service where there is no cluster."""

@@ -1,0 +1,1 @@
+"""What the watcher shows to a cluster: health and metrics."""

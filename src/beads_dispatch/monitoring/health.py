@@ -1,0 +1,59 @@
+"""What the watcher answers over HTTP: whether it is alive, whether it is ready, and its metrics."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
+
+from beads_dispatch.adapters import http_server
+
+TURN_SECONDS = 330.0  # one turn can be a whole tick or sweep, and each ends within five minutes
+
+
+@dataclass(slots=True)
+class Health:
+    """When the loop last turned, and when the database last answered it. Times are seconds by `monotonic`."""
+
+    monotonic: Callable[[], float]
+    turned_at: float = field(init=False)
+    answered_at: float = field(init=False)
+    ready: bool = False
+
+    def __post_init__(self) -> None:
+        self.turned_at = self.answered_at = self.monotonic()
+
+    def turned(self, answered: bool) -> None:
+        """The loop has turned. `answered`: whether the database did."""
+        self.turned_at, self.ready = self.monotonic(), answered
+        if answered:
+            self.answered_at = self.turned_at
+
+    def alive(self) -> bool:
+        return self.monotonic() - self.turned_at < TURN_SECONDS
+
+    def seconds_since_answer(self) -> float:
+        return self.monotonic() - self.answered_at
+
+
+def serve(host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> ThreadingHTTPServer:
+    """Answers in a thread of its own, which ends with the process. Raises Failure where it cannot listen."""
+
+    def answer(method: str, path: str, body: bytes) -> http_server.Page:
+        status, text = page(path.partition("?")[0], health, metrics)
+        return status, "text/plain; version=0.0.4; charset=utf-8", text
+
+    server = http_server.server(host, port, answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def page(path: str, health: Health, metrics: Callable[[], bytes]) -> tuple[int, bytes]:
+    match path:
+        case "/healthz":
+            return (200, b"the loop is running\n") if health.alive() else (503, b"the loop is stalled\n")
+        case "/readyz":
+            good = health.ready and health.alive()
+            return (200, b"the database answers\n") if good else (503, b"the database does not answer\n")
+        case "/metrics":
+            return 200, metrics()
+    return 404, b"only /healthz, /readyz and /metrics exist\n"

@@ -1,0 +1,178 @@
+"""Tick and sweep in one process, continuously: when the database has changed or a time has come."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from beads_dispatch import dispatcher, reaper
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.queue import Queue, Snapshot
+from beads_dispatch.core import eligibility, pacing
+from beads_dispatch.errors import Failure
+from beads_dispatch.log import Log
+
+if TYPE_CHECKING:
+    from beads_dispatch.monitoring.health import Health
+    from beads_dispatch.monitoring.metrics import Metrics
+
+R = TypeVar("R")
+
+TURN_SECONDS = 1.0
+SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What a watcher runs and is given. `open_queue`: a new connection to the queue that is watched.
+
+    `jitter`: a random number between two, so that not all watchers come back at the same instant.
+    """
+
+    open_queue: Callable[[], Queue]
+    tick: Callable[[], dispatcher.Report]
+    sweep: Callable[[], reaper.Report]
+    threshold: timedelta
+    clock: Clock
+    jitter: Callable[[float, float], float]
+    log: Log
+
+
+def watch(
+    jobs: Jobs, stopping: Callable[[], bool], health: "Health | None" = None, metrics: "Metrics | None" = None
+) -> int:
+    """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
+    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue()), metrics)
+    while not stopping():
+        answered = watcher.turn()
+        if health:
+            health.turned(answered)
+        jobs.clock.sleep(TURN_SECONDS)
+    jobs.log.info("stopped", "stopped")
+    return 0
+
+
+@dataclass(slots=True)
+class _Database:
+    """The queue that is watched, and the pauses while its database does not answer."""
+
+    jobs: Jobs
+    queue: Queue
+    failures: int = 0  # questions in a row without an answer
+    ask_at: float = 0.0  # monotonic seconds
+
+    def ask(self, question: Callable[[Queue], R]) -> R | None:
+        """The answer. None: there is none, or it is too early to ask again."""
+        if self.jobs.clock.monotonic() < self.ask_at:
+            return None
+        try:
+            answer = question(self.queue)
+        except Failure as error:
+            self._lost(error)
+            return None
+        if self.failures:
+            self.jobs.log.info("found", "the database answers again")
+        self.failures = 0
+        return answer
+
+    def _lost(self, error: Failure) -> None:
+        if not self.failures:
+            self.jobs.log.error("lost", f"{error} (asking until it answers)")
+        self.failures += 1
+        pause = pacing.pause(self.failures) * self.jobs.jitter(0.5, 1)
+        self.ask_at = self.jobs.clock.monotonic() + pause
+        self.queue.close()
+        try:
+            self.queue = self.jobs.open_queue()
+        except Failure:
+            pass  # the workspace is gone for a moment; the old queue reports that
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """What one turn leaves for the next. Times are monotonic seconds."""
+
+    jobs: Jobs
+    database: _Database
+    metrics: "Metrics | None" = None
+    fingerprint: str = ""
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
+    not_ready: frozenset[str] = frozenset()
+    has_work: bool = False  # whether the last snapshot had work for a tick
+    look_at: float = 0.0
+    tick_at: float = 0.0
+    sweep_at: float = 0.0
+    failures: int = 0  # ticks in a row that failed and sent nothing
+    slept: float | None = None  # seconds by which the time of day is ahead of the monotonic clock
+
+    def turn(self) -> bool:
+        """Looks if anything changed, then runs what is due. Returns whether the database answered."""
+        self._notice_sleep()
+        if not self.database.ask(self._look_if_changed):
+            return False
+        now = self.jobs.clock.monotonic()
+        if self.snapshot.running and now >= self.sweep_at:  # one job a turn, because a turn has a deadline
+            self._sweep()
+        elif self.has_work and now >= self.tick_at:
+            self._tick()
+        return True
+
+    def _notice_sleep(self) -> None:
+        """After a laptop's sleep, what was due is due now. Its agents slept too, so they get time to make progress."""
+        clock, before = self.jobs.clock, self.slept
+        self.slept = clock.now().timestamp() - clock.monotonic()
+        if before is not None and self.slept - before > SLEPT_SECONDS:
+            self.look_at = 0.0
+            self.sweep_at = clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
+
+    def _look_if_changed(self, queue: Queue) -> bool:
+        fingerprint = queue.fingerprint()
+        if fingerprint != self.fingerprint or self.jobs.clock.monotonic() >= self.look_at:
+            self._look(queue)
+            self.fingerprint = fingerprint  # from before the snapshot: later changes show at the next turn
+        return True
+
+    def _look(self, queue: Queue) -> None:
+        snapshot, now, before = queue.snapshot(), queue.now(), self.snapshot
+        self.jobs.log.unreadable(line for line in snapshot.unreadable if line not in before.unreadable)
+        ended = snapshot.running < before.running  # there may be room, once the agent is gone
+        new = self.failures and snapshot.ids - before.ids  # a bead that had no part in what failed
+        if ended or new:
+            self.tick_at = min(self.tick_at, self.jobs.clock.monotonic() + pacing.CACHE_SECONDS)
+        self.snapshot, self.has_work = snapshot, eligibility.has_work(snapshot.beads, now)
+        wakeup = eligibility.next_wakeup(snapshot.beads, now)
+        self.look_at = self.jobs.clock.monotonic() + pacing.seconds_to(wakeup, now)
+        self._show()
+
+    def _tick(self) -> None:
+        self.has_work = False
+        report = self._run(self.jobs.tick, dispatcher.Report(failed=True))
+        if report.not_ready is not None:
+            self.not_ready = report.not_ready
+        self.failures = self.failures + 1 if report.failed and not report.answers else 0
+        # What a tick has written changes the fingerprint. After a tick that could not write, the work is still there.
+        self.has_work = bool(report.locked or report.waits or self.failures)
+        asked = bool(report.answers or report.locked or report.not_ready)
+        rest = pacing.rest(report.answers, self.failures, waits=report.waits, asked=asked)
+        self.tick_at = self.jobs.clock.monotonic() + rest
+        if self.metrics:
+            self.metrics.ticked(report)
+        self._show()
+
+    def _sweep(self) -> None:
+        self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
+        report = self._run(self.jobs.sweep, reaper.Report(failed=True))
+        if self.metrics:
+            self.metrics.swept(report)
+
+    def _show(self) -> None:
+        if self.metrics:
+            self.metrics.saw(self.snapshot, self.database.queue.now(), self.not_ready)
+
+    def _run(self, job: Callable[[], R], failed: R) -> R:
+        """The job's report. `failed`: where it could not begin."""
+        try:
+            return job()
+        except Failure as error:
+            self.jobs.log.error("failed", str(error))
+            return failed
