@@ -8,24 +8,20 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from beads_dispatch import settings
-from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
-from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.adapters.queue import Queue, open_queue
-from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log, leave_termination_message, put
 from beads_dispatch.settings import Settings
+from beads_dispatch.wiring import Wiring
 
 if TYPE_CHECKING:
+    from beads_dispatch import watcher
     from beads_dispatch.monitoring.health import Health
     from beads_dispatch.monitoring.metrics import Metrics
 
@@ -66,35 +62,18 @@ def reaper() -> int:
 
 
 def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
+    stopping = _stop_signal() if args.command in ("tick", "sweep", "watch") else lambda: False
+    wiring = Wiring(environ, Path.cwd(), stopping)
     if args.command == "watch":
-        return _watch(args, environ, log)
+        return _watch(args, wiring, log)
     ticks = args.command == "tick" and not args.dry_run
-    chosen = settings.read(environ, Path.cwd(), actor=log.name, needs_beadboard=ticks)
-    bd = _bd(chosen, environ)
+    chosen = wiring.settings(log.name, needs_beadboard=ticks)
     if args.command == "agent":
-        return _agent(args, environ, bd, log)
-    with closing(open_queue(chosen.workspace, bd, chosen.assignee, SYSTEM.now)) as queue:
-        if args.command == "status":
-            return _status(args, queue, chosen, bd, log)
-        outside = _outside(queue, bd, chosen, log, _stop_signal())
-        report = _job(args.command)(outside, chosen, dry_run=args.dry_run)
-        return int(report.exit_status)
-
-
-def _bd(chosen: Settings, environ: Mapping[str, str]) -> Bd:
-    return Bd(BdProcess(chosen.workspace, environ), chosen.actor, SYSTEM.sleep)
-
-
-def _outside(queue: Queue, bd: Bd, chosen: Settings, log: Log, stopping: Stopping) -> Outside:
-    board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, stopping)
-    agent_service = AgentService(chosen.agent_url, _request)
-    return Outside(queue, bd, board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, stopping)
-
-
-def _request(method: str, url: str, seconds: float, content: dict[str, str] | None) -> Reply:
-    from beads_dispatch.adapters.http import request  # httpx costs more than a whole idle tick
-
-    return request(method, url, seconds, content)
+        return _agent(args, environ, wiring.bd(chosen), log)
+    if args.command == "status":
+        return _status(args, wiring, chosen, log)
+    job = partial(_job(args.command), dry_run=args.dry_run)
+    return int(wiring.run(job, chosen, log).exit_status)
 
 
 def _job(command: str) -> Callable[..., Any]:
@@ -111,44 +90,31 @@ def _agent(args: argparse.Namespace, environ: Mapping[str, str], bd: Bd, log: Lo
     return agent.run(args.port, jobs, bd)
 
 
-def _watch(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
+def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     from beads_dispatch import watcher
 
-    chosen = settings.read(environ, Path.cwd(), actor=NAMES["tick"], needs_beadboard=True)
-    _bd(chosen, environ).check()
-    stopping = _stop_signal()
+    first = wiring.settings(NAMES["tick"], needs_beadboard=True)
+    wiring.bd(first).check()
     health, metrics = _listen(args.listen, log) if args.listen else (None, None)
-    log.info("watching", f"watching {chosen.workspace} for beads assigned to {chosen.assignee}")
-    return watcher.watch(_watched_jobs(environ, stopping, chosen, log), stopping, health, metrics)
+    log.info("watching", f"watching {first.workspace} for beads assigned to {first.assignee}")
+    return watcher.watch(_watched(wiring, first, log), wiring.stopping, health, metrics)
 
 
-def _watched_jobs(environ: Mapping[str, str], stopping: Stopping, first: Settings, log: Log) -> Any:
-    """Each job with its own actor and log, and with the workspace as it is at that moment.
-
-    A Dolt server that bd manages has another port after each start.
-    """
+def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
+    """The watcher's two jobs, each with its own actor and log."""
     import random
 
     from beads_dispatch import dispatcher, reaper, watcher
 
-    bd_of = cache(lambda chosen: _bd(chosen, environ))
-    logs = {command: Log(NAMES[command], SYSTEM.now, first.json_log, repeats=False) for command in ("tick", "sweep")}
-
-    def opened(command: str) -> tuple[Outside, Settings]:
-        chosen = settings.read(environ, Path.cwd(), actor=NAMES[command], needs_beadboard=True)
-        bd = bd_of(chosen)
-        queue = open_queue(chosen.workspace, bd, chosen.assignee, SYSTEM.now)
-        return _outside(queue, bd, chosen, logs[command], stopping), chosen
-
-    def run(command: str, job: Callable[[Outside, Settings], R]) -> R:
-        outside, chosen = opened(command)
-        with closing(outside.queue):
-            return job(outside, chosen)
+    def runner(command: str, job: Callable[[Outside, Settings], R]) -> Callable[[], R]:
+        name = NAMES[command]
+        own = Log(name, SYSTEM.now, first.json_log, repeats=False)
+        return lambda: wiring.run(job, wiring.settings(name, needs_beadboard=True), own)
 
     return watcher.Jobs(
-        open_queue=lambda: opened("tick")[0].queue,
-        tick=lambda: run("tick", dispatcher.tick),
-        sweep=lambda: run("sweep", reaper.sweep),
+        open_queue=lambda: wiring.queue(wiring.settings(NAMES["tick"], needs_beadboard=True)),
+        tick=runner("tick", dispatcher.tick),
+        sweep=runner("sweep", reaper.sweep),
         threshold=first.threshold,
         clock=SYSTEM,
         jitter=random.uniform,
@@ -178,10 +144,11 @@ def _stop_signal() -> Stopping:
     return lambda: bool(asked)
 
 
-def _status(args: argparse.Namespace, queue: Queue, chosen: Settings, bd: Bd, log: Log) -> int:
+def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import status
 
-    rows, unreadable = status.status(queue, bd, chosen.assignee)
+    with closing(wiring.queue(chosen)) as queue:
+        rows, unreadable = status.status(queue, wiring.bd(chosen), chosen.assignee)
     as_json = json.dumps(rows, indent=2, ensure_ascii=False)
     put(as_json if args.json else status.as_table(rows, chosen.assignee), sys.stdout)
     log.unreadable(unreadable)

@@ -291,8 +291,8 @@ def test_what_else_the_environment_says_does_not_matter(
 CLOCK = """
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from beads_dispatch import cli
-cli.SYSTEM = replace(cli.SYSTEM, now=lambda: datetime.now(UTC) + timedelta(hours={hours}))
+from beads_dispatch import wiring
+wiring.SYSTEM = replace(wiring.SYSTEM, now=lambda: datetime.now(UTC) + timedelta(hours={hours}))
 """
 
 

@@ -1,0 +1,64 @@
+"""Puts a job's adapters together, from the environment as it is at that moment."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from beads_dispatch import settings
+from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.queue import Queue, open_queue
+from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.cycle import Outside
+from beads_dispatch.log import Log
+from beads_dispatch.settings import Settings
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early."""
+
+    environ: Mapping[str, str]
+    cwd: Path
+    stopping: Callable[[], bool] = lambda: False
+
+    def settings(self, actor: str, *, needs_beadboard: bool) -> Settings:
+        """What the environment says now. A Dolt server that bd manages has another port after each start."""
+        return settings.read(self.environ, self.cwd, actor=actor, needs_beadboard=needs_beadboard)
+
+    def bd(self, chosen: Settings) -> Bd:
+        return _bd(chosen, tuple(self.environ.items()))
+
+    def queue(self, chosen: Settings) -> Queue:
+        """A queue with a connection of its own. The caller closes it."""
+        return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now)
+
+    def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
+        """Runs a tick or a sweep on a queue of its own."""
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping)
+        agent_service = AgentService(chosen.agent_url, _request)
+        with closing(self.queue(chosen)) as queue:
+            outside = Outside(
+                queue, self.bd(chosen), board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, self.stopping
+            )
+            return job(outside, chosen)
+
+
+@cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher
+def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
+    return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
+
+
+def _request(method: str, url: str, seconds: float, content: dict[str, str] | None) -> Reply:
+    from beads_dispatch.adapters.http import request  # httpx costs more than a whole idle tick
+
+    return request(method, url, seconds, content)
