@@ -1,6 +1,5 @@
 """The agent service behind BeadBoard: does it have room."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beads_dispatch.core.outcomes import brief, json_object
@@ -12,19 +11,19 @@ if TYPE_CHECKING:
 ASK_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
 class AgentService:
     """The agent service by its base URL, empty where it is not set."""
 
-    url: str
-    request: "Request"
+    def __init__(self, url: str, request: "Request") -> None:
+        self._url = url
+        self._request = request
 
     def has_room(self) -> bool:
         """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
-        return not self.url or _room(self._health())
+        return not self._url or _room(self._health())
 
     def _health(self) -> dict[str, object]:
-        reply = self.request("GET", f"{self.url}/health", ASK_SECONDS, None)
+        reply = self._request("GET", f"{self._url}/health", ASK_SECONDS, None)
         document = json_object(reply.body)
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}")

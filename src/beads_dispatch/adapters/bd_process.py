@@ -1,12 +1,8 @@
 """How bd is run: in which environment, on which folder, for how long, and what its failures say."""
 
-import atexit
 import json
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +31,8 @@ class BdProcess:
 
     def check(self) -> None:
         """Raises Misconfigured where there is no bd to run."""
+        import shutil
+
         if not shutil.which("bd", path=self._environ.get("PATH")):
             raise Misconfigured(MISSING)
 
@@ -59,6 +57,8 @@ class BdProcess:
 
     def _run(self, *argv: str) -> tuple[int, str, str]:
         """Exit status, stdout, stderr. bd gets a session of its own: a Ctrl-C must not hit it while it writes."""
+        import subprocess  # an idle tick runs no bd, so it does not load what only that needs
+
         try:
             process = subprocess.Popen(
                 ("bd", *argv), env=self._env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -99,6 +99,10 @@ class BdProcess:
 
 
 def _private_copy(metadata: Path) -> Path:
+    import atexit
+    import shutil
+    import tempfile
+
     try:
         folder = Path(tempfile.mkdtemp(prefix="beads-dispatch-"))  # mode 0700: bd warns of any other
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

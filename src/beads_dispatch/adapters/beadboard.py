@@ -1,7 +1,6 @@
 """BeadBoard: is its agent busy, and start the agent on a bead."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.clock import Clock
@@ -17,14 +16,14 @@ WAKE_PAUSE = 1.0
 POST_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
 class BeadBoard:
     """BeadBoard by its base URL. `stopping` ends the wait for a BeadBoard that is waking up."""
 
-    url: str
-    request: "Request"
-    clock: Clock
-    stopping: Callable[[], bool]
+    def __init__(self, url: str, request: "Request", clock: Clock, stopping: Callable[[], bool]) -> None:
+        self._url = url
+        self._request = request
+        self._clock = clock
+        self._stopping = stopping
 
     def busy(self) -> bool:
         """Whether its agent has no room. Raises ServiceFailed where it gives no usable answer.
@@ -38,17 +37,17 @@ class BeadBoard:
 
     def dispatch(self, bead_id: str) -> Reply:
         """POSTs the bead once, on a fresh connection, within 60 s, whatever comes back."""
-        return self.request("POST", f"{self.url}/api/agent-dispatch", POST_SECONDS, {"taskId": bead_id})
+        return self._request("POST", f"{self._url}/api/agent-dispatch", POST_SECONDS, {"taskId": bead_id})
 
     def _status(self) -> dict[str, object]:
         """Refused connections and waiting pages are retried while BeadBoard wakes up."""
-        until = self.clock.monotonic() + WAKE_SECONDS
+        until = self._clock.monotonic() + WAKE_SECONDS
         while True:
-            reply = self.request("GET", f"{self.url}/api/agent-status", ASK_SECONDS, None)
+            reply = self._request("GET", f"{self._url}/api/agent-status", ASK_SECONDS, None)
             document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document
             waking = document is None and (reply.status is not None or not reply.delivered)
-            if not waking or self.stopping() or self.clock.monotonic() + WAKE_PAUSE > until:
+            if not waking or self._stopping() or self._clock.monotonic() + WAKE_PAUSE > until:
                 raise ServiceFailed(f"BeadBoard gave no usable status: {brief(reply)}")
-            self.clock.sleep(WAKE_PAUSE)
+            self._clock.sleep(WAKE_PAUSE)
