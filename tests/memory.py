@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.core.backoff import Hold, Holds
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import DoltFailed
 
@@ -16,6 +17,7 @@ class Database:
 
     beads: dict[str, Bead] = field(default_factory=dict)
     locks: dict[str, "MemoryQueue"] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
     now: datetime = NOW
     changes: int = 0
     reads: int = 0
@@ -56,6 +58,21 @@ class MemoryQueue:
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         self._reach()
         return self.database.locks.get(self.job) is self, self.database.beads.get(bead_id)
+
+    def holds(self) -> Holds:
+        self._reach()
+        return dict(self.database.holds)
+
+    def set_hold(self, kind: str, hold: Hold | None) -> None:
+        self._reach()
+        self.database.changes += 1
+        if hold:
+            self.database.holds[kind] = hold
+        else:
+            self.database.holds.pop(kind, None)
+
+    def check_writable(self) -> None:
+        self._reach()
 
     def now(self) -> datetime:
         return self.database.now

@@ -3,26 +3,32 @@
 Two claims of one bead both succeed under bd 1.0.2, so only the queue's lock decides between two dispatchers.
 """
 
-from collections.abc import Mapping
-
-from beads_dispatch.core import backoff, claim, eligibility, notes
+from beads_dispatch.core import claim, eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.marks import Change
 from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import BdFailed, DoltFailed, Failure, Misconfigured, NotAsExpected
+from beads_dispatch.errors import BdFailed, DoltFailed, Failure, NotAsExpected
+from beads_dispatch.persistence import until_written
 
 
 def make(cycle: Cycle, chosen: Bead) -> Claim | None:
-    """Claims a bead in one write that is never retried. None: it is not ours, go on with the next one.
+    """Claims a bead in one write that is never retried. None: it is no longer eligible, go on with the next one.
 
-    Raises DoltFailed where the lock is lost.
+    Raises BdFailed where the claim could not be written; DoltFailed where the lock is lost.
     """
     bead, now = fetch(cycle, chosen), cycle.now()
     if bead is None or not eligibility.claimable(bead, cycle.settings.assignee, now):
         cycle.info("changed", "changed since it was selected: left alone", chosen)
         return None
     claimed = Claim(bead, cycle.outside.new_token())
-    return claimed if _write(cycle, claimed, notes.claimed(now, claimed.token)) else None
+    try:
+        _write(cycle, claimed)
+    except NotAsExpected:
+        cycle.info("changed", "changed before it was claimed: left alone", bead)
+        return None
+    cycle.info("claimed", f"claimed (tick {claimed.token})", bead)
+    return claimed
 
 
 def fetch(cycle: Cycle, known: Bead) -> Bead | None:
@@ -33,23 +39,18 @@ def fetch(cycle: Cycle, known: Bead) -> Bead | None:
     return bead
 
 
-def _write(cycle: Cycle, claimed: Claim, note: str) -> bool:
-    before = claimed.bead
+def _write(cycle: Cycle, claimed: Claim) -> None:
+    before, now = claimed.bead, cycle.now()
+    change, line = marks.claimed(before, claimed.token, now), notes.claimed(now, claimed.token)
     try:
-        found: Bead | None = cycle.outside.bd.update(
-            before, status="in_progress", note=note, unmark=backoff.marks_on(before), tries=1
-        )
+        found: Bead | None = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change, tries=1)
         problem = "bd's answer does not have our claim"
     except NotAsExpected:
-        cycle.info("changed", "changed before it was claimed: left alone", before)
-        return False
+        raise
     except BdFailed as error:  # the write may have happened all the same: the token shows it
         problem, found = str(error), fetch(cycle, before)
-    if _ours(cycle, found, claimed):
-        cycle.info("claimed", f"claimed (tick {claimed.token})", before)
-        return True
-    cycle.error("not_claimed", f"could not be claimed: {problem}", before)
-    return False
+    if not _ours(cycle, found, claimed):
+        raise BdFailed(problem)
 
 
 def _ours(cycle: Cycle, bead: Bead | None, claimed: Claim) -> bool:
@@ -68,28 +69,79 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
     elif cycle.outside.stopping():
         reason = "stopped before dispatch"
     if reason and _ours(cycle, bead, claimed):
-        release(cycle, claimed, notes.returned(reason), {})
+        release(cycle, claimed, notes.returned(reason))
     return not reason
 
 
-def record(cycle: Cycle, bead: Bead, line: str | None, marks: Mapping[str, str]) -> None:
-    """Writes a note and marks, never a status: an agent may have the bead, or it was never claimed."""
-    try:
-        cycle.outside.bd.update(bead, note=line if line and notes.fits(bead.notes, line) else None, marks=marks)
-    except (BdFailed, Misconfigured) as error:
-        cycle.error("not_noted", f"{line}: could not be noted: {error}", bead)
+def record(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
+    """Writes a note and marks until both stand there. Never a status: an agent may have the bead.
+
+    bd 1.0.2 can lose either half to an agent that writes at the same moment, with exit 0 on both sides.
+    """
+    fits = notes.fits(claimed.bead.notes, line)  # where it does not fit, the marks alone are the record
+    missing: tuple[str | None, Change] | None = (line if fits else None, change)
+
+    def step(seconds: float) -> bool:
+        nonlocal missing
+        known, to_write, missing = claimed.bead, missing, None
+        if to_write is None:
+            bead = read(cycle, known, seconds)
+            if bead is None or _somebody_elses(bead, claimed):
+                return True
+            known, to_write = bead, _missing(bead, line, change)
+        if to_write == (None, {}):
+            return True
+        cycle.outside.bd.update(known, note=to_write[0], marks=to_write[1], within=seconds)
+        return False
+
+    return until_written(cycle, claimed.bead.id, line, step)
 
 
-def release(cycle: Cycle, claimed: Claim, line: str, marks: Mapping[str, str], status: str = "open") -> None:
-    """Undoes the claim in one write, only if the bead, read again, still has our token."""
+def _somebody_elses(bead: Bead, claimed: Claim) -> bool:
+    known = marks.claim(bead)
+    return known is not None and known[0] != claimed.token
+
+
+def _missing(bead: Bead, line: str, change: Change) -> tuple[str | None, Change]:
+    known = bead.metadata or {}
+    lacks = {name: value for name, value in change.items() if _text(known.get(name)) != value}
+    there = notes.recorded(bead.notes, line) or not notes.fits(bead.notes, line)
+    return None if there else line, lacks
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def read(cycle: Cycle, known: Bead, seconds: float) -> Bead | None:
+    """The bead as it now is, also where our own connection, and with it the lock, is lost. Raises Failure."""
     try:
-        bead = cycle.outside.bd.show(claimed.bead.id)
-        if not _ours(cycle, bead, claimed):
-            raise NotAsExpected
-        new = status != "open" or (notes.last_outcome(bead.notes) != line and notes.fits(bead.notes, line))
-        kept = backoff.kept_marks(claimed.bead) if status == "open" else {}
-        cycle.outside.bd.update(bead, status=status, note=line if new else None, marks={**kept, **marks})
-    except NotAsExpected:
-        cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
-    except BdFailed as error:
-        cycle.error("not_returned", f"{line}: stays claimed, because it could not be released: {error}", claimed.bead)
+        return cycle.outside.queue.fetch(known.id)[1]
+    except Failure:
+        return cycle.outside.bd.show(known.id, within=seconds)
+
+
+def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = None, status: str = "open") -> bool:
+    """Undoes the claim in one write, only while the bead has our token, until it is written."""
+    first = True
+
+    def step(seconds: float) -> bool:
+        nonlocal first
+        bead = read(cycle, claimed.bead, seconds)
+        if bead is None or not _ours(cycle, bead, claimed):
+            if first:
+                cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
+            return True
+        first = False
+        undone = marks.released(claimed.bead, bead) if status == "open" else marks.ended(bead)
+        note = _undo_line(bead, line) if status == "open" else line
+        cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=seconds)
+        return True
+
+    return until_written(cycle, claimed.bead.id, line, step)
+
+
+def _undo_line(bead: Bead, line: str) -> str | None:
+    """A short line where the long one stands there already."""
+    new = line if notes.last_outcome(bead.notes) != line else notes.AS_BEFORE
+    return new if notes.fits(bead.notes, new) else None

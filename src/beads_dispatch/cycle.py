@@ -45,10 +45,10 @@ class Cycle:
     def info(self, event: str, text: str, bead: Bead, level: str = "info") -> None:
         self.outside.log.info(event, text, bead=bead.id, level=level)
 
-    def error(self, event: str, text: str, bead: Bead, level: str = "error") -> None:
-        """Logs a failure: the command will exit with 1."""
+    def error(self, event: str, text: str, bead: Bead | str, level: str = "error") -> None:
+        """Logs a failure of a bead or its id: the command will exit with 1."""
         self.failed = True
-        self.outside.log.error(event, text, bead=bead.id, level=level)
+        self.outside.log.error(event, text, bead=bead if isinstance(bead, str) else bead.id, level=level)
 
     def out_of_time(self, seconds: float, rest: str) -> bool:
         """Whether to begin nothing more: asked to stop, or at work for more than `seconds`. Logs why, once.

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from beads_dispatch import claims, housekeeping
-from beads_dispatch.core import backoff, eligibility, notes, staleness
+from beads_dispatch import claims, housekeeping, room
+from beads_dispatch.core import backoff, claim, eligibility, notes, staleness
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
-from beads_dispatch.core.outcomes import Answer, Outcome, understand
+from beads_dispatch.core.outcomes import Outcome, understand
 from beads_dispatch.cycle import Cycle, Outside
-from beads_dispatch.errors import Failure, Misconfigured, ServiceFailed
+from beads_dispatch.errors import BdFailed, Failure, Misconfigured, ServiceFailed
+from beads_dispatch.holding import Holding
 from beads_dispatch.settings import Settings
 
-CLAIM_SECONDS = 120.0  # no claim later than this, so that a tick ends within five minutes
+CLAIM_SECONDS = 90.0  # no claim later than this: claim, POST and record then end within the Job's five minutes
 GOES_ON = (Outcome.ACCEPTED, Outcome.BEAD_AT_FAULT)  # after any other outcome the queue must wait
 
 
@@ -26,6 +27,7 @@ class Report:
     unreadable: bool = False  # a bead that cannot be read was left alone
     locked: bool = False  # another tick was running
     waits: bool = False  # there was no room for the next bead
+    unreachable: bool = False  # a service that was asked for room did not answer
     not_ready: frozenset[str] | None = None  # eligible beads that bd does not list as ready. None: bd was not asked
     answers: list[Outcome] = field(default_factory=list)
     accepted_after: list[float] = field(default_factory=list)
@@ -47,7 +49,7 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    this = _Tick(cycle, report, backoff.hold(snapshot.beads, cycle.now()))
+    this = _Tick(cycle, report, Holding(cycle))
     try:
         _dry_run(this, snapshot.beads) if dry_run else this.run(snapshot.beads)
     except Misconfigured:
@@ -65,89 +67,90 @@ class _Tick:
 
     cycle: Cycle
     report: Report
-    hold: Hold | None
+    holding: Holding
 
     def run(self, beads: Sequence[Bead]) -> None:
         housekeeping.notify(self.cycle, beads)
-        housekeeping.reopen_deferred(self.cycle, beads, CLAIM_SECONDS)
+        housekeeping.tidy(self.cycle, beads, CLAIM_SECONDS)
         if not self.out_of_time():
             self.dispatch(self.select(beads))
 
     def select(self, beads: Sequence[Bead]) -> list[Bead]:
         """The beads to try, in order. Logs why there is none. bd is asked only where a bead is eligible."""
-        now = self.cycle.now()
-        if self.hold and backoff.in_force(self.hold, now):
-            until, why = notes.utc(self.hold.until), backoff.held_by(self.hold, beads)
-            self.cycle.outside.log.info("held", f"nothing is dispatched until {until}: {why}")
-            return []
+        outside, now = self.cycle.outside, self.cycle.now()
         eligible = eligibility.eligible(beads, now)
-        ready = self.cycle.outside.bd.ready(self.cycle.settings.assignee) if eligible else frozenset()
+        if eligible and (hold := self.holding.read()):
+            outside.log.info("held", f"nothing is dispatched until {notes.utc(hold.until)}: {hold}")
+            return []
+        ready = outside.bd.ready(self.cycle.settings.assignee) if eligible else frozenset()
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
         selected = [bead for bead in eligible if bead.id in ready]
         if not selected:
             counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in eligible})
             why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            self.cycle.outside.log.info("idle", f"nothing to do{': ' + why if why else ''}")
+            outside.log.info("idle", f"nothing to do{': ' + why if why else ''}")
         return selected
 
     def dispatch(self, selected: Sequence[Bead]) -> None:
         """Ask → claim → verify → POST → record, for each bead, while there is room."""
-        left = self.cycle.settings.per_tick
+        left, unclaimed = self.cycle.settings.per_tick, None
+        if selected:
+            self.cycle.outside.queue.check_writable()
         for bead in selected:
-            if not left or self.out_of_time() or not self.has_room(bead):
-                return
-            if self.out_of_time():  # a BeadBoard that wakes up takes its time
-                return
-            claim = claims.make(self.cycle, bead)
-            if claim and claims.verify(self.cycle, claim):
+            if not left or self.out_of_time() or not self.has_room(bead) or self.out_of_time():
+                break
+            try:
+                claimed = claims.make(self.cycle, bead)
+            except BdFailed as error:
+                unclaimed = self.not_claimed(bead, error)
+                continue
+            if claimed and claims.verify(self.cycle, claimed):
                 left -= 1
-                answer = self.post(claim)
-                self.record(claim, answer)
-                if answer.outcome not in GOES_ON:
-                    return
+                if not self.send(claimed):
+                    break
+        if unclaimed and left == self.cycle.settings.per_tick:
+            self.holding.set(unclaimed)
 
     def out_of_time(self) -> bool:
         return self.cycle.out_of_time(CLAIM_SECONDS, "the rest is left to the next tick")
 
     def has_room(self, bead: Bead) -> bool:
-        """Whether both services say that an agent can start. `bead`: the one that waits for it."""
-        outside = self.cycle.outside
+        """Whether an agent can start. `bead`: the one that waits for it."""
         try:
-            room = not outside.board.busy() and outside.agent_service.has_room()
+            free = room.has_room(self.cycle)
         except ServiceFailed as error:
-            if not outside.stopping():
-                self.service_failed(bead, error)
+            self.report.unreachable = True
+            if not self.cycle.outside.stopping():
+                room.note_outage(self.cycle, self.holding, bead, error)
             return False
-        if not room:
+        if not free:
             self.report.waits = True
             self.cycle.info("busy", "waiting: the agent is busy", bead)
-        return room
+        return free
 
-    def service_failed(self, bead: Bead, error: ServiceFailed) -> None:
-        self.cycle.error("service_failed", str(error), bead)
-        line = notes.failed(None, str(error))
-        new = line != notes.last_outcome(bead.notes)
-        marks = backoff.hold_marks(backoff.next_hold(self.hold, self.cycle.now()))
-        claims.record(self.cycle, bead, line if new else None, marks)
+    def not_claimed(self, bead: Bead, error: BdFailed) -> Hold:
+        """A claim that could not be written. Returns the hold for a tick in which no claim can be."""
+        reason = f"could not be claimed: {error}"
+        self.cycle.error("not_claimed", reason, bead)
+        return backoff.claim_hold(self.holding.service, self.cycle.now(), reason, bead.id)
 
-    def post(self, claim: Claim) -> Answer:
-        """Sends the bead, once."""
-        answer = understand(self.cycle.outside.board.dispatch(claim.bead.id))
+    def send(self, claimed: Claim) -> bool:
+        """POST → record. Returns whether the queue may go on."""
+        cycle, bead = self.cycle, claimed.bead
+        answer = understand(cycle.outside.board.dispatch(bead.id))
         self.report.answers.append(answer.outcome)
-        return answer
-
-    def record(self, claim: Claim, answer: Answer) -> None:
-        """Writes what follows from the answer: a note where an agent may have the bead, otherwise a release."""
-        cycle, now = self.cycle, self.cycle.now()
-        what = consequence(answer, claim.bead, self.hold, now)
-        log = cycle.info if what.level == "info" else cycle.error
-        log(what.event, what.text, claim.bead, level=what.level)
+        what = consequence(answer, bead, self.holding.service, cycle.now())
+        (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, level=what.level)
+        if what.hold:  # before the bead is open again
+            self.holding.set(what.hold)
         if what.status:
-            claims.release(cycle, claim, what.line, what.marks, what.status)
+            claims.release(cycle, claimed, what.line, what.marks, what.status)
         else:
-            claims.record(cycle, claim.bead, what.line, what.marks)
+            claims.record(cycle, claimed, what.line, what.marks)
         if answer.outcome is Outcome.ACCEPTED:
-            self.report.accepted_after.append(staleness.idle_for(claim.bead, now).total_seconds())
+            self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
+            self.holding.clear(bead)
+        return answer.outcome in GOES_ON
 
 
 def _dry_run(tick: _Tick, beads: Sequence[Bead]) -> None:
@@ -156,7 +159,7 @@ def _dry_run(tick: _Tick, beads: Sequence[Bead]) -> None:
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):
         cycle.info("would_notify", f"would note: {notes.not_dispatched(reason.text)}", bead)
     for bead in eligibility.expired_deferrals(beads, cycle.now()):
-        what = "block it, because an agent may have it" if notes.possibly_dispatched(bead.notes) else "open it"
+        what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
     for bead in tick.select(beads)[: cycle.settings.per_tick]:
         cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)

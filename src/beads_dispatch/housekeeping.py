@@ -1,9 +1,9 @@
-"""What a tick does before it selects: notices on beads that a person must fix, and deferrals that have ended."""
+"""What a tick does before it selects: notices, ended deferrals, beads out of runs, and lost records."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from beads_dispatch.claims import fetch
-from beads_dispatch.core import eligibility, notes
+from beads_dispatch.core import claim, eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.cycle import Cycle
@@ -32,32 +32,60 @@ def _add_notice(cycle: Cycle, bead: Bead, reason: Reason, line: str) -> None:
         cycle.outside.bd.update(bead, note=line)
 
 
-def reopen_deferred(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
-    """Opens each bead whose deferral has ended, or blocks it where it was dispatched before.
+def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
+    """Restores lost records, blocks the beads that are out of runs, and ends the deferrals whose time has come.
 
-    This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens both kinds.
+    This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens every deferred bead.
     """
-    for bead in eligibility.expired_deferrals(beads, cycle.now()):
+    known, now = tuple(beads), cycle.now()
+    work: list[tuple[Bead, Callable[[Cycle, Bead], None]]] = [
+        *((bead, _restore) for bead in claim.lost_records(known, now)),
+        *((bead, _stop_running) for bead in eligibility.out_of_runs(known, now)),
+        *((bead, _end_deferral) for bead in eligibility.expired_deferrals(known, now)),
+    ]
+    for bead, change in work:
         if cycle.out_of_time(seconds, "the rest is left to the next tick"):
             return
-        try:
-            _reopen(cycle, bead)
-        except NotAsExpected:
-            cycle.info("changed", "changed meanwhile: left alone", bead)
-        except BdFailed as error:
-            cycle.error("not_reopened", f"its deferral has ended, but that could not be written: {error}", bead)
+        _try(cycle, bead, change)
 
 
-def _reopen(cycle: Cycle, known: Bead) -> None:
-    bead = known if known.ephemeral else fetch(cycle, known)  # a wisp is in another table, and is never dispatched
-    if bead is None or bead.assignee != cycle.settings.assignee:
+def _try(cycle: Cycle, known: Bead, change: Callable[[Cycle, Bead], None]) -> None:
+    try:
+        bead = known if known.ephemeral else fetch(cycle, known)  # a wisp is in another table, and is never dispatched
+        if bead is None or bead.assignee != cycle.settings.assignee:
+            raise NotAsExpected
+        change(cycle, bead)
+    except NotAsExpected:
+        cycle.info("changed", "changed meanwhile: left alone", known)
+    except BdFailed as error:
+        cycle.error("not_tidied", f"could not be written: {error}", known)
+
+
+def _restore(cycle: Cycle, bead: Bead) -> None:
+    line, change = claim.lost_record(bead, cycle.now())
+    if (line, change) == (None, {}):
         raise NotAsExpected
+    cycle.outside.bd.update(bead, note=line, marks=change)
+    cycle.info("restored", "the record of its dispatch was lost to another write: written again", bead)
+
+
+def _stop_running(cycle: Cycle, bead: Bead) -> None:
+    if not eligibility.out_of_runs([bead], cycle.now()):
+        raise NotAsExpected
+    _block(cycle, bead, notes.RUNS_USED_UP)
+
+
+def _end_deferral(cycle: Cycle, bead: Bead) -> None:
     if not eligibility.expired_deferrals([bead], cycle.now()):
         raise NotAsExpected
-    if notes.possibly_dispatched(bead.notes):
-        line = notes.not_dispatched(notes.SENT_BEFORE)
-        cycle.outside.bd.update(bead, status="blocked", note=line)
-        cycle.info("blocked", line, bead, level="warning")
+    if claim.possibly_dispatched(bead):
+        _block(cycle, bead, notes.SENT_BEFORE)
     else:
         cycle.outside.bd.update(bead, status="open")
         cycle.info("reopened", "its deferral has ended: open again", bead)
+
+
+def _block(cycle: Cycle, bead: Bead, why: str) -> None:
+    line = notes.not_dispatched(why)
+    cycle.outside.bd.update(bead, status="blocked", note=line, marks=marks.ended(bead))
+    cycle.info("blocked", line, bead, level="warning")

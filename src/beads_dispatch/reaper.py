@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from beads_dispatch.core import eligibility, notes, staleness
+from beads_dispatch.core import claim, eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle, Outside
 from beads_dispatch.errors import BdFailed, NotAsExpected
@@ -62,7 +62,7 @@ def _block(cycle: Cycle, chosen: Bead, *, dry_run: bool) -> bool:
     """Reads the bead again, with its comments, heartbeat and lease, and blocks it if it is still stale."""
     bead, now, threshold = cycle.outside.bd.show(chosen.id), cycle.now(), cycle.settings.threshold
     age = staleness.idle_for(bead, now)
-    line = notes.blocked(age, threshold, bead.notes)
+    line = notes.blocked(age, threshold, sent=claim.dispatch_recorded(bead))
     if bead.assignee != cycle.settings.assignee or not staleness.stale(bead, now, threshold):
         cycle.info("alive", "active again: left alone", bead)
     elif dry_run:
@@ -78,7 +78,7 @@ def _write(cycle: Cycle, bead: Bead, line: str, age: timedelta) -> None:
     """The block and its note. For a bead too large for another note: a comment, once, and the block alone."""
     bd = cycle.outside.bd
     try:
-        bd.update(bead, status="blocked", note=line)
+        bd.update(bead, status="blocked", note=line, marks=marks.ended(bead))
     except NotAsExpected:
         raise
     except BdFailed:
@@ -86,4 +86,4 @@ def _write(cycle: Cycle, bead: Bead, line: str, age: timedelta) -> None:
             raise
         if not eligibility.has_too_large_notice(bead):
             bd.comment(bead.id, notes.too_large_to_block(age))
-        bd.update(bead, status="blocked")  # bd 1.3 can; 1.0 cannot write such a bead at all
+        bd.update(bead, status="blocked", marks=marks.ended(bead))  # bd 1.3 can; 1.0 cannot write such a bead at all

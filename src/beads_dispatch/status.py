@@ -1,13 +1,13 @@
 """The state of every bead of the assignee, and why it is not running."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.queue import Queue
-from beads_dispatch.core import backoff, eligibility, notes, staleness
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes, staleness
+from beads_dispatch.core.backoff import SERVICE, Hold
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.errors import Failure
 
 Row = dict[str, str | int]
 
@@ -19,16 +19,23 @@ def status(queue: Queue, bd: Bd, assignee: str) -> tuple[list[Row], tuple[str, .
     """
     snapshot, now = queue.snapshot(), queue.now()
     ready = bd.ready(assignee) if eligibility.eligible(snapshot.beads, now) else frozenset()
-    held = _held(snapshot.beads, now)
-    rows = [_row(bead, _reason(bead, now, ready, held)) for bead in eligibility.in_order(snapshot.beads)]
+    waits = _waits_for(queue, now)
+    rows = [_row(bead, _reason(bead, now, ready, waits)) for bead in eligibility.in_order(snapshot.beads)]
     return rows, snapshot.unreadable
 
 
-def _held(beads: Sequence[Bead], now: datetime) -> str:
-    hold = backoff.hold(beads, now)
-    return (
-        f"until {notes.utc(hold.until)}; {backoff.held_by(hold, beads)}" if hold and backoff.in_force(hold, now) else ""
-    )
+def _waits_for(queue: Queue, now: datetime) -> str:
+    """What keeps every eligible bead from being dispatched, or nothing."""
+    try:
+        queue.check_writable()
+    except Failure as error:
+        return f"nothing can be claimed: {error}"
+    holds = queue.holds()
+    if hold := backoff.in_force(holds, now):
+        return f"the queue is held until {notes.utc(hold.until)}; {hold}"
+    if failure := holds.get(SERVICE):
+        return f"next: tried again at each tick; last time: {failure.reason}"
+    return ""
 
 
 def _row(bead: Bead, reason: str) -> Row:
@@ -36,11 +43,11 @@ def _row(bead: Bead, reason: str) -> Row:
     return {**known, "reason": notes.one_line(reason), "title": notes.one_line(bead.title)}
 
 
-def _reason(bead: Bead, now: datetime, ready: frozenset[str], held: str) -> str:
+def _reason(bead: Bead, now: datetime, ready: frozenset[str], waits: str) -> str:
     last = notes.last_outcome(bead.notes)
     if bead.status == "in_progress":
         minutes = staleness.idle_for(bead, now).total_seconds() / 60
-        state = last if notes.dispatch_recorded(bead.notes) and last else "no dispatch recorded"
+        state = _sent(bead, last)
         return f"{state}; last sign of life {minutes:.0f}m ago"
     if bead.status == "deferred" and bead.defer_until:
         return _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
@@ -50,19 +57,23 @@ def _reason(bead: Bead, now: datetime, ready: frozenset[str], held: str) -> str:
         return reason.text
     if bead.id not in ready:
         return eligibility.NOT_READY.text
-    if held:
-        return f"the queue is held {held}"
-    return "next: a tick dispatches it as soon as the agent has room"
+    return waits or "next: a tick dispatches it as soon as the agent has room"
+
+
+def _sent(bead: Bead, last: str | None) -> str:
+    if job := marks.job(bead):
+        return notes.dispatched(job)
+    return last if last and claim.dispatch_recorded(bead) else "no dispatch recorded"
 
 
 def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
     if until > now:
         return f"deferred until {notes.utc(until)}"
-    does = "blocks it, because an agent may have it" if notes.possibly_dispatched(bead.notes) else "opens it"
+    does = "blocks it, because an agent may have it" if claim.possibly_dispatched(bead) else "opens it"
     return f"its deferral has ended: the next tick {does}"
 
 
-def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None) -> tuple[str, str]:
+def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: Hold | None) -> tuple[str, str]:
     """State and reason. The reason is short, so that beads can be counted by it."""
     match bead.status:
         case "open" if reason := eligibility.ineligible_reason(bead, now):
@@ -70,9 +81,9 @@ def kind(bead: Bead, now: datetime, not_ready: frozenset[str], hold: Hold | None
         case "open" if bead.id in not_ready:
             return bead.status, "not ready"
         case "open":
-            return bead.status, "held" if backoff.in_force(hold, now) else "eligible"
+            return bead.status, "held" if held else "eligible"
         case "in_progress":
-            return bead.status, notes.kind_of_outcome(bead.notes) if notes.dispatch_recorded(bead.notes) else "not sent"
+            return bead.status, notes.kind_of_outcome(bead.notes) if claim.dispatch_recorded(bead) else "not sent"
         case "blocked":
             return bead.status, notes.kind_of_block(bead.notes)
     return bead.status, ""

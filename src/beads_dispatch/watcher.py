@@ -9,6 +9,7 @@ from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import Queue, Snapshot
 from beads_dispatch.core import eligibility, pacing
+from beads_dispatch.core.backoff import Holds
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
@@ -97,6 +98,7 @@ class _Watcher:
     metrics: "Metrics | None" = None
     fingerprint: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
+    holds: Holds = field(default_factory=dict)
     not_ready: frozenset[str] = frozenset()
     has_work: bool = False  # whether the last snapshot had work for a tick
     look_at: float = 0.0
@@ -139,8 +141,9 @@ class _Watcher:
         new = self.failures and snapshot.ids - before.ids  # a bead that had no part in what failed
         if ended or new:
             self.tick_at = min(self.tick_at, self.jobs.clock.monotonic() + pacing.CACHE_SECONDS)
-        self.snapshot, self.has_work = snapshot, eligibility.has_work(snapshot.beads, now)
-        wakeup = eligibility.next_wakeup(snapshot.beads, now)
+        self.snapshot, self.holds = snapshot, queue.holds()
+        self.has_work = pacing.has_work(snapshot.beads, self.holds, now)
+        wakeup = eligibility.next_wakeup(snapshot.beads, self.holds, now)
         self.look_at = self.jobs.clock.monotonic() + pacing.seconds_to(wakeup, now)
         self._show()
 
@@ -149,11 +152,12 @@ class _Watcher:
         report = self._run(self.jobs.tick, dispatcher.Report(failed=True))
         if report.not_ready is not None:
             self.not_ready = report.not_ready
-        self.failures = self.failures + 1 if report.failed and not report.answers else 0
+        unsent = report.failed and not report.answers and not report.unreachable
+        self.failures = self.failures + 1 if unsent else 0
         # What a tick has written changes the fingerprint. After a tick that could not write, the work is still there.
-        self.has_work = bool(report.locked or report.waits or self.failures)
+        self.has_work = bool(report.locked or report.waits or report.unreachable or self.failures)
         asked = bool(report.answers or report.locked or report.not_ready)
-        rest = pacing.rest(report.answers, self.failures, waits=report.waits, asked=asked)
+        rest = pacing.rest(report.answers, self.failures, waits=report.waits or report.unreachable, asked=asked)
         self.tick_at = self.jobs.clock.monotonic() + rest
         if self.metrics:
             self.metrics.ticked(report)
@@ -167,7 +171,7 @@ class _Watcher:
 
     def _show(self) -> None:
         if self.metrics:
-            self.metrics.saw(self.snapshot, self.database.queue.now(), self.not_ready)
+            self.metrics.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
 
     def _run(self, job: Callable[[], R], failed: R) -> R:
         """The job's report. `failed`: where it could not begin."""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beads_dispatch.adapters.bd import read_all
-from beads_dispatch.core import backoff, claim, eligibility, notes, staleness
+from beads_dispatch.core import backoff, claim, eligibility, notes, pacing, staleness
 from beads_dispatch.core.bead import Bead, parse
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -47,7 +47,8 @@ def bead(**fields: Any) -> Bead:
         ({"metadata": {"beads_dispatch.retry_after": "2026-11-23T23:00:01Z"}}, None),
         ({"metadata": {"beads_dispatch.retry_after": "9999-12-31T23:59:59Z"}}, None),
         ({"metadata": {"beads_dispatch.retry_after": ["soon"]}}, None),
-        ({"metadata": [1]}, None),
+        ({"metadata": [1]}, eligibility.ODD_METADATA),
+        ({"metadata": {"beads_dispatch.runs": 5}}, eligibility.RUNS_USED_UP),
     ],
 )
 def test_ineligible_reason(fields: dict[str, object], reason: eligibility.Reason | None) -> None:
@@ -87,37 +88,8 @@ def test_a_claim_that_nothing_undid_may_have_been_sent(lines: list[str], maybe: 
     assert notes.possibly_dispatched("\n".join(lines)) is maybe
 
 
-def test_attempts_survive_a_claim_that_beadboard_did_not_judge() -> None:
-    counted = bead(metadata={"beads_dispatch.attempts": 3})
-    assert backoff.kept_marks(counted) == {"beads_dispatch.attempts": "3"}
-    assert backoff.kept_marks(bead()) == {}
-
-
-def test_after_the_fifth_the_count_starts_anew_where_no_mark_can_stand() -> None:
-    line = notes.failed(400, "bad", notes.attempt(5, 5))
-    assert backoff.attempts(bead(metadata=[1], notes=line)) == 0
-
-
 def test_waiting_doubles_to_an_hour() -> None:
     assert [backoff.backoff(step) // MINUTE for step in (1, 2, 3, 4, 5, 6, 7, 1000)] == [2, 4, 8, 16, 32, 60, 60, 60]
-
-
-def held(minutes: float, step: int, **fields: object) -> Bead:
-    return bead(metadata=backoff.hold_marks(backoff.Hold(NOW + minutes * MINUTE, step)) | fields)
-
-
-def test_the_newest_hold_counts_and_an_old_one_starts_anew() -> None:
-    hold = backoff.hold([held(-5, 9), bead(), held(2, 3)], NOW)
-    assert hold is not None
-    assert hold.until == NOW + 2 * MINUTE
-    assert backoff.hold([held(-61, 4), held(61, 4)], NOW) is None
-    assert backoff.next_hold(None, NOW) == backoff.Hold(NOW + 2 * MINUTE, 1)
-
-
-def test_a_hold_returns_as_bd_returns_it() -> None:
-    one = bead(metadata={"beads_dispatch.hold_step": 3, "beads_dispatch.hold_until": "2026-11-23T21:59:00Z"})
-    hold = backoff.hold([one], NOW)
-    assert backoff.next_hold(hold, NOW) == backoff.Hold(NOW + 16 * MINUTE, 4)
 
 
 @pytest.mark.parametrize(
@@ -149,13 +121,18 @@ CLAIMED = notes.claimed(NOW, "aaaaaa")
         ({}, None),
         ({"status": "closed"}, "its status is now closed"),
         ({"assignee": "me"}, "it is now assigned to me"),
-        ({"notes": CLAIMED + "\n" + notes.claimed(NOW, "bbbbbb")}, "our claim is no longer the newest on it"),
-        ({"notes": ""}, "our claim is no longer the newest on it"),
+        ({"notes": ""}, None),
+        (
+            {"metadata": {"beads_dispatch.claim": "tbbbbbb 2026-11-23T22:00:00Z"}},
+            "our claim is no longer the newest on it",
+        ),
+        ({"metadata": {}}, "our claim is no longer the newest on it"),
         ({"acceptance_criteria": "\u00a0"}, "its acceptance criteria are gone"),
     ],
 )
 def test_still_ours(fields: dict[str, object], what: str | None) -> None:
-    one = bead(**{"status": "in_progress", "notes": CLAIMED, **fields})
+    ours = {"beads_dispatch.claim": "taaaaaa 2026-11-23T22:00:00Z"}
+    one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": ours, **fields})
     assert claim.claim_lost_reason(one, "agent", "aaaaaa") == what
 
 
@@ -192,7 +169,7 @@ GOOD = {
     "ephemeral": st.booleans(),
     "defer_until": st.sampled_from([None, "2030-01-01T00:00:00Z"]),
 }
-MARKS = ("retry_after", "attempts", "hold_until", "hold_step")
+MARKS = ("claim", "job", "runs", "attempts", "failed_at", "retry_after")
 METADATA = JSON | st.dictionaries(st.sampled_from([f"beads_dispatch.{name}" for name in MARKS]), JSON)
 ROWS = st.lists(
     st.fixed_dictionaries({}, optional={**{key: good | JSON for key, good in GOOD.items()}, "metadata": METADATA}),
@@ -214,9 +191,13 @@ def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: li
     shuffled = list(beads)
     random.Random(seed).shuffle(shuffled)
     again = eligibility.eligible(shuffled, NOW)
-    assert [policy_key(one) for one in again] == [policy_key(one) for one in chosen]
-    backoff.hold(beads, NOW)
+    assert [key(one) for one in again] == [key(one) for one in chosen]
+    pacing.has_work(beads, {}, NOW)
+    eligibility.next_wakeup(beads, {}, NOW)
+    for one in beads:
+        claim.possibly_dispatched(one)
+        claim.lost_record(one, NOW)
 
 
-def policy_key(one: Bead) -> tuple[object, ...]:
+def key(one: Bead) -> tuple[object, ...]:
     return (one.priority, one.updated_at, one.id)

@@ -7,7 +7,7 @@ import memory
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Snapshot
-from beads_dispatch.core import notes
+from beads_dispatch.core.backoff import Hold
 from beads_dispatch.monitoring.health import Health, page
 from beads_dispatch.monitoring.metrics import Metrics
 
@@ -36,7 +36,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     database.put("stale", status="blocked", notes="reaper: no progress for 31m — blocking (threshold 30m)")
     database.put("bad", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 5 of 5)")
     database.put("ours", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 1 of 5)\nI need a key")
-    metrics.saw(seen(database), NOW, frozenset({"waits"}))
+    metrics.saw(seen(database), {}, NOW, frozenset({"waits"}))
     expected = {
         ("open", "eligible"), ("open", "not ready"), ("open", "no acceptance criteria"), ("open", "deferred"),
         ("in_progress", "dispatched"), ("in_progress", "dispatch unclear"), ("in_progress", "not sent"),
@@ -45,7 +45,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     beads = {name: value for name, value in shown(metrics).items() if name.startswith("beads{")}
     assert beads == {f'beads{{reason="{reason}",state="{state}"}}': 1.0 for state, reason in expected}
     database.set("eligible", status="closed")
-    metrics.saw(Snapshot((database.beads["bare"],), ("bead x: odd",)), NOW, frozenset())
+    metrics.saw(Snapshot((database.beads["bare"],), ("bead x: odd",)), {}, NOW, frozenset())
     assert {name for name in shown(metrics) if name.startswith("beads{")} == {
         'beads{reason="no acceptance criteria",state="open"}',
         'beads{reason="",state="unreadable"}',
@@ -58,27 +58,28 @@ def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
     database.put("b", updated_at=NOW - 90 * MINUTE)
     for touched in (NOW - 10 * MINUTE, NOW):
         database.set("a", updated_at=touched)
-        metrics.saw(seen(database), NOW, frozenset({"b"}))
+        metrics.saw(seen(database), {}, NOW, frozenset({"b"}))
         assert 600 <= shown(metrics)["oldest_eligible_age_seconds"] < 610
-    metrics.saw(Snapshot(()), NOW, frozenset())
+    metrics.saw(Snapshot(()), {}, NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
 def test_a_bead_that_waited_for_another_one_is_not_old_the_moment_it_may_go() -> None:
     database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
-    metrics.saw(Snapshot(()), NOW, frozenset())
+    metrics.saw(Snapshot(()), {}, NOW, frozenset())
     database.put("a", updated_at=NOW - 90 * MINUTE)
-    metrics.saw(seen(database), NOW, frozenset())
+    metrics.saw(seen(database), {}, NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] < 10
 
 
 def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
     database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
-    database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + 4 * MINUTE)})
-    metrics.saw(seen(database), NOW, frozenset())
+    database.put("a")
+    held = {"service": Hold(NOW + 4 * MINUTE, 1, "down")}
+    metrics.saw(seen(database), held, NOW, frozenset())
     assert 239 <= shown(metrics)["hold_seconds"] <= 240
     assert shown(metrics)['beads{reason="held",state="open"}'] == 1
-    metrics.saw(seen(database), NOW + 5 * MINUTE, frozenset())
+    metrics.saw(seen(database), held, NOW + 5 * MINUTE, frozenset())
     assert shown(metrics)["hold_seconds"] == 0
 
 

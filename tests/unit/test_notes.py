@@ -22,11 +22,11 @@ CLAIM = notes.claimed(NOW, "3f9a1c")
         (notes.returned("agent busy"), "returned: agent busy"),
         (notes.not_dispatched("no acceptance criteria"), "not dispatched: no acceptance criteria"),
         (
-            notes.blocked(timedelta(minutes=31, seconds=59), timedelta(minutes=30), CLAIM),
+            notes.blocked(timedelta(minutes=31, seconds=59), timedelta(minutes=30), sent=False),
             "reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)",
         ),
         (
-            notes.blocked(timedelta(minutes=31), timedelta(minutes=0.5), CLAIM + "\ndispatched: job=1"),
+            notes.blocked(timedelta(minutes=31), timedelta(minutes=0.5), sent=True),
             "reaper: no progress for 31m — blocking (threshold 0.5m)",
         ),
     ],
@@ -56,12 +56,16 @@ def test_told_stands_only_until_the_next_claim_or_outcome() -> None:
     assert not notes.has_line(f"{line}\nreturned: agent busy", line)
 
 
-def test_the_newest_token_counts() -> None:
-    assert notes.newest_token("") is None
-    assert notes.newest_token(f"{CLAIM}\n{notes.claimed(NOW, 'aaaaaa')}\nx") == "aaaaaa"
-    assert notes.newest_token(f"quoted: {CLAIM}") is None
+def test_the_newest_claim_counts() -> None:
+    assert notes.newest_claim("") is None
+    newest = notes.newest_claim(f"{CLAIM}\n{notes.claimed(NOW, 'aaaaaa')}\nx")
+    assert newest == ("2026-11-23T22:14:05Z", "aaaaaa")
+    assert notes.newest_claim(f"quoted: {CLAIM}") is None
+    assert notes.newest_claim("auto-dispatcher claimed at 2026-11-23T22:14:05Z") == ("2026-11-23T22:14:05Z", "")
 
 
-def test_attempts_are_read_back_from_the_last_outcome() -> None:
-    assert notes.attempts(f"{notes.failed(400, 'no', notes.attempt(3, 5))}\n{CLAIM}") == 3
-    assert notes.attempts(notes.failed(502, "x")) == 0
+def test_a_short_line_that_undoes_a_claim_refers_to_the_long_one() -> None:
+    failure = notes.failed(502, "Invalid token")
+    lines = f"{CLAIM}\n{failure}\n{CLAIM}\n{notes.AS_BEFORE}"
+    assert notes.last_outcome(lines) == failure
+    assert not notes.possibly_dispatched(lines)

@@ -15,10 +15,15 @@ TABLE = [
     (200, '{"job_id": "3f9a1c3f9a1c"}', Outcome.ACCEPTED),
     (200, '{"job_id": 17}', Outcome.ACCEPTED),
     (409, error("Agent is busy"), Outcome.BUSY),
+    (429, error("Queue full"), Outcome.BUSY),
+    (429, "", Outcome.BUSY),
     (502, error("Queue full"), Outcome.BUSY),
     (500, error("Claude agent service is not configured (set URL)"), Outcome.NOT_STARTED),
     (502, error("Invalid token"), Outcome.NOT_STARTED),
     (502, error("Missing bearer token"), Outcome.NOT_STARTED),
+    (502, error("Service unauthenticated"), Outcome.NOT_STARTED),
+    (502, error("Not Found"), Outcome.NOT_STARTED),
+    (502, error("Method Not Allowed"), Outcome.NOT_STARTED),
     (502, error("Agent service returned HTTP 404."), Outcome.NOT_STARTED),
     (502, error("Failed to parse URL from x"), Outcome.NOT_STARTED),
     *[(status, "", Outcome.NOT_STARTED) for status in (301, 308, 401, 403, 404, 405, 413)],
@@ -41,7 +46,6 @@ TABLE = [
     (200, '{"job_id": "3f9', Outcome.UNCLEAR),
     (200, "[1]", Outcome.UNCLEAR),
     (201, '{"job_id": "x"}', Outcome.UNCLEAR),
-    (429, error("Queue full"), Outcome.UNCLEAR),
 ]
 
 

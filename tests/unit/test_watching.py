@@ -10,7 +10,8 @@ from memory import NOW, Database, MemoryQueue
 
 from beads_dispatch import dispatcher, reaper, watcher
 from beads_dispatch.adapters.clock import Clock
-from beads_dispatch.core import eligibility, notes, pacing
+from beads_dispatch.core import notes, pacing
+from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.outcomes import Outcome
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
@@ -93,7 +94,7 @@ def test_a_change_is_looked_at_once_and_a_bead_is_a_tick() -> None:
     "fields",
     [
         {"metadata": {"beads_dispatch.retry_after": notes.utc(NOW + 2 * MINUTE)}},
-        {"metadata": {"beads_dispatch.hold_until": notes.utc(NOW + 2 * MINUTE)}},
+        {"metadata": {"beads_dispatch.runs": 2, "beads_dispatch.claim": f"tabcdef {notes.utc(NOW)}"}},
         {"defer_until": NOW + 2 * MINUTE},
         {"defer_until": NOW + 2 * MINUTE, "status": "deferred"},
     ],
@@ -245,15 +246,16 @@ def test_what_can_wait_is_not_worth_a_tick() -> None:
     database = Database()
     database.put("a", acceptance_criteria="", notes="not dispatched: no acceptance criteria")
     database.put("b", status="blocked")
-    assert not eligibility.has_work(database.beads.values(), NOW)
+    assert not pacing.has_work(database.beads.values(), database.holds, NOW)
     database.put("c", acceptance_criteria="")
-    assert eligibility.has_work(database.beads.values(), NOW)  # it is to be told
+    assert pacing.has_work(database.beads.values(), database.holds, NOW)  # it is to be told
 
 
 def test_a_hold_makes_candidates_wait_but_not_what_is_to_be_told() -> None:
     database = Database()
-    database.put("a", metadata={"beads_dispatch.hold_until": notes.utc(NOW + MINUTE)})
-    assert not eligibility.has_work(database.beads.values(), NOW)
-    assert eligibility.has_work(database.beads.values(), NOW + MINUTE)
+    database.put("a")
+    database.holds["service"] = Hold(NOW + MINUTE, 1, "down")
+    assert not pacing.has_work(database.beads.values(), database.holds, NOW)
+    assert pacing.has_work(database.beads.values(), database.holds, NOW + MINUTE)
     database.put("b", acceptance_criteria="")
-    assert eligibility.has_work(database.beads.values(), NOW)
+    assert pacing.has_work(database.beads.values(), database.holds, NOW)

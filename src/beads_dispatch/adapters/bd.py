@@ -35,9 +35,9 @@ class Bd:
         rows = _rows(self._json("list", f"--assignee={assignee}", "-n", "0", *hidden))
         return read_all(row for row in rows if row.get("status") != "closed")
 
-    def show(self, bead_id: str) -> Bead:
-        """One bead, with its comments and its heartbeat."""
-        answer = self._json("show", f"--id={bead_id}")
+    def show(self, bead_id: str, within: float | None = None) -> Bead:
+        """One bead, with its comments and its heartbeat. `within`: seconds, where they are fewer than usual."""
+        answer = self._json("show", f"--id={bead_id}", within=within)
         if any(row.get("comments_omitted") for row in _rows(answer)):  # bd 1.3 only counts them, unless asked
             answer = self._json("show", f"--id={bead_id}", "--include-comments")
         return _one(answer, bead_id)
@@ -52,48 +52,53 @@ class Bd:
         *,
         note: str | None = None,
         status: str | None = None,
-        marks: Mapping[str, str] | None = None,
-        unmark: Sequence[str] = (),
+        marks: Mapping[str, str | None] | None = None,
         tries: int = TRIES,
+        within: float | None = None,
     ) -> Bead:
-        """One write, one transaction: the note, the marks and, guarded where bd can, the status.
+        """One write, one transaction: the note, the marks (None removes one) and, guarded where bd can, the status.
 
         Returns the bead as bd says it now is. Retried only where bd says that nothing was written.
+        `within`: seconds, where they are fewer than usual.
         Raises BdFailed; NotAsExpected where the bead is no longer as `known`.
         """
         words = [f"--append-notes={note}"] if note else []
-        if known.metadata is not None:  # on other JSON than an object every --set-metadata fails
-            words += [f"--set-metadata={key}={value}" for key, value in (marks or {}).items()]
-            words += [f"--unset-metadata={key}" for key in unmark]
+        words += [_mark(key, value) for key, value in (marks or {}).items()]
         guard: list[str] = []
         if status:
             words.append(f"--status={status}")
             guard = [f"--if-status={known.status}", f"--if-assignee={known.assignee}"]
         if not words:
             return known
-        return _one(self._write(words, guard, known.id, tries), known.id)
+        return _one(self._write(words, guard, known.id, tries, within), known.id)
 
-    def _write(self, words: Sequence[str], guard: Sequence[str], bead_id: str, tries: int) -> object:
+    def _write(
+        self, words: Sequence[str], guard: Sequence[str], bead_id: str, tries: int, within: float | None
+    ) -> object:
         guards = guard if guard and self._can_guard() else ()
         try:
-            return self._json("update", *words, *guards, "--", bead_id)
+            return self._json("update", *words, *guards, "--", bead_id, within=within)
         except BdFailed as error:
             if guards and "unknown flag" in str(error):
                 self._unguarded = self._process.version()
-                return self._write(words, (), bead_id, tries)
+                return self._write(words, (), bead_id, tries, within)
             # Error 1213: Dolt rolled the transaction back, because another client wrote the same bead.
             if tries == 1 or "serialization failure" not in str(error):
                 raise
         self._sleep(RETRY_SECONDS)
-        return self._write(words, guard, bead_id, tries - 1)
+        return self._write(words, guard, bead_id, tries - 1, within)
 
     def _can_guard(self) -> bool:
         """Whether this bd has --if-status."""
         version = self._process.version()
         return not version.startswith("1.0.") and version != self._unguarded
 
-    def _json(self, verb: str, *words: str) -> object:
-        return self._process.json(verb, f"--actor={self._actor}", *words)
+    def _json(self, verb: str, *words: str, within: float | None = None) -> object:
+        return self._process.json(verb, f"--actor={self._actor}", *words, within=within)
+
+
+def _mark(key: str, value: str | None) -> str:
+    return f"--unset-metadata={key}" if value is None else f"--set-metadata={key}={value}"
 
 
 def read_all(rows: Iterable[Mapping[str, object]]) -> tuple[tuple[Bead, ...], tuple[str, ...]]:

@@ -43,9 +43,13 @@ class BdProcess:
         except OSError:
             return "unknown"
 
-    def json(self, verb: str, *words: str) -> object:
-        """bd's answer, parsed. Raises BdFailed; NotAsExpected where a guard did not hold; Misconfigured without bd."""
-        code, out, err = self._run(verb, "--json", *words)
+    def json(self, verb: str, *words: str, within: float | None = None) -> object:
+        """bd's answer, parsed. `within`: seconds, where they are fewer than the usual deadline.
+
+        Raises BdFailed; NotAsExpected where a guard did not hold; Misconfigured without bd.
+        """
+        seconds = min(self._deadline, within or self._deadline)
+        code, out, err = self._run(seconds, verb, "--json", *words)
         if code == MISMATCH:
             raise NotAsExpected(f"bd {verb}: {_message(out, err)}")
         if code != 0:
@@ -55,7 +59,7 @@ class BdProcess:
         except ValueError:
             raise BdFailed(f"bd {verb}: its answer is not JSON: {notes.one_line(out, 80)!r}") from None
 
-    def _run(self, *argv: str) -> tuple[int, str, str]:
+    def _run(self, seconds: float, *argv: str) -> tuple[int, str, str]:
         """Exit status, stdout, stderr. bd gets a session of its own: a Ctrl-C must not hit it while it writes."""
         import subprocess  # an idle tick runs no bd, so it does not load what only that needs
 
@@ -69,12 +73,12 @@ class BdProcess:
         except (OSError, ValueError) as error:  # not executable; arguments too long; a NUL in an argument
             raise BdFailed(f"bd {argv[0]}: cannot be started: {error}") from None
         try:
-            out, err = process.communicate(timeout=self._deadline)
+            out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise BdFailed(f"bd {argv[0]}: no answer within {self._deadline:g} s") from None
+            raise BdFailed(f"bd {argv[0]}: no answer within {seconds:g} s") from None
         return process.returncode, out, err
 
     @property

@@ -47,11 +47,18 @@ SELECT name, GET_LOCK(name, 0) AS got FROM (
   SELECT CONCAT(%s, SHA1(CONCAT(value, '/', %s))) AS name FROM metadata WHERE `key` = '_project_id') AS n"""
 
 
+# A statement that changes nothing, not even the database's hash: Dolt checks the privilege all the same.
+_MAY_WRITE = (
+    "UPDATE issues SET title = title WHERE id = ''",
+    "UPDATE local_metadata SET value = value WHERE `key` = ''",
+)
+
+
 class Dolt:
     """One connection, opened at the first question and never re-opened, because it holds our lock."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._connection: pymysql.Connection[Any] | None = None
 
     def lock(self, job: str, assignee: str) -> str | None:
@@ -72,6 +79,27 @@ class Dolt:
         row = self.ask(_FETCH, lock, bead_id)[0]
         return row["locked"] == 1, _as_bd_writes_it(row) if row["id"] else None
 
+    def check_writable(self) -> None:
+        """Raises DoltFailed where this user may not write beads or holds."""
+        try:
+            for statement in _MAY_WRITE:
+                self.ask(statement)
+        except DoltFailed as error:
+            raise DoltFailed(f"{error}: this user may not write; grant it SELECT, INSERT, UPDATE and DELETE") from None
+
+    def local_values(self, *keys: str) -> dict[str, str]:
+        """What stands under these keys in `local_metadata`: a table that bd never commits and never pushes."""
+        places = ", ".join(["%s"] * len(keys))
+        rows = self.ask(f"SELECT `key`, value FROM local_metadata WHERE `key` IN ({places})", *keys)
+        return {str(row["key"]): str(row["value"]) for row in rows}
+
+    def set_local(self, key: str, value: str | None) -> None:
+        """Writes a value there. None removes it."""
+        if value is None:
+            self.ask("DELETE FROM local_metadata WHERE `key` = %s", key)
+        else:
+            self.ask("REPLACE INTO local_metadata (`key`, value) VALUES (%s, %s)", key, value)
+
     def ask(self, sql: str, *values: str) -> list[dict[str, Any]]:
         """One question. Values are bound, never part of the text. Raises DoltFailed."""
         try:
@@ -81,7 +109,7 @@ class Dolt:
                 cursor.execute(sql, values)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError, RuntimeError, UnicodeError, *_BROKEN_STREAM) as error:
-            raise DoltFailed(f"Dolt at {self._server}: {_reason(error)}") from None
+            raise DoltFailed(f"Dolt at {self.server}: {_reason(error)}") from None
 
     def close(self) -> None:
         """Releases the lock. A connection that is already gone is no error."""
@@ -92,11 +120,11 @@ class Dolt:
         """The row that a question about the project's id finds."""
         rows = self.ask(sql, *values)
         if not rows:
-            raise DoltFailed(f"Dolt at {self._server}: no _project_id in its metadata: not a beads database")
+            raise DoltFailed(f"Dolt at {self.server}: no _project_id in its metadata: not a beads database")
         return rows[0]
 
     def _connect(self) -> "pymysql.Connection[Any]":
-        server = self._server
+        server = self.server
         return pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password,
             database=server.database, ssl={"ssl": True} if server.tls else None, autocommit=True,

@@ -5,8 +5,10 @@ One small protocol with two implementations: a Dolt server, or an embedded bd an
 
 import fcntl
 import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +18,9 @@ from beads_dispatch.adapters.bd import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
+from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.errors import BdFailed, DoltFailed, Failure
 
 Now = Callable[[], datetime]
 
@@ -54,6 +57,15 @@ class Queue(Protocol):
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         """Whether we still hold the lock, and the bead as it now is."""
 
+    def holds(self) -> Holds:
+        """Why the queue waits: the record of each kind of hold that is set."""
+
+    def set_hold(self, kind: str, hold: Hold | None) -> None:
+        """Records a hold, for as long as it takes. None removes it."""
+
+    def check_writable(self) -> None:
+        """Raises Failure where neither beads nor holds can be written."""
+
     def now(self) -> datetime:
         """The time in UTC: by the database's clock where it has one, otherwise by ours."""
 
@@ -66,6 +78,16 @@ def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now) -> Queue:
     if workspace.server:
         return ServerQueue(Dolt(workspace.server), assignee, now)
     return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now)
+
+
+def _who(assignee: str) -> str:
+    """An assignee's name, short and safe in the name of a file or a key."""
+    return hashlib.sha1(assignee.encode(), usedforsecurity=False).hexdigest()[:12]
+
+
+def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
+    read = {kind: read_hold(kind, text, now) for kind, text in stored.items()}
+    return {kind: hold for kind, hold in read.items() if hold}
 
 
 class ServerQueue:
@@ -93,6 +115,25 @@ class ServerQueue:
         locked, row = self._dolt.fetch(self._name, bead_id)
         return locked, bead.parse(row) if row else None
 
+    def holds(self) -> Holds:
+        stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
+        return _read_holds({kind: stored.get(self._key(kind), "") for kind in FURTHEST}, self.now())
+
+    def set_hold(self, kind: str, hold: Hold | None) -> None:
+        """On a new connection where ours is gone: a hold must be written also after the lock is lost."""
+        key, value = self._key(kind), write_hold(hold) if hold else None
+        try:
+            self._dolt.set_local(key, value)
+        except DoltFailed:
+            with closing(Dolt(self._dolt.server)) as other:
+                other.set_local(key, value)
+
+    def _key(self, kind: str) -> str:
+        return f"beads_dispatch.hold.{kind}.{_who(self._assignee)}"
+
+    def check_writable(self) -> None:
+        self._dolt.check_writable()
+
     def now(self) -> datetime:
         return self._now() + self._ahead
 
@@ -111,8 +152,7 @@ class EmbeddedQueue:
 
     def lock(self, job: str) -> bool:
         """A lock on a file that stays: bd's own .gitignore has `*.lock`."""
-        who = hashlib.sha1(self._assignee.encode(), usedforsecurity=False).hexdigest()[:12]
-        self._path = self._folder / f"beads-{job}-{who}.lock"
+        self._path = self._folder / f"beads-{job}-{_who(self._assignee)}.lock"
         try:
             self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,9 +174,44 @@ class EmbeddedQueue:
     def fingerprint(self) -> str:
         """Dolt's manifest holds the hash of the whole database. bd rewrites it at every call, a reading one too."""
         try:
-            return "".join(one.read_text() for one in sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest")))
+            manifests = sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest"))
+            return "".join(one.read_text() for one in manifests) + self._stored_holds()
         except OSError as error:
             raise Failure(f"{self._folder}: cannot be read: {error.strerror}") from None
+
+    def holds(self) -> Holds:
+        try:
+            stored = json.loads(self._stored_holds() or "{}")
+        except ValueError:
+            stored = {}
+        known = stored if isinstance(stored, dict) else {}
+        return _read_holds({kind: str(known.get(kind) or "") for kind in FURTHEST}, self.now())
+
+    def set_hold(self, kind: str, hold: Hold | None) -> None:
+        holds = {**self.holds(), kind: hold}
+        text = json.dumps({name: write_hold(one) for name, one in holds.items() if one})
+        new = self._hold_file.with_suffix(".new.lock")
+        try:
+            new.write_text(text, "utf-8")
+            new.replace(self._hold_file)
+        except OSError as error:
+            raise Failure(f"{self._hold_file}: cannot be written: {error.strerror}") from None
+
+    def _stored_holds(self) -> str:
+        try:
+            return self._hold_file.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeError) as error:
+            raise Failure(f"{self._hold_file}: cannot be read: {error}") from None
+
+    @property
+    def _hold_file(self) -> Path:
+        """Beside the lock, under a name that bd's own .gitignore covers."""
+        return self._folder / f"beads-hold-{_who(self._assignee)}.lock"
+
+    def check_writable(self) -> None:
+        """The lock file, which is open for writing, has shown it."""
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:

@@ -1,25 +1,68 @@
-"""How long a bead or the whole queue waits after a failure, and the marks that say so."""
+"""How long a bead or the whole queue waits after a failure."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from beads_dispatch.core import notes
-from beads_dispatch.core.bead import MARK, Bead, read_time
+from beads_dispatch.core import marks, notes
+from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.marks import Change
 
 FIRST_WAIT = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=1)
 BUSY_WAIT = timedelta(minutes=2)
 MAX_ATTEMPTS = 5
+FREE_RUNS = 2  # the third run in a row waits
+MAX_RUNS = 5
+
+SERVICE, USAGE = "service", "usage"  # the kinds of a hold
+FURTHEST = {SERVICE: LONGEST_WAIT, USAGE: timedelta(days=8)}
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Until when (UTC) nothing is dispatched at all, and how often in a row the service has failed."""
+    """Why the queue waits. `until`: UTC; a hold that has expired still says that nothing was accepted since.
+
+    `step`: how often in a row a dispatch has failed because of the service. `bead_id`: the bead that met it.
+    """
 
     until: datetime
     step: int
-    bead_id: str = ""  # the bead whose metadata holds it
+    reason: str
+    bead_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.bead_id}: {self.reason}" if self.bead_id else self.reason
+
+
+Holds = Mapping[str, Hold]  # by kind
+
+
+def in_force(holds: Holds, now: datetime) -> Hold | None:
+    """The hold that keeps the queue from dispatching now: the one that ends last."""
+    current = [hold for hold in holds.values() if hold.until > now]
+    return max(current, key=lambda hold: hold.until, default=None)
+
+
+def write_hold(hold: Hold) -> str:
+    """A hold as text, as it is stored."""
+    known = {"until": notes.utc(hold.until), "step": hold.step, "reason": hold.reason, "bead": hold.bead_id}
+    return json.dumps(known, ensure_ascii=False)
+
+
+def read_hold(kind: str, text: str, now: datetime) -> Hold | None:
+    """A stored hold. One that cannot be read, or lies further ahead than its kind allows, counts as absent."""
+    try:
+        known = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    until = read_time(known.get("until")) if isinstance(known, dict) else None
+    if kind not in FURTHEST or until is None or until > now + FURTHEST[kind]:
+        return None
+    step = known.get("step")
+    counted = step if isinstance(step, int) and 0 <= step <= marks.MOST else 0
+    return Hold(until, counted, notes.one_line(str(known.get("reason") or "a hold")), str(known.get("bead") or ""))
 
 
 def backoff(step: int) -> timedelta:
@@ -27,76 +70,41 @@ def backoff(step: int) -> timedelta:
     return min(FIRST_WAIT * (1 << min(step - 1, 10)), LONGEST_WAIT)
 
 
-def retry_after(bead: Bead, now: datetime) -> datetime | None:
-    """When this bead may be tried again, UTC."""
-    return _mark_time(bead, "retry_after", now)
-
-
-def _mark_time(bead: Bead, name: str, now: datetime) -> datetime | None:
-    """A time mark. One that cannot be read, or lies more than an hour ahead, counts as absent."""
-    time = read_time(bead.mark(name))
-    return time if time and time <= now + LONGEST_WAIT else None
-
-
-def _mark_count(bead: Bead, name: str, most: int) -> int:
-    value = bead.mark(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else 0
-
-
-def attempts(bead: Bead) -> int:
-    """How many dispatches of this bead BeadBoard has refused because of the bead itself."""
-    if bead.metadata is None:  # no mark can be written there; after the fifth a person has opened it
-        return notes.attempts(bead.notes) % MAX_ATTEMPTS
-    return _mark_count(bead, "attempts", MAX_ATTEMPTS)
-
-
-def hold(beads: Iterable[Bead], now: datetime) -> Hold | None:
-    """The newest hold on any bead. None: there is none, or it ended more than an hour ago."""
-    holds = [
-        Hold(until, _mark_count(bead, "hold_step", 1000), bead.id)
-        for bead in beads
-        if (until := _mark_time(bead, "hold_until", now)) and until > now - LONGEST_WAIT
-    ]
-    return max(holds, key=lambda hold: hold.until, default=None)
-
-
-def in_force(hold: Hold | None, now: datetime) -> bool:
-    """Whether the queue is held now."""
-    return hold is not None and hold.until > now
-
-
-def held_by(hold: Hold, beads: Iterable[Bead]) -> str:
-    """The bead that the hold is on, and that bead's last outcome."""
-    outcome = next((notes.last_outcome(bead.notes) for bead in beads if bead.id == hold.bead_id), None)
-    return f"{hold.bead_id}: {outcome or 'a hold'}"
-
-
-def next_hold(last: Hold | None, now: datetime) -> Hold:
-    """The hold after one more failure of a service."""
+def next_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:
+    """The hold after one more dispatch that failed because of the service."""
     step = last.step + 1 if last else 1
-    return Hold(now + backoff(step), step)
+    return Hold(now + backoff(step), step, reason, bead_id)
 
 
-def busy_hold(now: datetime) -> Hold:
+def busy_hold(last: Hold | None, now: datetime, bead_id: str) -> Hold:
     """The hold after an answer that says the agent is busy. It does not count as a failure."""
-    return Hold(now + BUSY_WAIT, 0)
+    return Hold(now + BUSY_WAIT, last.step if last else 0, notes.returned("agent busy"), bead_id)
 
 
-def hold_marks(hold: Hold) -> dict[str, str]:
-    """A hold as metadata. bd takes and returns numbers as numbers."""
-    return {MARK + "hold_step": str(hold.step), MARK + "hold_until": notes.utc(hold.until)}
+def outage(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:
+    """The record of a service that did not answer. It holds nothing, because asking again has no side effect."""
+    return Hold(now, max(last.step if last else 0, 1), reason, bead_id)
 
 
-def attempt_marks(number: int, now: datetime) -> dict[str, str]:
-    """The marks of a bead that was refused for the `number`th time."""
-    return {MARK + "attempts": str(number), MARK + "retry_after": notes.utc(now + backoff(number))}
+def claim_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:
+    """The hold after a tick in which no claim could be written: 2, 4, then 8 minutes."""
+    step = min(last.step + 1 if last else 1, 3)
+    return Hold(now + backoff(step), step, reason, bead_id)
 
 
-def kept_marks(bead: Bead) -> dict[str, str]:
-    """What a claim removes and a release restores."""
-    return {MARK + "attempts": str(count)} if (count := attempts(bead)) else {}
+def refused(bead: Bead, now: datetime) -> Change:
+    """The marks of a bead whose dispatch failed once more and that is charged for it."""
+    number = marks.attempts(bead) + 1
+    until = notes.utc(now + backoff(number))
+    return {marks.ATTEMPTS: str(number), marks.FAILED_AT: notes.utc(now), marks.RETRY_AFTER: until}
 
 
-def marks_on(bead: Bead) -> list[str]:
-    """The names of our marks on the bead: a claim removes them all."""
-    return sorted(key for key in bead.metadata or () if key.startswith(MARK))
+def next_run_at(bead: Bead) -> datetime | None:
+    """When an open bead may run once more, UTC: its third run waits 2 minutes after its last claim, then 4, 8."""
+    count, claim = marks.runs(bead), marks.claim(bead)
+    return claim[1] + backoff(count - FREE_RUNS + 1) if claim and count >= FREE_RUNS else None
+
+
+def runs_used_up(bead: Bead) -> bool:
+    """Whether the bead has had all its runs without a person's word."""
+    return marks.runs(bead) >= MAX_RUNS

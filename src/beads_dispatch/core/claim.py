@@ -1,18 +1,63 @@
 """A claim, and how to tell whether a bead is still ours."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from beads_dispatch.core import notes
-from beads_dispatch.core.bead import Bead
+from beads_dispatch.core import marks, notes
+from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.eligibility import blank
+from beads_dispatch.core.marks import Change
+
+RECORD_AGE = timedelta(minutes=10)  # later, an agent that rewrites its notes is left in peace
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A bead as it was right before our claim, and the token in the claim's note."""
+    """A bead as it was right before our claim, and the token of the claim's mark and note."""
 
     bead: Bead
     token: str
+
+
+def possibly_dispatched(bead: Bead) -> bool:
+    """Whether an agent may have the bead, by its mark or by its notes: people and agents can lose either."""
+    return bead.mark("claim") is not None or notes.possibly_dispatched(bead.notes)
+
+
+def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
+    """The half of a dispatch's record that another client's write has taken away: the note, the marks.
+
+    bd 1.0.2 loses a line to an agent's note, and a mark to its --metadata, written in the same fraction of a second.
+    """
+    by_mark, by_line = marks.job(bead), notes.newest_job(bead.notes)
+    if bead.status != "in_progress" or bool(by_mark) == bool(by_line) or not _claimed_lately(bead, now):
+        return None, {}
+    if by_mark:
+        return notes.dispatched(by_mark), {}
+    return None, {**_claim_from_line(bead), marks.JOB: marks.job_value(by_line)}
+
+
+def lost_records(beads: Iterable[Bead], now: datetime) -> list[Bead]:
+    """The beads that lack one half of their dispatch's record."""
+    return [bead for bead in beads if lost_record(bead, now) != (None, {})]
+
+
+def _claim_from_line(bead: Bead) -> Change:
+    line = notes.newest_claim(bead.notes)
+    time = read_time(line[0]) if line else None
+    return {marks.CLAIM: marks.claim_value(line[1], time)} if line and line[1] and time else {}
+
+
+def _claimed_lately(bead: Bead, now: datetime) -> bool:
+    claim, line = marks.claim(bead), notes.newest_claim(bead.notes)
+    at = claim[1] if claim else read_time(line[0]) if line else None
+    return at is not None and now - at < RECORD_AGE
+
+
+def dispatch_recorded(bead: Bead) -> bool:
+    """Whether the newest claim is followed by a record that it was sent."""
+    return bool(marks.job(bead)) or notes.dispatch_recorded(bead.notes)
 
 
 def claim_lost_reason(bead: Bead | None, assignee: str, token: str) -> str | None:
@@ -35,6 +80,7 @@ def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
         return f"its status is now {bead.status}"
     if bead.assignee != assignee:
         return f"it is now assigned to {bead.assignee or 'nobody'}"
-    if notes.newest_token(bead.notes) != token:
+    claim = marks.claim(bead)
+    if claim is None or claim[0] != token:
         return "our claim is no longer the newest on it"
     return None

@@ -1,51 +1,64 @@
-"""What follows from an answer to the POST: the bead's status, its note, its marks, and the log line."""
+"""What follows from an answer to the POST: the bead's status, note and marks, the queue's hold, and the log line."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.core import backoff, notes
+from beads_dispatch.core import backoff, marks, notes
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.marks import Change
 from beads_dispatch.core.outcomes import Answer, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """`status` None: it is not written, because an agent may have the bead. `level`: of the log line."""
+    """`status` None: it is not written, because an agent may have the bead. `level`: of the log line.
+
+    `marks`: those to set beside what a release undoes. `hold`: the queue's new hold.
+    """
 
     event: str
     level: str
-    text: str  # what the log line says
+    text: str  # the log line
     line: str  # the note
     status: str | None = None
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Change = field(default_factory=dict)
+    hold: Hold | None = None
 
 
 def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
-    """`bead`: as it was before the claim. `last`: the queue's last hold. `now`: UTC."""
+    """`bead`: as it was before the claim. `last`: the queue's last hold for its service. `now`: UTC."""
     match answer.outcome:
-        case Outcome.ACCEPTED:  # only a note: the agent may already have closed the bead
+        case Outcome.ACCEPTED:  # no status: the agent may already have closed the bead
             line = notes.dispatched(answer.job)
-            return Consequence("dispatched", "info", line, line)
+            return Consequence("dispatched", "info", line, line, None, marks.accepted(bead, answer.job))
         case Outcome.BUSY:
-            marks = backoff.hold_marks(backoff.busy_hold(now))
+            hold = backoff.busy_hold(last, now, bead.id)
             text = "the agent is busy: back to open"
-            return Consequence("busy", "info", text, notes.returned("agent busy"), "open", marks)
-        case Outcome.BEAD_AT_FAULT:
-            return _bead_at_fault(answer, bead, now)
-    marks = backoff.hold_marks(backoff.next_hold(last, now))
-    if answer.outcome is Outcome.UNCLEAR:
-        line = notes.unclear(answer.status, answer.text)
-        return Consequence("unclear", "error", f"{line} (stays claimed)", line, None, marks)
+            return Consequence("busy", "info", text, notes.returned("agent busy"), "open", hold=hold)
+        case Outcome.UNCLEAR:
+            line = notes.unclear(answer.status, answer.text)
+            hold = backoff.next_hold(last, now, line, bead.id)
+            return Consequence("unclear", "error", f"{line} (stays claimed)", line, None, hold=hold)
+        case Outcome.NOT_STARTED:
+            return _not_started(answer, bead, last, now)
+    return _bead_at_fault(answer, bead, now)
+
+
+def _not_started(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
+    """The first failure of an outage counts against the bead that met it: it may be the bead's own fault."""
     line = notes.failed(answer.status, answer.text)
-    return Consequence("not_started", "error", f"{line} (back to open)", line, "open", marks)
+    hold = backoff.next_hold(last, now, line, bead.id)
+    first = last is None or not last.step
+    if first and marks.attempts(bead) + 1 >= backoff.MAX_ATTEMPTS:
+        return _bead_at_fault(answer, bead, now)
+    change = backoff.refused(bead, now) if first else {marks.FAILED_AT: notes.utc(now)}
+    return Consequence("not_started", "error", f"{line} (back to open)", line, "open", change, hold)
 
 
 def _bead_at_fault(answer: Answer, bead: Bead, now: datetime) -> Consequence:
-    number = backoff.attempts(bead) + 1
+    number = marks.attempts(bead) + 1
     line = notes.failed(answer.status, answer.text, notes.attempt(number, backoff.MAX_ATTEMPTS))
-    if number < backoff.MAX_ATTEMPTS:
-        marks = backoff.attempt_marks(number, now)
-        return Consequence("bead_at_fault", "error", f"{line} (back to open)", line, "open", marks)
-    return Consequence("given_up", "warning", f"{line} (blocked)", line, "blocked")
+    if number >= backoff.MAX_ATTEMPTS:
+        return Consequence("given_up", "warning", f"{line} (blocked)", line, "blocked")
+    return Consequence("bead_at_fault", "error", f"{line} (back to open)", line, "open", backoff.refused(bead, now))

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from beads_dispatch.core import backoff, notes
+from beads_dispatch.core import backoff, marks, notes
+from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.bead import Bead, read_time
 
 MAX_SIZE = 48 * 1024  # bytes; at 64 KB bd's writes begin to fail
@@ -34,6 +35,8 @@ TOO_LARGE = Reason("too large", needs_person=True)
 NO_CRITERIA = Reason("no acceptance criteria", needs_person=True)
 EPHEMERAL = Reason("ephemeral", needs_person=True)
 AGENT_BEAD = Reason("agent bead", needs_person=True)
+ODD_METADATA = Reason("its metadata is not a JSON object", needs_person=True)
+RUNS_USED_UP = Reason(notes.RUNS_USED_UP)
 NOT_READY = Reason("bd does not list it as ready: it waits for a dependency or for its parent")
 
 
@@ -55,14 +58,18 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
         return Reason(f"bd never lists it as ready: {what}", needs_person=True)
     if blank(bead.acceptance_criteria):
         return NO_CRITERIA
-    return _waits_until(bead, now)
+    if bead.metadata is None:  # bd's --set-metadata fails on it, so no dispatch could be recorded
+        return ODD_METADATA
+    return RUNS_USED_UP if backoff.runs_used_up(bead) else _waits_until(bead, now)
 
 
 def _waits_until(bead: Bead, now: datetime) -> Reason | None:
     if bead.defer_until and bead.defer_until > now:
         return Reason(f"deferred until {notes.utc(bead.defer_until)}")
-    if (until := backoff.retry_after(bead, now)) and until > now:
+    if (until := marks.retry_after(bead, now)) and until > now:
         return Reason(f"backing off until {notes.utc(until)}")
+    if (until := backoff.next_run_at(bead)) and now < until <= now + marks.FURTHEST:
+        return Reason(f"run {marks.runs(bead) + 1} in a row waits until {notes.utc(until)}")
     return None
 
 
@@ -90,14 +97,25 @@ def in_order(beads: Iterable[Bead]) -> list[Bead]:
     return sorted(beads, key=lambda bead: (bead.priority, bead.updated_at, bead.id))
 
 
+def dispatch_order(beads: Iterable[Bead], now: datetime) -> list[Bead]:
+    """The queue's order, but a bead that has failed comes behind all that have not failed since."""
+    first = datetime.min.replace(tzinfo=UTC)
+    return sorted(in_order(beads), key=lambda bead: marks.failed_at(bead, now) or first)
+
+
+def out_of_runs(beads: Iterable[Bead], now: datetime) -> list[Bead]:
+    """The open beads that are blocked instead of a sixth run in a row."""
+    return [bead for bead in beads if bead.status == "open" and ineligible_reason(bead, now) is RUNS_USED_UP]
+
+
 def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:
     """Beads that `bd defer` put off until a time that has passed."""
     return [bead for bead in beads if bead.status == "deferred" and bead.defer_until and bead.defer_until <= now]
 
 
 def eligible(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """Open beads that only `bd ready` can still rule out, in the queue's order."""
-    return in_order(bead for bead in beads if bead.status == "open" and not ineligible_reason(bead, now))
+    """Open beads that only `bd ready` can still rule out, in the order in which they are dispatched."""
+    return dispatch_order((bead for bead in beads if bead.status == "open" and not ineligible_reason(bead, now)), now)
 
 
 def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
@@ -105,20 +123,17 @@ def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
     return (bead.status, bead.assignee) == ("open", assignee) and not ineligible_reason(bead, now)
 
 
-def has_work(beads: Iterable[Bead], now: datetime) -> bool:
-    """Whether a tick would find something to do here, or at least something to ask bd about."""
+def next_wakeup(beads: Iterable[Bead], holds: Holds, now: datetime) -> datetime | None:
+    """When the first hold, back-off, wait or deferral ends. None: none is in force."""
     known = tuple(beads)
-    held = backoff.in_force(backoff.hold(known, now), now)
-    return bool(needs_notice(known, now) or expired_deferrals(known, now) or (not held and eligible(known, now)))
+    ends = [hold.until for hold in holds.values()]
+    ends += [end for bead in known if bead.status == "open" for end in _waits(bead, now) if end]
+    ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred") and bead.defer_until]
+    return min((end for end in ends if end > now), default=None)
 
 
-def next_wakeup(beads: Iterable[Bead], now: datetime) -> datetime | None:
-    """When the first hold, back-off or deferral ends. None: none is in force."""
-    known = tuple(beads)
-    ends = [backoff.retry_after(bead, now) for bead in known]
-    ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred")]
-    ends += [last.until] if (last := backoff.hold(known, now)) else []
-    return min((end for end in ends if end and end > now), default=None)
+def _waits(bead: Bead, now: datetime) -> tuple[datetime | None, datetime | None]:
+    return marks.retry_after(bead, now), backoff.next_run_at(bead)
 
 
 def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:

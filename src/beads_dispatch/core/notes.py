@@ -10,15 +10,17 @@ LIMIT = 200  # characters of somebody else's text that go into a note
 # bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
 FULL_BYTES = 60_000
 
+RUNS_USED_UP = "5 runs, and it is open again; bd update <id> -s open starts anew"
 SENT_BEFORE = "its deferral has ended, but an agent may have it; set it to open to dispatch it again"
 TOO_LARGE = f"{TOO_LARGE_COMMENTS[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
-_CLAIM = re.compile(r"auto-dispatcher claimed at (\S+) \(tick ([0-9a-f]{6})\)")
-_SENT = ("dispatched: job=", "dispatch unclear")
+_CLAIM = re.compile(r"auto-dispatcher claimed at (\S+)(?: \(tick ([0-9a-f]{6})\))?")  # the shell pair had no token
+_DISPATCHED = "dispatched: job="
+_SENT = (_DISPATCHED, "dispatch unclear")
+AS_BEFORE = "returned: not started, as before"  # undoes a claim without a long line that already stands there
 _NOT_SENT = ("dispatch failed", "returned: ")
 _OUTCOME = (*_SENT, *_NOT_SENT)
 _OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
-_ATTEMPT = re.compile(r"\(attempt (\d) of \d\)$")
 _LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
 
 
@@ -41,7 +43,7 @@ def claimed(now: datetime, token: str) -> str:
 
 def dispatched(job: str) -> str:
     """The line of an accepted dispatch, with the agent service's job id."""
-    return f"dispatched: job={one_line(job, 80)}"
+    return f"{_DISPATCHED}{one_line(job, 80)}"
 
 
 def failed(status: int | None, body: str, attempt: str = "") -> str:
@@ -74,9 +76,9 @@ def not_dispatched(why: str) -> str:
     return f"not dispatched: {why}"
 
 
-def blocked(age: timedelta, threshold: timedelta, notes: str) -> str:
-    """The reaper's line: how long the bead made no progress, the threshold, and whether its dispatch is recorded."""
-    lacks = "" if dispatch_recorded(notes) else ", no dispatch recorded"
+def blocked(age: timedelta, threshold: timedelta, *, sent: bool) -> str:
+    """The reaper's line: how long the bead made no progress, the threshold, and whether it was `sent`."""
+    lacks = "" if sent else ", no dispatch recorded"
     return (
         f"reaper: no progress for {age // timedelta(minutes=1)}m — blocking "
         f"(threshold {threshold / timedelta(minutes=1):g}m{lacks})"
@@ -90,19 +92,20 @@ def too_large_to_block(age: timedelta) -> str:
 
 
 def newest_claim(notes: str) -> tuple[str, str] | None:
-    """The (time, token) of the last claim line, or None."""
+    """The (time, token) of the last claim line, or None. The shell pair's lines have no token."""
     match = _CLAIM.fullmatch(_newest(notes, _CLAIM.fullmatch) or "")
-    return (match[1], match[2]) if match else None
+    return (match[1], match[2] or "") if match else None
 
 
-def newest_token(notes: str) -> str | None:
-    """The token of the last claim line, or None."""
-    return (newest_claim(notes) or (None, None))[1]
+def newest_job(notes: str) -> str:
+    """The job id in the last line of our claims and outcomes, or nothing."""
+    newest = _newest(notes, _OURS.match) or ""
+    return newest.removeprefix(_DISPATCHED) if newest.startswith(_DISPATCHED) else ""
 
 
 def last_outcome(notes: str) -> str | None:
-    """The newest line that says what became of a dispatch, or None."""
-    return _newest(notes, lambda line: line.startswith(_OUTCOME))
+    """The newest line that says what became of a dispatch, or None. (`AS_BEFORE` refers to an older one.)"""
+    return _newest(notes, lambda line: line.startswith(_OUTCOME) and line != AS_BEFORE)
 
 
 def last_line(notes: str) -> str:
@@ -121,15 +124,14 @@ def kind_of_block(notes: str) -> str:
     return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
 
-def attempts(notes: str) -> int:
-    """The count in the last outcome line: for a bead whose metadata cannot hold the mark."""
-    match = _ATTEMPT.search(last_outcome(notes) or "")
-    return int(match[1]) if match else 0
-
-
 def has_line(notes: str, line: str) -> bool:
     """Whether `line` stands after our last claim or outcome line."""
     return _newest(notes, lambda known: known == line or _OURS.match(known)) == line
+
+
+def recorded(notes: str, line: str) -> bool:
+    """Whether `line` stands after our last claim."""
+    return _newest(notes, lambda known: known == line or _CLAIM.fullmatch(known)) == line
 
 
 def dispatch_recorded(notes: str) -> bool:
@@ -139,7 +141,7 @@ def dispatch_recorded(notes: str) -> bool:
 
 
 def possibly_dispatched(notes: str) -> bool:
-    """Whether an agent may have the bead: it has a claim, and no line says that the claim was undone."""
+    """Whether the notes say that an agent may have the bead: a claim, and no line that undoes it."""
     newest = _newest(notes, _OURS.match)
     return newest is not None and not newest.startswith(_NOT_SENT)
 

@@ -39,10 +39,12 @@ class Answer:
 
 # The first row whose status and whole error text match gives the outcome. No row: unclear.
 _ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
-    ((409,), ".*", Outcome.BUSY),
+    ((409, 429), ".*", Outcome.BUSY),
     ((502,), "Queue full", Outcome.BUSY),
     ((500,), r"Claude agent service is not configured.*", Outcome.NOT_STARTED),
-    ((502,), r"Invalid token|Missing bearer token", Outcome.NOT_STARTED),
+    # What FastAPI says before it calls any code of the agent service; BeadBoard passes it on.
+    ((502,), r"Invalid token|Missing bearer token|Service unauthenticated|Not authenticated", Outcome.NOT_STARTED),
+    ((502,), r"Not Found|Method Not Allowed|Unauthorized|Forbidden", Outcome.NOT_STARTED),
     ((502,), r"Agent service returned HTTP 4\d\d\.|Failed to parse URL.*", Outcome.NOT_STARTED),
     ((*range(300, 400), 401, 403, 404, 405, 413), ".*", Outcome.NOT_STARTED),
     # BeadBoard says so whenever its own Dolt read fails, so it does not count against the bead.

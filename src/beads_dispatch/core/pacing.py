@@ -1,9 +1,11 @@
-"""How long the watcher waits between its jobs. All results are seconds."""
+"""When the watcher acts: whether a tick has work, and how many seconds it waits between its jobs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from beads_dispatch.core import backoff
+from beads_dispatch.core import backoff, claim, eligibility
+from beads_dispatch.core.backoff import Holds
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.outcomes import Outcome
 
 LOOK_SECONDS = 300.0  # a full snapshot at the latest, even if the fingerprint has not changed
@@ -12,6 +14,18 @@ CACHE_SECONDS = 2.5  # BeadBoard caches its status for 2 s, also across a dispat
 ROOM_SECONDS = 15.0  # between two questions while there is no room
 LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
 HOLDING = {Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR}  # answers after which the queue waits
+
+
+def has_work(beads: Iterable[Bead], holds: Holds, now: datetime) -> bool:
+    """Whether a tick would find something to do here, or at least something to ask bd about."""
+    known = tuple(beads)
+    upkeep = (
+        eligibility.needs_notice(known, now)
+        or eligibility.expired_deferrals(known, now)
+        or eligibility.out_of_runs(known, now)
+        or claim.lost_records(known, now)
+    )
+    return bool(upkeep or (not backoff.in_force(holds, now) and eligibility.eligible(known, now)))
 
 
 def pause(times: int) -> float:

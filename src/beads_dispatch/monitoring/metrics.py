@@ -16,6 +16,7 @@ from prometheus_client import (
 from beads_dispatch import dispatcher, reaper, status
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import backoff, eligibility
+from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.outcomes import Outcome
 from beads_dispatch.monitoring.health import Health
 
@@ -57,9 +58,9 @@ class Metrics:
             self._ticks.labels(result)
             self._sweeps.labels(result)
 
-    def saw(self, snapshot: Snapshot, now: datetime, not_ready: frozenset[str]) -> None:
+    def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
         """Counts every bead of a new snapshot. `now`: by the queue's clock."""
-        hold, ahead = backoff.hold(snapshot.beads, now), now - self._now()
+        hold, ahead = backoff.in_force(holds, now), now - self._now()
         self._hold.set_function(lambda: _seconds(hold.until - self._now() - ahead if hold else None))
         counts = Count(status.kind(bead, now, not_ready, hold) for bead in snapshot.beads)
         counts += Count({("unreadable", ""): len(snapshot.unreadable)})

@@ -1,0 +1,101 @@
+"""Our marks in a bead's metadata: the record of a dispatch that no edit of the notes can take away.
+
+A change of marks is a mapping from names to values; None removes the mark.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from beads_dispatch.core import notes
+from beads_dispatch.core.bead import MARK, Bead, read_time
+
+Change = Mapping[str, str | None]
+
+CLAIM, JOB, RUNS = MARK + "claim", MARK + "job", MARK + "runs"
+ATTEMPTS, FAILED_AT, RETRY_AFTER = MARK + "attempts", MARK + "failed_at", MARK + "retry_after"
+ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER)
+
+FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
+MOST = 1000
+
+# bd reads a value as JSON where it can (`1234567890e5` becomes a number), so a token begins with a letter.
+_CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")
+
+
+def claim(bead: Bead) -> tuple[str, datetime] | None:
+    """The token and the time (UTC) of the claim that the bead bears, or None."""
+    match = _CLAIM.fullmatch(str(bead.mark("claim") or ""))
+    time = read_time(match[2]) if match else None
+    return (match[1], time) if match and time else None
+
+
+def claim_value(token: str, now: datetime) -> str:
+    return f"t{token} {notes.utc(now)}"
+
+
+def job(bead: Bead) -> str:
+    """The id of the agent service's job for this bead, or nothing."""
+    value = bead.mark("job")
+    return value.strip('"') if isinstance(value, str) else str(value or "")
+
+
+def job_value(job: str) -> str:
+    return f'"{notes.one_line(job, 80)}"'  # with its quotes, or bd stores 1234567890e5 as a number
+
+
+def runs(bead: Bead) -> int:
+    """How many dispatches in a row were accepted, without a person's word in between."""
+    return _count(bead, "runs")
+
+
+def attempts(bead: Bead) -> int:
+    """How many dispatches of this bead failed, each while nothing else was known to fail."""
+    return _count(bead, "attempts")
+
+
+def failed_at(bead: Bead, now: datetime) -> datetime | None:
+    """When the last dispatch of this bead failed, UTC, or None."""
+    return _time(bead, "failed_at", now)
+
+
+def retry_after(bead: Bead, now: datetime) -> datetime | None:
+    """When this bead may be tried again, UTC, or None."""
+    return _time(bead, "retry_after", now)
+
+
+def _count(bead: Bead, name: str) -> int:
+    value = bead.mark(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else 0
+
+
+def _time(bead: Bead, name: str, now: datetime) -> datetime | None:
+    time = read_time(bead.mark(name))
+    return time if time and time <= now + FURTHEST else None
+
+
+def removed(bead: Bead, *names: str) -> Change:
+    """Removes those of the marks that the bead bears."""
+    return {name: None for name in names if name in (bead.metadata or ())}
+
+
+def claimed(bead: Bead, token: str, now: datetime) -> Change:
+    """A claim: one more run, the last job and back-off gone."""
+    count = {RUNS: str(runs(bead) + 1)}
+    return {**removed(bead, JOB, RETRY_AFTER), CLAIM: claim_value(token, now), **count}
+
+
+def accepted(bead: Bead, job: str) -> Change:
+    """An accepted dispatch of a bead that was claimed as `bead` says."""
+    return {**removed(bead, ATTEMPTS, FAILED_AT), JOB: job_value(job)}
+
+
+def released(before: Bead, claimed: Bead) -> Change:
+    """Undoes the marks of a claim. `before`: the bead as it was before the claim. `claimed`: as it is now."""
+    count = runs(before)
+    return {**removed(claimed, CLAIM, JOB), **({RUNS: str(count)} if count else removed(claimed, RUNS))}
+
+
+def ended(bead: Bead) -> Change:
+    """Nothing of the past counts any more: for a bead that is blocked."""
+    return removed(bead, *ALL)

@@ -1,0 +1,40 @@
+"""What happened is written until it is written: tried again with back-off, each time reading first."""
+
+from collections.abc import Callable
+
+from beads_dispatch.cycle import Cycle
+from beads_dispatch.errors import Failure
+
+# bd's circuit breaker stays open for 5 s; an embedded lock can be held for longer than bd's own deadline.
+WRITE_SECONDS = 60.0
+STOPPING_SECONDS = 30.0  # after a SIGTERM; the pod's grace period allows for it
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
+LEAST_SECONDS = 5.0  # what the last call of bd gets, however late it is
+
+
+def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[float], bool]) -> bool:
+    """Repeats `step` until it returns True. False, and a line in the log, where time runs out.
+
+    `step` gets the seconds that are left. A step that returns False is repeated at once, one that raises Failure
+    after a pause.
+    """
+    clock, pause = cycle.outside.clock, FIRST_PAUSE
+    began = clock.monotonic()
+    while True:
+        problem: Failure | None = None
+        try:
+            if step(max(LEAST_SECONDS, _left(cycle, began))):
+                return True
+        except Failure as error:  # NotAsExpected too: another client wrote in between, so read again
+            problem = error
+        if _left(cycle, began) < pause:
+            cycle.error("not_written", f"{what}: could not be written: {problem or 'it is lost each time'}", bead_id)
+            return False
+        if problem:
+            clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _left(cycle: Cycle, began: float) -> float:
+    most = STOPPING_SECONDS if cycle.outside.stopping() else WRITE_SECONDS
+    return most - (cycle.outside.clock.monotonic() - began)

@@ -1,0 +1,31 @@
+"""Before a claim: do both services say that an agent can start?"""
+
+from beads_dispatch import claims
+from beads_dispatch.core import backoff, notes
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.cycle import Cycle
+from beads_dispatch.errors import ServiceFailed
+from beads_dispatch.holding import Holding
+from beads_dispatch.persistence import until_written
+
+
+def has_room(cycle: Cycle) -> bool:
+    """Asks the agent service first: BeadBoard hangs while it hangs. Raises ServiceFailed."""
+    return cycle.outside.agent_service.has_room() and not cycle.outside.board.busy()
+
+
+def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
+    """Records that a service does not answer: once for an outage, on the bead that met it first."""
+    cycle.error("service_failed", str(error), bead)
+    last, line = holding.service, notes.failed(None, str(error))
+    if last is not None and last.reason == line:
+        return
+    if holding.set(backoff.outage(last, cycle.now(), line, bead.id)):
+        until_written(cycle, bead.id, line, lambda seconds: _noted(cycle, bead, line, seconds))
+
+
+def _noted(cycle: Cycle, bead: Bead, line: str, seconds: float) -> bool:
+    known = claims.read(cycle, bead, seconds)
+    if known and notes.last_outcome(known.notes) != line and notes.fits(known.notes, line):
+        cycle.outside.bd.update(known, note=line, within=seconds)
+    return True

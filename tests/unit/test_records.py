@@ -1,0 +1,178 @@
+"""What a dispatch leaves in a bead's metadata and beside the queue, and what follows from each answer."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes
+from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.consequence import consequence
+from beads_dispatch.core.outcomes import Answer, Outcome
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+CLAIM = notes.claimed(NOW, "abcdef")
+CLAIM_MARK = {marks.CLAIM: marks.claim_value("abcdef", NOW)}
+
+
+def bead(**fields: object) -> Bead:
+    known = {"id": "t-1", "status": "open", "priority": 2, "updated_at": NOW, "acceptance_criteria": "it works"}
+    return Bead(**{**known, "assignee": "agent", **fields})  # type: ignore[arg-type]
+
+
+def applied(one: Bead, change: marks.Change) -> Bead:
+    """The bead after bd has written the change: a number comes back as a number."""
+    known = {**(one.metadata or {}), **change}
+    read = {key: int(value) if str(value).isdigit() else value for key, value in known.items() if value is not None}
+    return replace(one, metadata=read)
+
+
+def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
+    before = bead(metadata={"other": 1, marks.RUNS: 2, marks.JOB: '"old"', marks.ATTEMPTS: 1})
+    claimed = applied(before, marks.claimed(before, "abcdef", NOW))
+    assert marks.claim(claimed) == ("abcdef", NOW)
+    assert (marks.runs(claimed), marks.job(claimed), marks.attempts(claimed)) == (3, "", 1)
+    released = applied(claimed, marks.released(before, claimed))
+    assert (marks.claim(released), marks.runs(released), released.metadata) == (
+        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1},
+    )  # fmt: skip
+
+
+def test_the_first_claim_leaves_no_count_when_it_is_released() -> None:
+    claimed = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
+    assert applied(claimed, marks.released(bead(), claimed)).metadata == {}
+
+
+def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
+    assert marks.job_value("1234567890e5") == '"1234567890e5"'
+    assert marks.job(bead(metadata={marks.JOB: '"1234567890e5"'})) == "1234567890e5"
+    assert marks.job(bead(metadata={marks.JOB: 47})) == "47"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "lines", "possibly"),
+    [
+        ({}, [], False),
+        (CLAIM_MARK, [], True),
+        (CLAIM_MARK, ["returned: half of it"], True),
+        ({marks.CLAIM: "nonsense"}, [], True),
+        ({}, [CLAIM, "dispatched: job=1"], True),
+        ({}, ["auto-dispatcher claimed at 2026-11-23T22:00:00Z"], True),
+        ({}, [CLAIM, "returned: agent busy"], False),
+        ({}, [CLAIM, notes.failed(502, "x"), CLAIM, notes.AS_BEFORE], False),
+    ],
+)
+def test_mark_or_notes_say_that_an_agent_may_have_it(metadata: object, lines: list[str], possibly: bool) -> None:
+    assert claim.possibly_dispatched(bead(metadata=metadata, notes="\n".join(lines))) is possibly
+
+
+JOB_MARK = {marks.JOB: '"j"'}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "lines", "lost"),
+    [
+        (CLAIM_MARK | JOB_MARK, [CLAIM, "dispatched: job=j"], (None, {})),
+        (CLAIM_MARK | JOB_MARK, [CLAIM, "a word of the agent"], ("dispatched: job=j", {})),
+        (CLAIM_MARK | JOB_MARK, ["half of it"], ("dispatched: job=j", {})),
+        ({}, [CLAIM, "dispatched: job=j"], (None, CLAIM_MARK | JOB_MARK)),
+        (CLAIM_MARK, [CLAIM], (None, {})),
+    ],
+)
+def test_the_lost_half_of_a_record(metadata: dict[str, object], lines: list[str], lost: object) -> None:
+    one = bead(status="in_progress", metadata=metadata, notes="\n".join(lines))
+    assert claim.lost_record(one, NOW + MINUTE) == lost
+    assert claim.lost_record(replace(one, status="closed"), NOW + MINUTE) == (None, {})
+    assert claim.lost_record(one, NOW + 11 * MINUTE) == (None, {})
+
+
+@pytest.mark.parametrize(("count", "waits"), [(0, None), (1, None), (2, 2), (3, 4), (4, 8)])
+def test_runs_in_a_row_are_spaced_out(count: int, waits: int | None) -> None:
+    one = bead(metadata={**CLAIM_MARK, marks.RUNS: count})
+    reason = eligibility.ineligible_reason(one, NOW)
+    assert reason == (
+        eligibility.Reason(f"run {count + 1} in a row waits until {notes.utc(NOW + waits * MINUTE)}") if waits else None
+    )
+    assert eligibility.ineligible_reason(one, NOW + 8 * MINUTE) is None
+
+
+def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:
+    one = bead(metadata={**CLAIM_MARK, marks.RUNS: 5})
+    assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
+    assert eligibility.out_of_runs([one, bead()], NOW) == [one]
+    assert applied(one, marks.ended(one)).metadata == {}
+
+
+def test_a_bead_that_failed_comes_behind_all_that_have_not() -> None:
+    failed = bead(id="t-p0", priority=0, metadata={marks.FAILED_AT: notes.utc(NOW - MINUTE)})
+    earlier = bead(id="t-p1", priority=1, metadata={marks.FAILED_AT: notes.utc(NOW - 2 * MINUTE)})
+    beads = [failed, earlier, bead(id="t-b", priority=4), bead(id="t-a", priority=3)]
+    assert [one.id for one in eligibility.eligible(beads, NOW)] == ["t-a", "t-b", "t-p1", "t-p0"]
+
+
+def test_a_hold_comes_back_as_it_was_written() -> None:
+    hold = Hold(NOW + MINUTE, 3, "dispatch failed HTTP 502: „x“", "t-1")
+    assert backoff.read_hold("service", backoff.write_hold(hold), NOW) == hold
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("service", ""),
+        ("service", "[1]"),
+        ("service", '{"until": "soon"}'),
+        ("service", '{"until": "2026-11-23T23:00:01Z", "step": 1}'),
+        ("usage", '{"until": "2026-12-01T22:00:01Z", "step": 1}'),
+        ("another", '{"until": "2026-11-23T22:01:00Z"}'),
+        ("service", "[" * 100_000),
+    ],
+)
+def test_a_hold_that_cannot_be_right_is_none(kind: str, text: str) -> None:
+    assert backoff.read_hold(kind, text, NOW) is None
+
+
+def test_the_hold_that_ends_last_is_in_force() -> None:
+    service, usage = Hold(NOW + MINUTE, 1, "a"), Hold(NOW + 2 * MINUTE, 0, "b")
+    assert backoff.in_force({"service": service, "usage": usage}, NOW) == usage
+    assert backoff.in_force({"service": service}, NOW + MINUTE) is None
+
+
+ANSWERS = {
+    "ok": Answer(Outcome.ACCEPTED, 200, "", "j"),
+    "busy": Answer(Outcome.BUSY, 502, "Queue full"),
+    "refused": Answer(Outcome.NOT_STARTED, 400, "Bead t-1 not found."),
+    "bad": Answer(Outcome.BEAD_AT_FAULT, 400, "bad"),
+    "lost": Answer(Outcome.UNCLEAR, 502, "fetch failed"),
+}
+FIRST, SECOND = Hold(NOW - MINUTE, 1, "x"), Hold(NOW, 2, "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "last", "attempts", "status", "charged", "minutes"),
+    [
+        ("ok", None, 0, None, None, None),
+        ("ok", SECOND, 3, None, None, None),
+        ("busy", None, 0, "open", None, 2),
+        ("lost", None, 0, None, None, 2),
+        ("lost", SECOND, 0, None, None, 8),
+        ("refused", None, 0, "open", "1", 2),
+        ("refused", FIRST, 1, "open", None, 4),
+        ("refused", None, 3, "open", "4", 2),
+        ("refused", None, 4, "blocked", None, None),
+        ("refused", FIRST, 4, "open", None, 4),
+        ("bad", None, 0, "open", "1", None),
+        ("bad", SECOND, 3, "open", "4", None),
+        ("bad", None, 4, "blocked", None, None),
+    ],
+)
+def test_what_follows_from_an_answer(
+    answer: str, last: Hold | None, attempts: int, status: str | None, charged: str | None, minutes: int | None
+) -> None:
+    one = bead(metadata={marks.ATTEMPTS: attempts} if attempts else {})
+    what = consequence(ANSWERS[answer], one, last, NOW)
+    assert what.status == status
+    assert what.marks.get(marks.ATTEMPTS) == charged
+    assert ((what.hold.until - NOW) // MINUTE if what.hold else None) == minutes
+    assert (what.marks.get(marks.FAILED_AT) is not None) == (answer in ("refused", "bad") and status == "open")
