@@ -69,10 +69,9 @@ class DoltServer:
 
     def start(self) -> None:
         (self.home / "data").mkdir(parents=True, exist_ok=True)
-        argv = [tool("dolt"), "sql-server", "--host", "127.0.0.1", "--port", str(self.port)]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*argv, "--data-dir", str(self.home / "data")],
+                [tool("dolt"), "sql-server", *self.words()],
                 env={**os.environ, "HOME": str(self.home)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -87,6 +86,10 @@ class DoltServer:
             except pymysql.Error:
                 assert time.monotonic() < until, (self.home / "log").read_text()[-2000:]
                 time.sleep(0.05)
+
+    def words(self) -> list[str]:
+        """How it is started."""
+        return ["--host", "127.0.0.1", "--port", str(self.port), "--data-dir", str(self.home / "data")]
 
     def stop(self, how: int = signal.SIGKILL) -> None:
         if self.process:

@@ -83,6 +83,8 @@ def sample(count: int, seed: int = 20261124) -> list[Point]:
 # A bd that asks before, during and after each call whether something is to happen.
 WRAPPER = """#!{python} -IS
 import os, socket, subprocess, sys
+if sys.argv[1] in ("where", "dolt"):  # where the database is: asked before anything is done
+    os.execv("{bd}", ["bd", *sys.argv[1:]])
 def at(phase):
     with socket.create_connection(("127.0.0.1", {port})) as one:
         one.sendall(f"{{phase}} {{os.getpid()}}\\n".encode())

@@ -36,11 +36,12 @@ NAMES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage."""
+    _require_utf8()
     args = _parser().parse_args(argv)
     log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a Latin-1 terminal has no long dash
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         status = _run(args, os.environ, log)
     except Failure as error:
@@ -49,6 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status:
         leave_termination_message(log.failure)
     return status
+
+
+def _require_utf8() -> None:
+    """Starts this process anew with UTF-8 for arguments, names of files and environment, whatever the locale.
+
+    bd and Dolt always speak UTF-8. Under Latin-1 or ASCII not even the dash of our own notes could be passed to bd.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def dispatcher() -> int:
@@ -119,6 +129,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
         clock=SYSTEM,
         jitter=random.uniform,
         log=log,
+        stamp=first.workspace.stamp,
     )
 
 

@@ -28,6 +28,7 @@ class Jobs:
     """What a watcher runs and is given. `open_queue`: a new connection to the queue that is watched.
 
     `jitter`: a random number between two, so that not all watchers come back at the same instant.
+    `stamp`: a value that changes when the file does that says where the database is.
     """
 
     open_queue: Callable[[], Queue]
@@ -37,13 +38,15 @@ class Jobs:
     clock: Clock
     jitter: Callable[[float, float], float]
     log: Log
+    stamp: Callable[[], object] = lambda: None
 
 
 def watch(
     jobs: Jobs, stopping: Callable[[], bool], health: "Health | None" = None, metrics: "Metrics | None" = None
 ) -> int:
     """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
-    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue()), metrics)
+    stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
+    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), metrics)
     while not stopping():
         answered = watcher.turn()
         if health:
@@ -59,11 +62,13 @@ class _Database:
 
     jobs: Jobs
     queue: Queue
+    stamp: object = None
     failures: int = 0  # questions in a row without an answer
     ask_at: float = 0.0  # monotonic seconds
 
     def ask(self, question: Callable[[Queue], R]) -> R | None:
         """The answer. None: there is none, or it is too early to ask again."""
+        self._follow()
         if self.jobs.clock.monotonic() < self.ask_at:
             return None
         try:
@@ -75,6 +80,20 @@ class _Database:
             self.jobs.log.info("found", "the database answers again")
         self.failures = 0
         return answer
+
+    def _follow(self) -> None:
+        """Opens the queue anew where the file has changed: the database that is watched may be another one now."""
+        stamp = self.jobs.stamp()
+        if stamp == self.stamp:
+            return
+        self.stamp, self.ask_at = stamp, 0.0
+        try:
+            queue = self.jobs.open_queue()
+        except Failure as error:
+            self.jobs.log.error("misconfigured", f"{error} (watching as before)")
+            return
+        self.queue.close()
+        self.queue = queue
 
     def _lost(self, error: Failure) -> None:
         if not self.failures:

@@ -12,8 +12,12 @@ from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.errors import BdFailed, Misconfigured
 
 
-def door(place: Place, deadline: float = 40.0) -> Bd:
-    return Bd(BdProcess(workspace.find(place.environ, place.folder), place.environ, deadline), "tester", time.sleep)
+def door(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
+    """`script`: what stands in for bd once it has said where the workspace is."""
+    where = workspace.find(place.environ, place.folder)
+    if script:
+        place.environ["PATH"] = place.wrap_bd(script)
+    return Bd(BdProcess(where, place.environ, deadline), "tester", time.sleep)
 
 
 def test_every_verb_on_the_real_bd(place: Place) -> None:
@@ -38,10 +42,6 @@ def test_a_bead_with_other_metadata_than_an_object_is_written_without_marks(on_s
     assert after.notes == "a note"
 
 
-def fake(place: Place, script: str) -> None:
-    place.environ["PATH"] = place.wrap_bd(script)
-
-
 @pytest.mark.parametrize(
     ("script", "said"),
     [
@@ -54,16 +54,14 @@ def fake(place: Place, script: str) -> None:
     ],
 )
 def test_what_bd_says_of_a_failure(embedded: Place, script: str, said: str) -> None:
-    fake(embedded, script)
     with pytest.raises(BdFailed, match=said):
-        door(embedded).show("t-1")
+        door(embedded, script=script).show("t-1")
 
 
 def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
-    fake(embedded, "sleep 60 & wait")
-    begun = time.monotonic()
+    bd, begun = door(embedded, deadline=1, script="sleep 60 & wait"), time.monotonic()
     with pytest.raises(BdFailed, match="no answer within 1 s"):
-        door(embedded, deadline=1).show("t-1")
+        bd.show("t-1")
     assert time.monotonic() - begun < 10
 
 
@@ -77,13 +75,13 @@ def test_a_serialization_failure_is_tried_again(embedded: Place) -> None:
     bead_id = embedded.create()
     bead, count = door(embedded).show(bead_id), embedded.folder / "count"
     real = embedded.environ["PATH"]
-    fake(
-        embedded,
+    script = (
         f'echo x >> {count}; [ "$(wc -l < {count})" -ge 2 ] && PATH={real} exec bd "$@"; '
-        "echo 'Error 1213 (40001): serialization failure' >&2; exit 1",
+        "echo 'Error 1213 (40001): serialization failure' >&2; exit 1"
     )
-    assert door(embedded).update(bead, note="second time").notes == "second time"
+    bd = door(embedded, script=script)
+    assert bd.update(bead, note="second time").notes == "second time"
     count.write_text("")
     with pytest.raises(BdFailed, match="serialization failure"):
-        door(embedded).update(bead, note="a claim", tries=1)
+        bd.update(bead, note="a claim", tries=1)
     assert count.read_text().count("x") == 1

@@ -1,6 +1,10 @@
 """What bd 1.3 has and 1.0 has not: a compare-and-set, leases and heartbeats. Run with `--bd bd-1.3`."""
 
-from conftest import Board, Place
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Board, DoltServer, Place, free_port, make_place
 
 
 def services(board: Board) -> dict[str, str]:
@@ -49,8 +53,37 @@ def test_a_heartbeat_is_a_sign_of_life(on_server: Place) -> None:
 def test_a_dispatching_tick_calls_it_three_times_too(on_server: Place, board: Board) -> None:
     bead, calls = on_server.create(), on_server.folder / "calls"
     path = on_server.wrap_bd(f'echo "$@" >> {calls}; exec "{on_server.real_bd}" "$@"')
-    assert on_server.run("tick", PATH=path, **services(board)).returncode == 0
+    mounted = {**services(board), "BEADS_METADATA": str(on_server.metadata)}
+    assert on_server.run("tick", PATH=path, **mounted).returncode == 0
     assert board.sent == [bead]
     ready, claim, note = calls.read_text().splitlines()
     assert "--if-status=open --if-assignee=agent" in claim
     assert "--if-" not in ready + note
+
+
+class SocketDolt(DoltServer):
+    @property
+    def socket(self) -> Path:
+        return self.home / "dolt.sock"
+
+    def words(self) -> list[str]:
+        return [*super().words(), "--socket", str(self.socket)]
+
+
+@pytest.mark.parametrize("where", ["environment", "metadata.json"])
+def test_a_unix_socket_comes_first_where_there_is_one(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, board: Board, where: str
+) -> None:
+    server = SocketDolt(tmp_path_factory.mktemp("s"))  # a socket's path is short
+    server.start()
+    place = make_place(tmp_path / "place", server)
+    bead, metadata = place.create(), json.loads(place.metadata.read_text())
+    if where == "environment":
+        place.environ["BEADS_DOLT_SERVER_SOCKET"] = str(server.socket)
+    else:
+        metadata["dolt_server_socket"] = str(server.socket)
+    (place.folder / ".beads" / "dolt-server.port").write_text(str(free_port()))  # where nobody listens
+    place.metadata.write_text(json.dumps(metadata))
+    done = place.run("tick", **services(board))
+    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
+    server.stop()

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import DoltServer, Place, make_place
+from conftest import Board, DoltServer, Place, free_port, make_place
+from tls import Authority, Overheard, TlsDolt
 
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.dolt import Dolt
@@ -114,3 +115,143 @@ def test_a_server_that_goes_away(tmp_path: Path) -> None:
     done = place.run("tick", BEADBOARD_URL="http://127.0.0.1:1")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+# --- a database without an id
+
+
+def test_a_database_without_an_id_is_locked_by_its_name(on_server: Place, board: Board) -> None:
+    on_server.sql("DELETE FROM metadata WHERE `key` = '_project_id'")
+    server = server_of(on_server)
+    one = Dolt(server)
+    assert one.lock("dispatcher", "agent")
+    for name in (server.database, server.database.upper(), f"{server.database}/main"):  # all of them open it
+        other = Dolt(replace(server, database=name))
+        assert other.lock("dispatcher", "agent") is None
+        assert other.lock("dispatcher", "another") is not None
+        other.close()
+    one.close()
+    before, bead = Dolt(server), on_server.create()
+    assert before.hash() != "None"
+    done = on_server.run("tick", BEADBOARD_URL=board.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == [bead]
+    before.close()
+
+
+def test_its_fingerprint_changes_with_every_write_too(on_server: Place) -> None:
+    on_server.sql("DELETE FROM metadata WHERE `key` = '_project_id'")
+    dolt = Dolt(server_of(on_server))
+    first = dolt.hash()
+    assert dolt.hash() == first
+    on_server.create()
+    assert dolt.hash() != first
+    dolt.close()
+
+
+def test_two_databases_without_an_id_do_not_lock_each_other(tmp_path: Path, dolt_server: DoltServer) -> None:
+    places = [make_place(tmp_path / name, dolt_server) for name in ("one", "two")]
+    for place in places:
+        place.sql("DELETE FROM metadata WHERE `key` = '_project_id'")
+    one, two = (Dolt(server_of(place)) for place in places)
+    assert one.lock("dispatcher", "agent")
+    assert two.lock("dispatcher", "agent")
+    one.close()
+    two.close()
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["IP:127.0.0.1", "DNS:elsewhere.example"])
+def tls_place(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[tuple[str, Place]]:
+    """A certificate for whom, and a workspace on a Dolt that has it. The common name is right in both."""
+    server = TlsDolt(tmp_path / "tls", free_port(), None, *authority.certify(request.param))
+    server.start()
+    yield request.param, make_place(tmp_path / "place", server)
+    server.stop()
+
+
+def over_tls(place: Place, port: int, **environ: str) -> dict[str, str]:
+    """As a user with a password, through this port. Neither may be seen on the wire."""
+    place.sql("CREATE USER IF NOT EXISTS keeper IDENTIFIED BY 'hunter2'")
+    place.sql("GRANT ALL PRIVILEGES ON *.* TO keeper")
+    user = {"BEADS_DOLT_SERVER_USER": "keeper", "BEADS_DOLT_PASSWORD": "hunter2"}
+    return {**user, "BEADS_DOLT_SERVER_TLS": "1", "BEADS_DOLT_SERVER_PORT": str(port), **environ}
+
+
+def test_tls_is_verified_as_bd_does_it(tls_place: tuple[str, Place], authority: Authority, board: Board) -> None:
+    name, place = tls_place
+    assert place.server
+    wire, bead = Overheard(place.server.port), place.create()
+    trusted = over_tls(place, wire.port, SSL_CERT_FILE=str(authority.folder / "ca.pem"), BEADBOARD_URL=board.url)
+    done = place.run("tick", **trusted)
+    if name == "IP:127.0.0.1":
+        assert (done.returncode, done.stderr) == (0, "")
+        assert board.sent == [bead]
+    else:
+        assert done.returncode == 1
+        assert "its TLS certificate is refused: IP address mismatch" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert wire.sent
+    assert b"keeper" not in wire.sent
+    wire.close()
+
+
+@pytest.mark.parametrize("tls_place", ["IP:127.0.0.1"], indirect=True)
+def test_an_unknown_authority_is_refused(tls_place: tuple[str, Place], board: Board) -> None:
+    _, place = tls_place
+    assert place.server
+    wire = Overheard(place.server.port)
+    for command in ("tick", "sweep"):
+        done = place.run(command, **over_tls(place, wire.port, BEADBOARD_URL=board.url))
+        assert done.returncode == 1
+        assert "its TLS certificate is refused: unable to get local issuer certificate" in done.stderr
+        assert "SSL_CERT_FILE" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert wire.sent
+    assert b"keeper" not in wire.sent
+    wire.close()
+
+
+def test_a_dolt_without_tls_is_refused_before_the_password_goes_out(on_server: Place, board: Board) -> None:
+    assert on_server.server
+    wire = Overheard(on_server.server.port)
+    done = on_server.run("tick", **over_tls(on_server, wire.port, BEADBOARD_URL=board.url))
+    assert done.returncode == 1
+    assert "SSL is required but the server doesn't support it" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert bytes(wire.sent) == b""
+    wire.close()
+
+
+@pytest.mark.parametrize("tls_place", ["IP:127.0.0.1"], indirect=True)
+def test_where_tls_is_off_none_is_tried(tls_place: tuple[str, Place], board: Board) -> None:
+    _, place = tls_place
+    assert place.server
+    wire, bead = Overheard(place.server.port), place.create()
+    done = place.run("tick", BEADS_DOLT_SERVER_PORT=str(wire.port), BEADBOARD_URL=board.url)
+    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
+    assert b"dolt_hashof_db" in wire.sent or b"GET_LOCK" in wire.sent
+    wire.close()
+
+
+# --- the password
+
+
+def test_a_password_that_only_bd_finds_is_asked_for(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    on_server.sql("CREATE USER IF NOT EXISTS keeper IDENTIFIED BY 'hunter2'")
+    on_server.sql("GRANT ALL PRIVILEGES ON *.* TO keeper")
+    (on_server.folder / ".beads" / ".env").write_text("BEADS_DOLT_PASSWORD=hunter2\nBEADS_DOLT_SERVER_USER=keeper\n")
+    done = on_server.run("tick", BEADBOARD_URL=board.url)
+    assert done.returncode == 1
+    assert "put it in BEADS_DOLT_PASSWORD" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = on_server.run("tick", BEADBOARD_URL=board.url, BEADS_DOLT_PASSWORD="hunter2")
+    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])

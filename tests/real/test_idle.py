@@ -28,7 +28,7 @@ print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)
 @pytest.mark.parametrize("command", ["tick", "sweep"])
 def test_an_idle_run_costs_one_connection(on_server: Place, board: Board, command: str) -> None:
     bare = on_server.create("bare", acceptance=None)
-    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_METADATA": str(on_server.metadata)}
     assert on_server.run("tick", **services).returncode == 0
     recorder = on_server.wrap_bd('echo "$@" >> "$HOME/bd-was-called"; exit 1')
     done = subprocess.run(

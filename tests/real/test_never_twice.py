@@ -53,8 +53,9 @@ def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board,
     (on_server.folder / "let_in.py").write_text(LET_IN)
     path = on_server.wrap_bd(
         f'"{tool("bd")}" "$@"; code=$?; for bead; do :; done\n'
-        f'case "$INNER$*" in update*--status=in_progress*) '
-        f'INNER=1 "{sys.executable}" "$HOME/let_in.py" "$bead" >"$HOME/inner.log" 2>&1 || exit 99;; esac\nexit $code'
+        f'case "$*" in update*--status=in_progress*) export BEADBOARD_URL={board.url} AGENT_SERVICE_URL={board.url}\n'
+        f'export BEADS_DISPATCH_PER_TICK={at_once} PATH="{on_server.environ["PATH"]}"\n'
+        f'"{sys.executable}" "$HOME/let_in.py" "$bead" >"$HOME/inner.log" 2>&1 || exit 99;; esac\nexit $code'
     )
     for sent in range(0, count, at_once):
         done = on_server.run("tick", PATH=path, BEADS_DISPATCH_PER_TICK=str(at_once), **services(board))

@@ -271,7 +271,8 @@ def test_a_dispatching_tick_calls_bd_three_times(on_server: Place, board: Board)
     bead = on_server.create()
     calls = on_server.folder / "calls"
     wrapped = on_server.wrap_bd(f'echo "$1" >> {calls}; exec "{tool("bd")}" "$@"')
-    assert on_server.run("tick", **services(board, PATH=wrapped)).returncode == 0
+    mounted = services(board, PATH=wrapped, BEADS_METADATA=str(on_server.metadata))
+    assert on_server.run("tick", **mounted).returncode == 0
     assert board.sent == [bead]
     assert calls.read_text().split() == ["ready", "update", "update"]
 

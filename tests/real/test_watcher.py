@@ -223,7 +223,7 @@ sys.exit(main())
 
 def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Board) -> None:
     on_server.create("told", acceptance=None)
-    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_METADATA": str(on_server.metadata)}
     assert on_server.run("tick", **services).returncode == 0
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", COUNTED, "watch"], env={**on_server.environ, **services},

@@ -8,23 +8,23 @@ import pytest
 
 from beads_dispatch import settings
 from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.errors import Misconfigured
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
 
 
-def folder(path: Path, metadata: object) -> Path:
-    beads = path / ".beads"
-    beads.mkdir(parents=True)
-    (beads / "metadata.json").write_text(metadata if isinstance(metadata, str) else json.dumps(metadata))
-    return beads
+def mounted(path: Path, metadata: object = SERVER) -> dict[str, str]:
+    """The environment of a pod: a metadata.json is mounted."""
+    file = path / "metadata.json"
+    file.write_text(metadata if isinstance(metadata, str) else json.dumps(metadata))
+    return {"BEADS_METADATA": str(file)}
 
 
 def test_defaults(tmp_path: Path) -> None:
-    folder(tmp_path, {"dolt_mode": "embedded"})
-    read = settings.read({}, tmp_path, actor="beads-reaper", needs_beadboard=False)
+    read = settings.read(mounted(tmp_path), tmp_path, actor="beads-reaper", needs_beadboard=False)
     assert (read.assignee, read.actor, read.per_tick) == ("agent", "beads-reaper", 1)
-    assert (read.threshold, read.json_log, read.workspace.server) == (timedelta(minutes=30), False, None)
+    assert (read.threshold, read.json_log) == (timedelta(minutes=30), False)
 
 
 @pytest.mark.parametrize(
@@ -44,20 +44,19 @@ def test_defaults(tmp_path: Path) -> None:
         ("BEADS_ASSIGNEE", "a\nb", "printable"),
         ("LOG_FORMAT", "xml", "neither text nor json"),
         ("BEADS_METADATA", "/nowhere/metadata.json", "cannot be read"),
-        ("BEADS_DOLT_SHARED_SERVER", "1", "unset it"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, variable: str, value: str, said: str) -> None:
-    folder(tmp_path, SERVER)
+    environ = {**mounted(tmp_path), variable: value}
     with pytest.raises(Misconfigured, match=said) as caught:
-        settings.read({variable: value}, tmp_path, actor="a", needs_beadboard=False)
+        settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
-    folder(tmp_path, SERVER)
-    read = settings.read({"BEADBOARD_URL": "http://h:1//"}, tmp_path, actor="a", needs_beadboard=True)
+    environ = {**mounted(tmp_path), "BEADBOARD_URL": "http://h:1//"}
+    read = settings.read(environ, tmp_path, actor="a", needs_beadboard=True)
     assert read.beadboard_url == "http://h:1"
 
 
@@ -67,46 +66,48 @@ def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "must be a JSON object"),
         ({"dolt_mode": "cloud"}, "must be server or embedded"),
+        ({"dolt_mode": "embedded"}, "of an embedded workspace"),
         ({"dolt_mode": "server"}, "dolt_server_port is missing"),
         ({"dolt_mode": "server", "dolt_server_port": 99999}, "from 1 to 65535"),
     ],
 )
 def test_a_metadata_that_cannot_be_used(tmp_path: Path, metadata: object, said: str) -> None:
-    folder(tmp_path, metadata)
     with pytest.raises(Misconfigured, match=said):
-        workspace.find({}, tmp_path)
+        workspace.find(mounted(tmp_path, metadata), tmp_path)
 
 
-def test_an_embedded_workspace_is_no_mounted_one(tmp_path: Path) -> None:
-    path = folder(tmp_path, {"dolt_mode": "embedded"}) / "metadata.json"
-    with pytest.raises(Misconfigured, match="embedded"):
-        workspace.find({"BEADS_METADATA": str(path)}, tmp_path)
-
-
-def test_environment_then_port_file_then_metadata(tmp_path: Path) -> None:
-    beads = folder(tmp_path, SERVER)
-    assert str(workspace.find({}, tmp_path).server) == "h:3306/beads"
-    (beads / "dolt-server.port").write_text("4000\n")
-    assert str(workspace.find({}, tmp_path).server) == "h:4000/beads"
-    environ = {"BEADS_DOLT_SERVER_PORT": "5000", "BEADS_DOLT_SERVER_DATABASE": "code", "BEADS_DOLT_PASSWORD": "secret"}
+def test_of_a_mounted_file_the_environment_comes_first(tmp_path: Path) -> None:
+    environ = mounted(tmp_path)
+    assert str(workspace.find(environ, tmp_path).server) == "h:3306/beads"
+    environ |= {"BEADS_DOLT_SERVER_PORT": "5000", "BEADS_DOLT_SERVER_DATABASE": "code", "BEADS_DOLT_PASSWORD": "secret"}
     server = workspace.find(environ, tmp_path).server
     assert str(server) == "h:5000/code"
     assert "secret" not in repr(server)
 
 
-def test_discovery_walks_up_follows_a_redirect_and_knows_worktrees(tmp_path: Path) -> None:
-    beads = folder(tmp_path / "main", SERVER)
-    (tmp_path / "main" / "deep" / "er").mkdir(parents=True)
-    assert workspace.find({}, tmp_path / "main" / "deep" / "er").metadata.parent == beads
-    (tmp_path / "other" / ".beads").mkdir(parents=True)
-    (tmp_path / "other" / ".beads" / "redirect").write_text("# to the main one\n../main/.beads\n")
-    assert workspace.find({}, tmp_path / "other").metadata.parent == beads
-    private = tmp_path / "main" / ".git" / "worktrees" / "w"
-    private.mkdir(parents=True)
-    (private / "commondir").write_text("../..\n")
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / ".git").write_text(f"gitdir: {private}\n")
-    assert workspace.find({}, tmp_path / "w").metadata.parent == beads
-    (tmp_path / "empty" / ".git").mkdir(parents=True)
-    with pytest.raises(Misconfigured, match="bd init"):
-        workspace.find({}, tmp_path / "empty")
+@pytest.mark.parametrize(
+    ("variable", "inside", "tls"),
+    [("", False, False), ("", True, True), ("1", False, True), ("TRUE", False, True), ("0", True, False)],
+)
+def test_tls_is_on_as_bd_has_it(tmp_path: Path, variable: str, inside: bool, tls: bool) -> None:
+    environ = {**mounted(tmp_path, {**SERVER, "dolt_server_tls": inside}), "BEADS_DOLT_SERVER_TLS": variable}
+    server = workspace.find(environ, tmp_path).server
+    assert server is not None
+    assert server.tls is tls
+
+
+def test_what_changes_the_output_or_the_effects_of_bd_is_not_passed_on() -> None:
+    needed = {"PATH": "/bin", "HOME": "/h", "XDG_CONFIG_HOME": "/c", "SSL_CERT_FILE": "/f", "BEADS_DOLT_PASSWORD": "p"}
+    harmful = {
+        "BD_JSON_ENVELOPE": "1", "BD_OTEL_STDOUT": "true", "BD_READONLY": "1", "BD_DOLT_AUTO_PUSH": "true",
+        "BEADS_ACTOR": "a", "BEADS_DB": "/d", "BEADS_MAX_ROWS": "1", "GIT_DIR": "/g", "BEADBOARD_URL": "u",
+    }  # fmt: skip
+    env = environment({**needed, **harmful})
+    assert needed.items() <= env.items()
+    assert {key for key, value in harmful.items() if env.get(key) == value} == set()
+
+
+def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> None:
+    where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
+    assert where.items() <= environment(where).items()
+    assert where.keys() & environment(where, mounted=True).keys() == set()

@@ -1,23 +1,24 @@
-"""How bd is run: in which environment, on which folder, for how long, and what its failures say."""
+"""bd on one workspace: in which environment and folder it runs, and what its answers mean."""
 
 import json
-import os
-import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import notes
-from beads_dispatch.errors import BdFailed, Failure, Misconfigured, NotAsExpected
+from beads_dispatch.errors import BdFailed, Failure, NotAsExpected
+
+if TYPE_CHECKING:
+    from beads_dispatch.adapters.private_folder import PrivateFolder
 
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
-MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
 MISMATCH = 13  # bd 1.3's exit status where --if-status or --if-assignee does not hold
 
-# Without these bd runs hooks, starts a Dolt server of its own, or writes back-ups and an export beside metadata.json.
-_QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_BACKUP_ENABLED": "false"}
-_QUIET["BD_EXPORT_AUTO"] = "false"
+# bd shows only the beads that have the label which `directory.labels` gives the folder it runs in, or one above it.
+# No folder has one here, and no redirect either; BEADS_DIR tells bd which workspace it works on.
+CWD = Path("/")
 
 
 class BdProcess:
@@ -27,19 +28,18 @@ class BdProcess:
         self._workspace = workspace
         self._environ = environ
         self._deadline = deadline
-        self._copy: Path | None = None
+        self._private: PrivateFolder | None = None
 
     def check(self) -> None:
         """Raises Misconfigured where there is no bd to run."""
-        import shutil
+        from beads_dispatch.adapters import bd_command
 
-        if not shutil.which("bd", path=self._environ.get("PATH")):
-            raise Misconfigured(MISSING)
+        bd_command.program(self._environ)
 
     def version(self) -> str:
         """Every bd writes its version beside metadata.json, so no call is spent. It can change while we run."""
         try:
-            return (self._folder / ".local_version").read_text().strip()
+            return (self._folder() / ".local_version").read_text().strip()
         except OSError:
             return "unknown"
 
@@ -48,52 +48,36 @@ class BdProcess:
 
         Raises BdFailed; NotAsExpected where a guard did not hold; Misconfigured without bd.
         """
-        seconds = min(self._deadline, within or self._deadline)
-        code, out, err = self._run(seconds, verb, "--json", *words)
-        if code == MISMATCH:
-            raise NotAsExpected(f"bd {verb}: {_message(out, err)}")
-        if code != 0:
-            raise BdFailed(f"bd {verb}: {self._hide(_message(out, err))} (exit {code})")
+        from beads_dispatch.adapters import bd_command  # an idle tick runs no bd, and does not load what that needs
+
+        env, seconds = self._env(), min(self._deadline, within or self._deadline)
+        locks = (self._private.lock,) if self._private else ()  # so that an orphaned bd keeps its folder
+        answer = bd_command.run(verb, "--json", *words, env=env, cwd=CWD, seconds=seconds, inherits=locks)
+        if answer.code == MISMATCH:
+            raise NotAsExpected(f"bd {verb}: {answer.message}")
+        if answer.code != 0:
+            raise BdFailed(f"bd {verb}: {self._hide(answer.message)} (exit {answer.code})")
         try:
-            return json.loads(out)
+            return json.loads(answer.out)
         except ValueError:
-            raise BdFailed(f"bd {verb}: its answer is not JSON: {notes.one_line(out, 80)!r}") from None
+            raise BdFailed(f"bd {verb}: its answer is not JSON: {notes.one_line(answer.out, 80)!r}") from None
 
-    def _run(self, seconds: float, *argv: str) -> tuple[int, str, str]:
-        """Exit status, stdout, stderr. bd gets a session of its own: a Ctrl-C must not hit it while it writes."""
-        import subprocess  # an idle tick runs no bd, so it does not load what only that needs
-
-        try:
-            process = subprocess.Popen(
-                ("bd", *argv), env=self._env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-            )  # fmt: skip
-        except FileNotFoundError:
-            raise Misconfigured(MISSING) from None
-        except (OSError, ValueError) as error:  # not executable; arguments too long; a NUL in an argument
-            raise BdFailed(f"bd {argv[0]}: cannot be started: {error}") from None
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise BdFailed(f"bd {argv[0]}: no answer within {seconds:g} s") from None
-        return process.returncode, out, err
-
-    @property
     def _folder(self) -> Path:
         """The folder that bd may write to: the workspace's own, or a private copy of a mounted one."""
         if not self._workspace.mounted:
             return self._workspace.metadata.parent
-        if self._copy is None or not (self._copy / "metadata.json").exists():  # something may clean up /tmp
-            self._copy = _private_copy(self._workspace.metadata)
-        return self._copy
+        if self._private is None or not (self._private.beads / "metadata.json").exists():  # something cleans up /tmp
+            self._private = _private_copy(self._workspace)
+        return self._private.beads
 
     def _env(self) -> dict[str, str]:
-        env = {**self._environ, **_QUIET, "BEADS_DIR": str(self._folder)}
+        env = environment(self._environ, mounted=bool(self._workspace.mounted))
+        env["BEADS_DIR"] = str(self._folder())
+        if self._workspace.database:
+            env["BEADS_DOLT_SERVER_DATABASE"] = self._workspace.database
         if server := self._workspace.server:
             known = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "DATABASE": server.database}
+            known |= {"MODE": "1", "TLS": str(int(server.tls))}
             env |= {f"BEADS_DOLT_SERVER_{key}": value for key, value in known.items()}
         return env
 
@@ -102,28 +86,10 @@ class BdProcess:
         return text.replace(secret, "***") if secret else text
 
 
-def _private_copy(metadata: Path) -> Path:
-    import atexit
-    import shutil
-    import tempfile
+def _private_copy(workspace: Workspace) -> "PrivateFolder":
+    from beads_dispatch.adapters import private_folder
 
     try:
-        folder = Path(tempfile.mkdtemp(prefix="beads-dispatch-"))  # mode 0700: bd warns of any other
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        shutil.copyfile(metadata, folder / "metadata.json")
+        return private_folder.make(workspace.mounted)
     except OSError as error:
-        raise Failure(f"{metadata}: cannot be copied to a private folder: {error}") from None
-    return folder
-
-
-def _message(out: str, err: str) -> str:
-    """What bd says about a failure: JSON on either stream, or plain text among warnings on stderr."""
-    for stream in (out, err):
-        try:
-            document = json.loads(stream)
-        except ValueError:
-            continue
-        if isinstance(document, dict) and document.get("error"):
-            return notes.one_line(str(document["error"]))
-    lines = [line for line in (err + "\n" + out).splitlines() if line[:5] == "Error"]
-    return notes.one_line(lines[0] if lines else err or out) or "no message"
+        raise Failure(f"{workspace.metadata}: cannot be copied to a private folder: {error}") from None

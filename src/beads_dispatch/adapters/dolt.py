@@ -1,7 +1,7 @@
 """A handful of questions to a Dolt sql-server over one connection. The only module that uses pymysql."""
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 import pymysql.cursors
@@ -9,6 +9,9 @@ import pymysql.cursors
 from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
 from beads_dispatch.errors import DoltFailed
+
+if TYPE_CHECKING:
+    import ssl
 
 _BROKEN_STREAM = (AssertionError, LookupError, struct.error)  # pymysql does not translate them
 
@@ -39,12 +42,20 @@ SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS locked, {_COLUMNS}, {_OF_OTHER_TABL
 # A row found by its key, and no alias: Dolt 1.86 answers this without a goroutine of its own. A SELECT without a table
 # makes it copy all of the server's variables (340 KB a question, nearly twice the CPU).
 _HASH = "SELECT dolt_hashof_db() FROM metadata WHERE `key` = '_project_id'"
+_HASH_WITHOUT_ID = "SELECT dolt_hashof_db()"
 
-# Lock names are the whole server's and case-sensitive, database names are not: so the project's id
-# names the lock. MySQL allows a lock's name 64 characters, hence the hash.
-_LOCK = """
+# Lock names are the whole server's and case-sensitive, while `code`, `CODE` and `code/main` open one database: so the
+# project's id names the lock. bd also works on a database without one: there, the name in its plainest form.
+# MySQL allows a lock's name 64 characters, hence the hash.
+_PROJECT = """
+COALESCE((SELECT NULLIF(value, '') FROM metadata WHERE `key` = '_project_id'),
+         LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))"""
+_LOCK = f"""
 SELECT name, GET_LOCK(name, 0) AS got FROM (
-  SELECT CONCAT(%s, SHA1(CONCAT(value, '/', %s))) AS name FROM metadata WHERE `key` = '_project_id') AS n"""
+  SELECT CONCAT(%s, SHA1(CONCAT({_PROJECT}, '/', %s))) AS name) AS n"""
+
+_NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: put it in BEADS_DOLT_PASSWORD)"
+_NO_TRUST = " (the authority must be the system's or in the file that SSL_CERT_FILE names, as for bd)"
 
 
 # A statement that changes nothing, not even the database's hash: Dolt checks the privilege all the same.
@@ -63,7 +74,7 @@ class Dolt:
 
     def lock(self, job: str, assignee: str) -> str | None:
         """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
-        row = self._project_row(_LOCK, f"beads-{job}:", assignee)
+        row = self.ask(_LOCK, f"beads-{job}:", assignee)[0]
         return str(row["name"]) if row["got"] == 1 else None
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
@@ -72,7 +83,8 @@ class Dolt:
 
     def hash(self) -> str:
         """A hash of everything in the database. It changes with every write, and is cheaper than `SELECT 1`."""
-        return str(*self._project_row(_HASH).values())
+        rows = self.ask(_HASH) or self.ask(_HASH_WITHOUT_ID)
+        return str(*rows[0].values())
 
     def fetch(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
         """In one question: whether this connection still holds the lock, and the bead, if there is one."""
@@ -116,25 +128,36 @@ class Dolt:
         if self._connection is not None and self._connection.open:
             self._connection.close()
 
-    def _project_row(self, sql: str, *values: str) -> dict[str, Any]:
-        """The row that a question about the project's id finds."""
-        rows = self.ask(sql, *values)
-        if not rows:
-            raise DoltFailed(f"Dolt at {self.server}: no _project_id in its metadata: not a beads database")
-        return rows[0]
-
     def _connect(self) -> "pymysql.Connection[Any]":
         server = self.server
+        # Left to itself, pymysql 1.2 tries TLS without verifying it, which takes 20 ms even where Dolt has none.
+        tls: dict[str, Any] = {"ssl": _verifying()} if server.tls else {"ssl_disabled": True}
         return pymysql.connect(
-            host=server.host, port=server.port, user=server.user, password=server.password,
-            database=server.database, ssl={"ssl": True} if server.tls else None, autocommit=True,
+            host=server.host, port=server.port, unix_socket=server.socket or None, user=server.user,
+            password=server.password.encode(), database=server.database, autocommit=True, **tls,
             connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS, write_timeout=ANSWER_SECONDS,
             cursorclass=pymysql.cursors.DictCursor,
         )  # fmt: skip
 
 
+def _verifying() -> "ssl.SSLContext":
+    """Verifies as bd does: the system's authorities and SSL_CERT_FILE's, and the host's name, before the password."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.hostname_checks_common_name = False  # Go accepts subjectAltName only, any trusted link of a chain, and
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # certificates that Python 3.13 finds too sloppy
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 def _reason(error: Exception) -> str:
-    return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+    cause = getattr(error, "original_exception", error)  # what pymysql has wrapped
+    if refused := getattr(cause, "verify_message", ""):
+        return f"its TLS certificate is refused: {refused}{_NO_TRUST}"
+    text = " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+    denied = "access denied" in text.lower() or "no authentication methods" in text.lower()
+    return text + _NO_ACCESS * denied
 
 
 def _as_bd_writes_it(row: dict[str, Any]) -> dict[str, Any]:

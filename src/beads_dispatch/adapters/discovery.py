@@ -1,0 +1,115 @@
+"""bd is asked where its database is: redirects, worktrees, config.yaml and port files are bd's business."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from beads_dispatch.adapters import bd_command
+from beads_dispatch.adapters.bd_command import Answer
+from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch.adapters.workspace import Server, Workspace, is_on, read
+from beads_dispatch.core import notes
+from beads_dispatch.errors import BdFailed, Failure, Misconfigured
+
+SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
+
+# bd 1.0.2's `dolt show` reads the first two too late from .beads/.env, and does not report the third.
+_DOTENV = re.compile(
+    r"""^\s*(?:export\s+)?(BEADS_DOLT_(?:SERVER_MODE|SHARED_SERVER|SERVER_TLS))\s*[=:]\s*["']?(\w+)""", re.MULTILINE
+)
+
+
+def ask(environ: Mapping[str, str], cwd: Path) -> Workspace:
+    """The workspace that bd finds from `cwd`. Raises Misconfigured; Failure where its server is not running."""
+    if not environ.get("BEADS_DIR") and (named := [name for name in ("BEADS_DB", "BD_DB") if environ.get(name)]):
+        raise Misconfigured(f"{named[0]}: unset it and set BEADS_DIR to the .beads folder instead")
+    where = _where(environ, cwd)
+    folder = Path(str(where["path"]))
+    environ = {**_dotenv(folder), **environ}
+    database = _database_of_source(where, environ, cwd)
+    shown = _dolt_show(environ, cwd)
+    server = None if shown is None else _server(shown, folder, environ, database)
+    return Workspace(folder / "metadata.json", server, database=database)
+
+
+def _where(environ: Mapping[str, str], cwd: Path) -> dict[str, object]:
+    answer = _bd("where", environ=environ, cwd=cwd)
+    if answer.code and "no_beads_directory" in answer.out:
+        raise Misconfigured(
+            f"no beads workspace in {cwd} or above it: run `bd init`, or set BEADS_DIR to a .beads folder, "
+            "or BEADS_METADATA to a server's metadata.json"
+        )
+    return _object("where", answer, "path")
+
+
+def _dolt_show(environ: Mapping[str, str], cwd: Path) -> dict[str, object] | None:
+    """What bd says of its server; None in embedded mode, where bd 1.0.2 exits 1."""
+    answer = _bd("dolt", "show", environ=environ, cwd=cwd)
+    if answer.code and "embedded mode" in answer.message:
+        return None
+    shown = _object("dolt show", answer, "database")
+    return None if shown.get("embedded") else shown
+
+
+def _server(shown: Mapping[str, object], folder: Path, environ: Mapping[str, str], database: str) -> Server:
+    metadata = read(folder / "metadata.json") if (folder / "metadata.json").exists() else {}
+
+    def unsaid(name: str) -> object:
+        return environ.get(f"BEADS_DOLT_SERVER_{name}") or metadata.get(f"dolt_server_{name.lower()}") or ""
+
+    # bd 1.3 prefers a Unix socket, and does not say so. bd 1.0.2 knows none; it does not say `tls` either.
+    socket = _live(str(unsaid("SOCKET"))) if "tls" in shown else ""
+    if not (socket or shown.get("port")):  # a server that bd manages: each start writes its port to a file
+        raise Failure(f"{folder}: its Dolt server is not running: start it with `bd dolt start`")
+    return Server(
+        host=str(shown["host"]),
+        port=int(str(shown["port"])),
+        user=str(shown["user"]),
+        database=database or str(shown["database"]),
+        tls=is_on(shown["tls"] if "tls" in shown else unsaid("TLS")),
+        socket=socket,
+        password=environ.get("BEADS_DOLT_PASSWORD", ""),
+    )
+
+
+def _live(socket: str) -> str:
+    """The socket, where there is one: otherwise bd falls back to host and port."""
+    return socket if socket and Path(socket).is_socket() else ""
+
+
+def _database_of_source(where: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> str:
+    """The database that the folder with a `redirect` names in its own metadata.json, or nothing.
+
+    bd uses that one, while `dolt show` names the database of the folder that it redirects to. bd 1.3 does not say
+    where it was redirected from if that was BEADS_DIR.
+    """
+    source = cwd / str(where.get("redirected_from") or environ.get("BEADS_DIR") or "")
+    redirects = (source / "redirect").exists() and source.resolve() != Path(str(where["path"])).resolve()
+    if not redirects or environ.get("BEADS_DOLT_SERVER_DATABASE") or not (source / "metadata.json").exists():
+        return ""
+    return str(read(source / "metadata.json").get("dolt_database") or "")
+
+
+def _dotenv(folder: Path) -> dict[str, str]:
+    try:
+        return dict(_DOTENV.findall((folder / ".env").read_text("utf-8", "replace")))
+    except OSError:
+        return {}
+
+
+def _bd(*words: str, environ: Mapping[str, str], cwd: Path) -> Answer:
+    return bd_command.run(*words, "--json", env=environment(environ), cwd=cwd, seconds=SECONDS)
+
+
+def _object(words: str, answer: Answer, key: str) -> dict[str, object]:
+    """bd's answer as an object that has this key. Raises Misconfigured where bd found a fault; BdFailed."""
+    if answer.code:
+        raise Misconfigured(f"bd {words}: {answer.message}")
+    try:
+        document = json.loads(answer.out)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or key not in document:
+        raise BdFailed(f"bd {words}: its answer is not as expected: {notes.one_line(answer.out, 80)!r}")
+    return document
