@@ -4,7 +4,6 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log, leave_termination_message, put
 from beads_dispatch.settings import Settings
+from beads_dispatch.stop import Stop, Stopping
 from beads_dispatch.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -26,23 +26,31 @@ if TYPE_CHECKING:
     from beads_dispatch.monitoring.metrics import Metrics
 
 R = TypeVar("R")
-Stopping = Callable[[], bool]
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
     "status": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
+READS_ONLY = {"status"}  # commands that a stop signal may end anywhere
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage."""
+def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
+    """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage.
+
+    `stop`: listens for the stop signals already.
+    """
+    if stop is None:
+        stop = Stop()
+        stop.listen()
     args = _parser().parse_args(argv)
+    if args.command in READS_ONLY:
+        stop.at_once()
     log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a Latin-1 terminal has no long dash
     try:
-        status = _run(args, os.environ, log)
+        status = _run(args, os.environ, stop, log)
     except Failure as error:
         log.error("misconfigured" if error.exit_status == 2 else "failed", str(error))
         status = error.exit_status
@@ -51,25 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def dispatcher() -> int:
-    """`beads-dispatcher`: `beads-dispatch tick`."""
-    return main(["tick", *sys.argv[1:]])
-
-
-def reaper() -> int:
-    """`beads-reaper`: `beads-dispatch sweep`."""
-    return main(["sweep", *sys.argv[1:]])
-
-
-def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
-    stopping = _stop_signal() if args.command in ("tick", "sweep", "watch") else lambda: False
+def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
     wiring = Wiring(environ, Path.cwd(), stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
     ticks = args.command == "tick" and not args.dry_run
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
     if args.command == "agent":
-        return _agent(args, environ, wiring.bd(chosen), log)
+        return _agent(args, environ, wiring.bd(chosen), stopping, log)
     if args.command == "status":
         return _status(args, wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
@@ -82,12 +79,12 @@ def _job(command: str) -> Callable[..., Any]:
     return dispatcher.tick if command == "tick" else reaper.sweep
 
 
-def _agent(args: argparse.Namespace, environ: Mapping[str, str], bd: Bd, log: Log) -> int:
+def _agent(args: argparse.Namespace, environ: Mapping[str, str], bd: Bd, stopping: Stopping, log: Log) -> int:
     from beads_dispatch.laptop import agent
 
     bd.check()
     jobs = agent.Jobs(args.run, args.jobs, environ, log, lambda: os.urandom(6).hex())
-    return agent.run(args.port, jobs, bd)
+    return agent.run(args.port, jobs, bd, stopping, SYSTEM)
 
 
 def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
@@ -134,14 +131,6 @@ def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
     server = health.serve(*address, state, metrics.text)
     log.info("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
     return state, metrics
-
-
-def _stop_signal() -> Stopping:
-    """Whether SIGTERM or Ctrl-C asked us to end. The step under way goes on."""
-    asked: list[object] = []
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *what: asked.append(what))
-    return lambda: bool(asked)
 
 
 def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from beads_dispatch.adapters import http_server
 from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core import eligibility
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
+TURN_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL for a job that must end
 
 Answer = tuple[int, dict[str, object]]
@@ -60,7 +62,11 @@ class Jobs:
     def _spawn(self, bead: Bead, job: str) -> "subprocess.Popen[bytes]":
         # A bead's texts go into the environment, never into the command: they are not code.
         texts = {"BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_ACCEPTANCE": bead.acceptance_criteria}
-        environ = {**self.environ, **{key: text.replace("\0", "") for key, text in texts.items()}, "BEAD_JOB": job}
+        if bead.assignee:  # bd 1.3 lets nobody else close the bead
+            texts["BEADS_ACTOR"] = bead.assignee
+        inherited = {key: value for key, value in self.environ.items() if key != "BD_ACTOR"}  # beats BEADS_ACTOR
+        environ = {**inherited, **{key: text.replace("\0", "") for key, text in texts.items()}, "BEAD_JOB": job}
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # something may have cleaned up /tmp
         with self._output(job).open("wb") as out:
             return subprocess.Popen(
                 ("/bin/sh", "-c", self.command), env=environ, stdin=subprocess.DEVNULL,
@@ -111,12 +117,17 @@ def _dispatch(body: bytes, jobs: Jobs, bd: Bd) -> Answer:
         return 400, {"error": f"Bead {task} not found."}
     if eligibility.blank(bead.acceptance_criteria):
         return 400, {"error": f"Bead {task} is missing acceptance criteria."}
-    job = jobs.start(bead)
+    try:
+        job = jobs.start(bead)
+    except (OSError, ValueError) as error:
+        jobs.log.error("not_started", f"the command cannot be started: {error}", bead=bead.id)
+        # One of BeadBoard's own texts: the dispatcher knows that it started nothing.
+        return 500, {"error": f"Claude agent service is not configured (the command cannot be started: {error})"}
     return (200, {"job_id": job}) if job else (502, {"error": "Queue full"})
 
 
-def run(port: int, jobs: Jobs, bd: Bd) -> int:
-    """Serves until SIGTERM or Ctrl-C, then ends what it started. Returns the exit status. Port 0: a free one.
+def run(port: int, jobs: Jobs, bd: Bd, stopping: Callable[[], bool], clock: Clock) -> int:
+    """Serves until `stopping`, then ends what it started. Returns the exit status. Port 0: a free one.
 
     On loopback only, because anyone who reaches it can start agents.
     """
@@ -125,17 +136,14 @@ def run(port: int, jobs: Jobs, bd: Bd) -> int:
         status, document = answer(method, path, body, jobs, bd)
         return status, "application/json", json.dumps(document).encode()
 
-    def stop(*_: object) -> None:
-        # shutdown() waits for the loop, so it must not run in it
-        threading.Thread(target=server.shutdown, daemon=True).start()
-
     server = http_server.server("127.0.0.1", port, reply)
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, stop)
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     jobs.log.info("listening", f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}")
     try:
-        server.serve_forever(poll_interval=0.1)
+        while not stopping():
+            clock.sleep(TURN_SECONDS)
     finally:
+        server.shutdown()
         server.server_close()
         jobs.end()
     jobs.log.info("stopped", "stopped, with every job")
