@@ -4,14 +4,15 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
@@ -29,9 +30,9 @@ R = TypeVar("R")
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
-    "status": "beads-dispatch", "agent": "beads-agent",
+    "status": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
-READS_ONLY = {"status"}  # commands that a stop signal may end anywhere
+READS_ONLY = {"status", "logs"}  # commands that a stop signal may end anywhere
 
 
 def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
@@ -60,13 +61,15 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
+    if args.command == "logs":
+        return _logs(args.id, environ)
     wiring = Wiring(environ, Path.cwd(), stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
+    if args.command == "agent":
+        return _agent(args, wiring, log)
     ticks = args.command == "tick" and not args.dry_run
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
-    if args.command == "agent":
-        return _agent(args, environ, wiring.bd(chosen), stopping, log)
     if args.command == "status":
         return _status(args, wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
@@ -79,12 +82,26 @@ def _job(command: str) -> Callable[..., Any]:
     return dispatcher.tick if command == "tick" else reaper.sweep
 
 
-def _agent(args: argparse.Namespace, environ: Mapping[str, str], bd: Bd, stopping: Stopping, log: Log) -> int:
+def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     from beads_dispatch.laptop import agent
+    from beads_dispatch.laptop.jobs import Jobs
+    from beads_dispatch.laptop.supervisor import Supervisor
 
+    if not args.run.strip():
+        raise Misconfigured("--command is empty: give the command to run for each bead")
+    chosen = wiring.settings(log.name, needs_beadboard=False)
+    bd = wiring.bd(chosen)
     bd.check()
-    jobs = agent.Jobs(args.run, args.jobs, environ, log, lambda: os.urandom(6).hex())
-    return agent.run(args.port, jobs, bd, stopping, SYSTEM)
+    jobs = Jobs(args.run, args.jobs, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(6).hex(), log)
+    return agent.run(args.port, Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold), wiring.stopping)
+
+
+def _logs(bead: str, environ: Mapping[str, str]) -> int:
+    from beads_dispatch.laptop import logs
+
+    path = logs.newest(logs.folder(environ), bead)
+    put(f"{path}\n{logs.end_of(path)}", sys.stdout)
+    return 0
 
 
 def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
@@ -168,10 +185,15 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
     status = commands.add_parser("status", help="every bead of the assignee, and why it is not running")
     status.add_argument("--json", action="store_true", help="the same for a program")
+    logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
+    logs.add_argument("id", metavar="ID", help="the bead's id")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
     agent.add_argument("--command", dest="run", required=True, help="run for each bead, with BEAD_ID and so on set")
     agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
     agent.add_argument("--jobs", type=_jobs, default=1, help="how many at once (default: 1)")
+    agent.add_argument(
+        "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
+    )
     return parser
 
 
@@ -192,3 +214,9 @@ def _jobs(text: str) -> int:
     if not _port(text):
         raise argparse.ArgumentTypeError("at least 1 is needed")
     return int(text)
+
+
+def _minutes(text: str) -> timedelta:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return timedelta(minutes=float(text))
