@@ -11,10 +11,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +23,6 @@ from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.adapters.clock import SYSTEM, Clock
-from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.outcomes import Outcome, Reply, understand
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Jobs
@@ -242,7 +240,7 @@ def test_a_timeout_ends_a_job_with_its_children(embedded: Place) -> None:
         path = started(process)
         child = written(path).split("|")[-1]
         document = ended(url, one)
-        assert gone(child)
+        wait_for(lambda: gone(child))
         wait_for(lambda: "beads-agent: timed out after 1s" in path.read_text())
     assert document["status"] == "timeout"
     assert {"finished_at", "finished_epoch"} <= set(document)
@@ -296,18 +294,6 @@ def test_logs_prints_the_end_of_the_newest(embedded: Place) -> None:
     assert done.stdout.splitlines() == [str(path), *map(str, range(12, 51)), "end"]
 
 
-@dataclass
-class Counting:
-    """A bd that counts what it is asked."""
-
-    bd: Bd
-    asked: int = 0
-
-    def show(self, bead_id: str) -> Bead:
-        self.asked += 1
-        return self.bd.show(bead_id)
-
-
 FAST = 30.0  # a clock that runs so many times faster
 CLOCK = Clock(SYSTEM.now, lambda: time.monotonic() * FAST, lambda seconds: time.sleep(seconds / FAST))
 
@@ -318,8 +304,7 @@ def supervised(embedded: Place) -> Iterator[Supervisor]:
     log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
     jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
     process = BdProcess(workspace.find(embedded.environ, embedded.folder), embedded.environ)
-    bd = cast(Bd, Counting(Bd(process, "beads-agent", SYSTEM.sleep)))
-    one = Supervisor(jobs, bd, CLOCK, timedelta(hours=1))
+    one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
     yield one
     processes.end([one.process for one in jobs.running()], CLOCK)
 
@@ -337,8 +322,8 @@ def test_a_job_that_has_lost_its_bead_is_ended(
     embedded: Place, supervised: Supervisor, words: Sequence[str], why: str
 ) -> None:
     lost, kept = embedded.create(), embedded.create()
-    supervised.jobs.start(bd_show(supervised, lost))
-    supervised.jobs.start(bd_show(supervised, kept))
+    for bead in (lost, kept):
+        supervised.jobs.start(supervised.bd.show(bead))
     lost_one, kept_one = supervised.jobs.running()
     supervised.turn()
     embedded.bd(*(word.format(lost) for word in words))
@@ -346,26 +331,6 @@ def test_a_job_that_has_lost_its_bead_is_ended(
     while lost_one.finished_at is None:
         supervised.turn()
         assert CLOCK.monotonic() - since < 3000
-    assert CLOCK.monotonic() - since >= 60
     assert lost_one.stopped == f"stopped ({why})"
     assert lost_one.output.stderr.text().startswith(f"beads-agent: stopped ({why}) after ")
     assert kept_one.finished_at is None
-
-
-def test_bd_is_asked_only_while_a_job_runs_and_not_often(embedded: Place, supervised: Supervisor) -> None:
-    bead = bd_show(supervised, embedded.create())
-    counting = cast(Counting, supervised.bd)
-    counting.asked = 0
-    for _ in range(3):
-        supervised.turn()
-        CLOCK.sleep(16)
-    assert counting.asked == 0
-    supervised.jobs.start(bead)
-    began = CLOCK.monotonic()
-    while CLOCK.monotonic() - began < 100:
-        supervised.turn()
-    assert 1 <= counting.asked <= 1 + (CLOCK.monotonic() - began) / 15
-
-
-def bd_show(supervised: Supervisor, bead: str) -> Bead:
-    return supervised.bd.show(bead)

@@ -1,22 +1,26 @@
 """The laptop agent's decisions: what a job has lost, what is kept of its output and of its log files."""
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.errors import BdFailed
 from beads_dispatch.laptop import jobs as module
 from beads_dispatch.laptop import logs
 from beads_dispatch.laptop.jobs import Jobs, span
 from beads_dispatch.laptop.output import Tail
 from beads_dispatch.laptop.server import describe
-from beads_dispatch.laptop.supervisor import lost_reason
+from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
 from beads_dispatch.log import Log
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -101,17 +105,30 @@ def test_another_beads_log_is_not_taken(tmp_path: Path) -> None:
     assert logs.newest(tmp_path, "../t").name == ".._t-000000000004.log"
 
 
-class Ticking:
-    """A time of day that is set."""
+@dataclass
+class Times:
+    """A clock that is set. Its sleep lets a real process end, too."""
 
-    now = NOW
+    now: datetime = NOW
+    monotonic: float = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.monotonic += seconds
+        time.sleep(0.02)
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    clock, ids = replace(SYSTEM, now=lambda: Ticking.now), iter(f"{n:012x}" for n in range(100))
-    yield Jobs("true", 9, {"HOME": str(tmp_path)}, tmp_path, clock, lambda: next(ids), Log("x", lambda: NOW))
-    Ticking.now = NOW
+def times() -> Times:
+    return Times()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, times: Times) -> Jobs:
+    clock, ids = (
+        Clock(lambda: times.now, lambda: times.monotonic, times.sleep),
+        map("{:012x}".format, itertools.count()),
+    )
+    return Jobs("true", 9, {"HOME": str(tmp_path)}, tmp_path, clock, lambda: next(ids), Log("x", lambda: NOW))
 
 
 def run(jobs: Jobs) -> str:
@@ -124,11 +141,11 @@ def run(jobs: Jobs) -> str:
     return job
 
 
-def test_an_ended_job_is_known_for_an_hour(jobs: Jobs) -> None:
+def test_an_ended_job_is_known_for_an_hour(jobs: Jobs, times: Times) -> None:
     job = run(jobs)
-    Ticking.now = NOW + timedelta(minutes=60)
+    times.now = NOW + timedelta(minutes=60)
     assert jobs.get(job)
-    Ticking.now = NOW + timedelta(minutes=60, seconds=1)
+    times.now = NOW + timedelta(minutes=60, seconds=1)
     assert jobs.get(job) is None
 
 
@@ -157,3 +174,75 @@ def test_what_cannot_start_leaves_no_log(jobs: Jobs, tmp_path: Path) -> None:
         jobs.start(BEAD)
     assert list(logs.folder(jobs.environ).iterdir()) == []
     assert jobs.running() == []
+
+
+@dataclass
+class Shown:
+    """What bd shows of the bead. None: bd fails."""
+
+    times: Times
+    bead: Bead | None = BEAD
+    asked: list[float] = field(default_factory=list)
+
+    def show(self, _: str) -> Bead:
+        self.asked.append(self.times.monotonic)
+        if self.bead is None:
+            raise BdFailed("bd: broken")
+        return self.bead
+
+
+@dataclass
+class Supervised:
+    supervisor: Supervisor
+    times: Times
+    bd: Shown
+
+    def at(self, second: float) -> str:
+        """The job's status after a turn at that second."""
+        self.times.monotonic = second
+        self.supervisor.turn()
+        (job,) = self.supervisor.jobs.known.values()
+        return job.status
+
+
+@pytest.fixture
+def supervised(jobs: Jobs, times: Times) -> Iterator[Supervised]:
+    jobs.command = "sleep 300"
+    bd = Shown(times)
+    one = Supervisor(jobs, cast(Bd, bd), jobs.clock, timedelta(minutes=30))
+    one.turn()
+    assert bd.asked == []  # nothing runs
+    jobs.start(BEAD)
+    yield Supervised(one, times, bd)
+    bd.bead = replace(BEAD, status="closed")
+    one.stop()
+
+
+def test_a_job_is_ended_a_minute_after_its_bead_was_lost(supervised: Supervised) -> None:
+    supervised.bd.bead = replace(BEAD, assignee="")
+    assert [supervised.at(second) for second in (0, 15, 30, 59.9)] == ["running"] * 4
+    assert supervised.at(75) == "failed"
+
+
+def test_a_bead_that_comes_back_in_time_keeps_its_job(supervised: Supervised) -> None:
+    supervised.bd.bead = replace(BEAD, status="blocked")
+    assert [supervised.at(second) for second in (0, 15, 30, 45)] == ["running"] * 4
+    supervised.bd.bead = BEAD
+    assert supervised.at(60) == "running"
+    supervised.bd.bead = replace(BEAD, status="blocked")
+    assert [supervised.at(second) for second in (75, 90, 134)] == ["running"] * 3
+
+
+def test_a_bd_that_fails_ends_nothing(supervised: Supervised) -> None:
+    supervised.bd.bead = None
+    assert [supervised.at(second) for second in (0, 100, 1000)] == ["running"] * 3
+
+
+def test_bd_is_asked_every_15_seconds_at_most(supervised: Supervised) -> None:
+    for second in range(50):
+        supervised.at(second)
+    assert supervised.bd.asked == [0, 15, 30, 45]
+
+
+def test_a_timeout(supervised: Supervised) -> None:
+    assert [supervised.at(second) for second in (0, 1799.9, 1800)] == ["running", "running", "timeout"]
