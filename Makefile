@@ -9,11 +9,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(CURDIR)/.tools/bin
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: demo
 demo: $(VENV)/installed ## see it work, in a scratch workspace that is removed afterwards
 	@PATH="$$(tools/find-bd):$$PATH" $(BIN)/python demo/demo.py
+
+.PHONY: demo-bd-1.3
+demo-bd-1.3: $(VENV)/installed ## the same with bd 1.3
+	@tools/build bd-1.3
+	@mkdir -p .tools/bd-1.3 && ln -sf ../bin/bd-1.3 .tools/bd-1.3/bd
+	@PATH="$(CURDIR)/.tools/bd-1.3:$$PATH" $(BIN)/python demo/demo.py
 
 .PHONY: test
 test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt

@@ -1,7 +1,28 @@
-"""`python -m beads_dispatch`: the same as the command `beads-dispatch`."""
+"""Where every command starts: the stop signals first, then what takes time to import."""
 
 import sys
 
-from beads_dispatch.cli import main
+from beads_dispatch.stop import Stop
 
-sys.exit(main())
+
+def main(*words: str) -> int:
+    """`beads-dispatch`, also as `python -m beads_dispatch`. `words`: come before those of the command line."""
+    stop = Stop()
+    stop.listen()
+    from beads_dispatch import cli
+
+    return cli.main([*words, *sys.argv[1:]], stop)
+
+
+def dispatcher() -> int:
+    """`beads-dispatcher`: `beads-dispatch tick`."""
+    return main("tick")
+
+
+def reaper() -> int:
+    """`beads-reaper`: `beads-dispatch sweep`."""
+    return main("sweep")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

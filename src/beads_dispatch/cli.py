@@ -4,20 +4,21 @@ import argparse
 import io
 import json
 import os
-import signal
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log, leave_termination_message, put
 from beads_dispatch.settings import Settings
+from beads_dispatch.stop import Stop, Stopping
 from beads_dispatch.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -26,24 +27,32 @@ if TYPE_CHECKING:
     from beads_dispatch.monitoring.metrics import Metrics
 
 R = TypeVar("R")
-Stopping = Callable[[], bool]
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
-    "status": "beads-dispatch", "agent": "beads-agent",
+    "status": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
+READS_ONLY = {"status", "logs"}  # commands that a stop signal may end anywhere
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage."""
+def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
+    """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage.
+
+    `stop`: listens for the stop signals already.
+    """
     _require_utf8()
+    if stop is None:
+        stop = Stop()
+        stop.listen()
     args = _parser().parse_args(argv)
+    if args.command in READS_ONLY:
+        stop.at_once()
     log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        status = _run(args, os.environ, log)
+        status = _run(args, os.environ, stop, log)
     except Failure as error:
         log.error("misconfigured" if error.exit_status == 2 else "failed", str(error))
         status = error.exit_status
@@ -61,25 +70,16 @@ def _require_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def dispatcher() -> int:
-    """`beads-dispatcher`: `beads-dispatch tick`."""
-    return main(["tick", *sys.argv[1:]])
-
-
-def reaper() -> int:
-    """`beads-reaper`: `beads-dispatch sweep`."""
-    return main(["sweep", *sys.argv[1:]])
-
-
-def _run(args: argparse.Namespace, environ: Mapping[str, str], log: Log) -> int:
-    stopping = _stop_signal() if args.command in ("tick", "sweep", "watch") else lambda: False
+def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
+    if args.command == "logs":
+        return _logs(args.id, environ)
     wiring = Wiring(environ, Path.cwd(), stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
+    if args.command == "agent":
+        return _agent(args, wiring, log)
     ticks = args.command == "tick" and not args.dry_run
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
-    if args.command == "agent":
-        return _agent(args, environ, wiring.bd(chosen), log)
     if args.command == "status":
         return _status(args, wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
@@ -92,12 +92,26 @@ def _job(command: str) -> Callable[..., Any]:
     return dispatcher.tick if command == "tick" else reaper.sweep
 
 
-def _agent(args: argparse.Namespace, environ: Mapping[str, str], bd: Bd, log: Log) -> int:
+def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     from beads_dispatch.laptop import agent
+    from beads_dispatch.laptop.jobs import Jobs
+    from beads_dispatch.laptop.supervisor import Supervisor
 
+    if not args.run.strip():
+        raise Misconfigured("--command is empty: give the command to run for each bead")
+    chosen = wiring.settings(log.name, needs_beadboard=False)
+    bd = wiring.bd(chosen)
     bd.check()
-    jobs = agent.Jobs(args.run, args.jobs, environ, log, lambda: os.urandom(6).hex())
-    return agent.run(args.port, jobs, bd)
+    jobs = Jobs(args.run, args.jobs, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(6).hex(), log)
+    return agent.run(args.port, Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold), wiring.stopping)
+
+
+def _logs(bead: str, environ: Mapping[str, str]) -> int:
+    from beads_dispatch.laptop import logs
+
+    path = logs.newest(logs.folder(environ), bead)
+    put(f"{path}\n{logs.end_of(path)}", sys.stdout)
+    return 0
 
 
 def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
@@ -147,14 +161,6 @@ def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
     return state, metrics
 
 
-def _stop_signal() -> Stopping:
-    """Whether SIGTERM or Ctrl-C asked us to end. The step under way goes on."""
-    asked: list[object] = []
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *what: asked.append(what))
-    return lambda: bool(asked)
-
-
 def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import status
 
@@ -190,10 +196,15 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
     status = commands.add_parser("status", help="every bead of the assignee, and why it is not running")
     status.add_argument("--json", action="store_true", help="the same for a program")
+    logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
+    logs.add_argument("id", metavar="ID", help="the bead's id")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
     agent.add_argument("--command", dest="run", required=True, help="run for each bead, with BEAD_ID and so on set")
     agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
     agent.add_argument("--jobs", type=_jobs, default=1, help="how many at once (default: 1)")
+    agent.add_argument(
+        "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
+    )
     return parser
 
 
@@ -214,3 +225,9 @@ def _jobs(text: str) -> int:
     if not _port(text):
         raise argparse.ArgumentTypeError("at least 1 is needed")
     return int(text)
+
+
+def _minutes(text: str) -> timedelta:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return timedelta(minutes=float(text))

@@ -1,26 +1,81 @@
 """The stand-in: BeadBoard's answers, the command's environment, its bounds, and its end."""
 
+import itertools
+import json
+import os
+import re
+import shutil
 import signal
+import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from conftest import Place
 
-COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB"; sleep 300 & echo $!; wait'
+from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.clock import SYSTEM, Clock
+from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.laptop import processes
+from beads_dispatch.laptop.jobs import Jobs
+from beads_dispatch.laptop.supervisor import Supervisor
+from beads_dispatch.log import Log
+
+# Its child has a session of its own, and so is not in its parent's process group.
+COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB"; setsid sleep 300 & echo $!; wait'
 Agent = tuple[str, "subprocess.Popen[str]"]
+
+
+@contextmanager
+def serving(place: Place, command: str, *words: str, **environ: str) -> Iterator[Agent]:
+    """The agent in that workspace: its URL and its process."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
+    process = place.start("agent", "--port=0", "--command", command, *words, **environ)
+    signal.signal(signal.SIGHUP, before)
+    assert process.stdout
+    try:
+        yield process.stdout.readline().strip().split("BEADBOARD_URL=")[1], process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 @pytest.fixture
 def agent(embedded: Place) -> Iterator[Agent]:
-    process = embedded.start("agent", "--port=0", "--command", COMMAND)
+    with serving(embedded, COMMAND) as one:
+        yield one
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def started(process: "subprocess.Popen[str]") -> Path:
+    """The log file of the job that the agent names next."""
     assert process.stdout
-    yield process.stdout.readline().strip().split("BEADBOARD_URL=")[1], process
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    return Path(next(line for line in process.stdout if "output in " in line).strip().split("output in ")[1])
+
+
+def written(output: Path) -> str:
+    """Its first line, once it is there."""
+    wait_for(lambda: "\n" in output.read_text())
+    return output.read_text().splitlines()[0]
+
+
+def gone(pid: str) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or " Z " in state.read_text()
 
 
 def post(url: str, content: bytes | str) -> tuple[int, object]:
@@ -48,20 +103,12 @@ def test_it_answers_as_beadboard_does_and_ends_its_children(embedded: Place, age
     assert get(url, "/api/agent-status") == {"busy": True}
     assert httpx.get(f"{url}/nowhere").status_code == 404
     assert httpx.get(f"{url}/api/agent-dispatch").status_code == 405
-    assert process.stdout
-    output = Path(process.stdout.readline().strip().split("output in ")[1])
-    until = time.monotonic() + 10
-    while "\n" not in output.read_text():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    *said, child = output.read_text().strip().split("|")
+    *said, child = written(started(process)).split("|")
     assert said == [bead, 'a "title"; $(touch gone)', "it works", document["job_id"]]
     assert not (embedded.folder / "gone").exists()
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
-    assert process.returncode == 0
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or " Z " in state.read_text()
+    assert process.wait(30) == 0
+    assert gone(child)
 
 
 def test_without_bd_it_does_not_start(embedded: Place) -> None:
@@ -76,3 +123,215 @@ def test_a_port_in_use_is_one_clear_line(embedded: Place, agent: Agent) -> None:
     assert done.returncode == 1
     assert "in use" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_each_stop_signal_ends_its_jobs(embedded: Place, agent: Agent, number: int) -> None:
+    url, process = agent
+    assert post(url, json.dumps({"taskId": embedded.create()}))[0] == 200
+    child = written(started(process)).split("|")[-1]
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert gone(child)
+
+
+def test_a_job_acts_as_the_assignee_and_may_close_its_bead(embedded: Place) -> None:
+    with serving(embedded, 'bd close "$BEAD_ID"', BD_ACTOR="me", BEADS_ACTOR="me") as (url, _):
+        bead = embedded.create()
+        assert post(url, json.dumps({"taskId": bead}))[0] == 200
+        wait_for(lambda: embedded.show(bead)["status"] == "closed")
+
+
+def test_a_log_folder_that_was_swept_is_made_again(embedded: Place) -> None:
+    first, second = embedded.create(), embedded.create()
+    with serving(embedded, "echo here") as (url, process):
+        assert post(url, json.dumps({"taskId": first}))[0] == 200
+        shutil.rmtree(started(process).parent)
+        wait_for(lambda: get(url, "/api/agent-status") == {"busy": False})
+        assert post(url, json.dumps({"taskId": second}))[0] == 200
+        assert written(started(process)) == "here"
+
+
+def test_what_cannot_be_started_is_known_as_not_started(embedded: Place) -> None:
+    bead = embedded.create()
+    with serving(embedded, "true") as (url, process):
+        assert post(url, json.dumps({"taskId": bead}))[0] == 200
+        folder = started(process).parent
+        shutil.rmtree(folder)
+        folder.touch()
+        wait_for(lambda: get(url, "/api/agent-status") == {"busy": False})
+        reply = httpx.post(f"{url}/api/agent-dispatch", json={"taskId": bead})
+        assert understand(Reply(reply.status_code, reply.text)).outcome is Outcome.NOT_STARTED
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert len(err.splitlines()) == 1
+    assert f"{bead}: the command cannot be started: " in err
+
+
+def job(url: str, bead: str) -> str:
+    """The id of the job that is started on this bead."""
+    status, document = post(url, json.dumps({"taskId": bead}))
+    assert status == 200, document
+    assert isinstance(document, dict)
+    return str(document["job_id"])
+
+
+def ended(url: str, job_id: str) -> dict[str, Any]:
+    """The job as it is once it has ended."""
+    wait_for(lambda: get(url, f"/jobs/{job_id}")["status"] != "running")  # type: ignore[index]
+    document = get(url, f"/jobs/{job_id}")
+    assert isinstance(document, dict)
+    return document
+
+
+def test_a_job_is_described_as_the_agent_service_does(embedded: Place) -> None:
+    with serving(embedded, 'echo one; printf "two " >&2; echo "ü" >&2; sleep $BEAD_TITLE; exit 3') as (url, _):
+        one = job(url, embedded.create("0.5"))
+        running = get(url, f"/jobs/{one}")
+        assert isinstance(running, dict)
+        assert set(running) == {"status", "prompt", "agent", "metadata", "created_at", "started_at"}
+        assert running["status"] == "running"
+        failed = ended(url, one)
+        assert set(failed) - set(running) == {"exit_code", "output", "stderr", "finished_at", "finished_epoch"}
+        assert [failed[key] for key in ("status", "exit_code", "output", "stderr")] == [
+            "failed",
+            3,
+            ["one\n"],
+            "two ü\n",
+        ]
+        began, at = (datetime.fromisoformat(failed[key]) for key in ("started_at", "finished_at"))
+        assert began.utcoffset() == timedelta()
+        assert began < at
+        assert at.timestamp() == pytest.approx(failed["finished_epoch"], abs=0.001)
+        assert httpx.get(f"{url}/jobs/{one[::-1]}x").json() == {"detail": "Job not found"}
+        assert httpx.get(f"{url}/jobs/{one[::-1]}x").status_code == 404
+        assert httpx.post(f"{url}/jobs/{one}").status_code == 405
+        assert httpx.get(f"{url}/jobs").json() == {"detail": "Not Found"}
+
+
+def test_a_command_that_does_not_exist_says_so(embedded: Place) -> None:
+    with serving(embedded, "claudee -p hello") as (url, process):
+        document = ended(url, job(url, embedded.create()))
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert (document["status"], document["exit_code"]) == ("failed", 127)
+    assert "claudee: not found" in document["stderr"]
+    assert re.search(r"failed \(exit 127\) after \ds: .*claudee: not found", out)
+
+
+def test_a_child_that_is_left_behind_does_not_keep_a_job_running(embedded: Place) -> None:
+    with serving(embedded, "sleep 300 & echo $!") as (url, _):
+        document = ended(url, job(url, embedded.create()))
+        os.kill(int(document["output"][0]), signal.SIGKILL)
+    assert document["status"] == "completed"
+
+
+def test_the_environment_of_a_job(embedded: Place) -> None:
+    told = 'printf "%s|" "$BEAD_DESCRIPTION" "$BEADS_ACTOR" "${BD_ACTOR-unset}" "$PWD" "$KEPT"'
+    with serving(embedded, told, BD_ACTOR="me", BEADS_ACTOR="me", KEPT="kept") as (url, _):
+        bead = embedded.create("a bead", "--description=what — it is")
+        (line,) = ended(url, job(url, bead))["output"]
+    assert line.split("|")[:-1] == ["what — it is", "agent", "unset", str(embedded.folder), "kept"]
+
+
+def test_a_timeout_ends_a_job_with_its_children(embedded: Place) -> None:
+    with serving(embedded, COMMAND, "--timeout=0.02") as (url, process):
+        one = job(url, embedded.create())
+        path = started(process)
+        child = written(path).split("|")[-1]
+        document = ended(url, one)
+        wait_for(lambda: gone(child))
+        wait_for(lambda: "beads-agent: timed out after 1s" in path.read_text())
+    assert document["status"] == "timeout"
+    assert {"finished_at", "finished_epoch"} <= set(document)
+    assert not {"exit_code", "output", "stderr"} & set(document)
+
+
+def test_its_end_is_noted_on_the_beads_of_its_jobs(embedded: Place) -> None:
+    with serving(embedded, COMMAND, "--jobs=2") as (url, process):
+        beads = embedded.create("one"), embedded.create("two")
+        jobs = [job(url, bead) for bead in beads]
+        embedded.bd("close", beads[1], "--actor=agent")  # bd 1.3 lets nobody else
+        process.send_signal(signal.SIGHUP)
+        out, err = process.communicate(timeout=60)
+    assert err == ""
+    for bead, one in zip(beads, jobs, strict=True):
+        assert f"{bead}: job={one} stopped with the laptop agent after " in out
+    assert re.fullmatch(r"agent ended: stopped with the laptop agent after \d+s", "\n".join(embedded.notes(beads[0])))
+    assert embedded.notes(beads[1]) == []
+
+
+@pytest.mark.parametrize("command", ["", "  "])
+def test_an_empty_command_is_refused(embedded: Place, command: str) -> None:
+    done = embedded.run("agent", "--port=0", "--command", command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "--command is empty" in done.stderr
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "soon"])
+def test_a_timeout_that_is_none_is_refused(embedded: Place, minutes: str) -> None:
+    done = embedded.run("agent", "--command=true", f"--timeout={minutes}")
+    assert done.returncode == 2
+    assert "is not a number of minutes above 0" in done.stderr
+
+
+def test_logs_prints_the_end_of_the_newest(embedded: Place) -> None:
+    state = embedded.folder / "state"
+    none = embedded.run("logs", "t-none", XDG_STATE_HOME=str(state))
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr.startswith("beads-dispatch: no log of t-none in ")
+    with serving(embedded, "echo $BEAD_JOB; seq 50; echo end >&2", XDG_STATE_HOME=str(state)) as (url, process):
+        bead = embedded.create()
+        ended(url, job(url, bead))
+        started(process)
+        last = job(url, bead)
+        path = started(process)
+        ended(url, last)
+    assert path == state / "beads-dispatch" / "logs" / f"{bead}-{last}.log"
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)] == [0o600, 0o700]
+    done = embedded.run("logs", bead, XDG_STATE_HOME=str(state))
+    assert done.stdout.splitlines() == [str(path), *map(str, range(12, 51)), "end"]
+
+
+FAST = 30.0  # a clock that runs so many times faster
+CLOCK = Clock(SYSTEM.now, lambda: time.monotonic() * FAST, lambda seconds: time.sleep(seconds / FAST))
+
+
+@pytest.fixture
+def supervised(embedded: Place) -> Iterator[Supervisor]:
+    """The jobs and the looking after them, in this process, with a fast clock."""
+    log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
+    jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
+    process = BdProcess(workspace.find(embedded.environ, embedded.folder), embedded.environ)
+    one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
+    yield one
+    processes.end([one.process for one in jobs.running()], CLOCK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("assign", "{}", ""), "its bead is assigned to nobody now"),
+        (("assign", "{}", "somebody"), "its bead is assigned to somebody now"),
+        (("update", "{}", "--status=blocked"), "its bead is blocked"),
+        (("close", "{}", "--actor=agent"), "its bead is closed"),
+    ],
+)
+def test_a_job_that_has_lost_its_bead_is_ended(
+    embedded: Place, supervised: Supervisor, words: Sequence[str], why: str
+) -> None:
+    lost, kept = embedded.create(), embedded.create()
+    for bead in (lost, kept):
+        supervised.jobs.start(supervised.bd.show(bead))
+    lost_one, kept_one = supervised.jobs.running()
+    supervised.turn()
+    embedded.bd(*(word.format(lost) for word in words))
+    since = CLOCK.monotonic()
+    while lost_one.finished_at is None:
+        supervised.turn()
+        assert CLOCK.monotonic() - since < 3000
+    assert lost_one.stopped == f"stopped ({why})"
+    assert lost_one.output.stderr.text().startswith(f"beads-agent: stopped ({why}) after ")
+    assert kept_one.finished_at is None

@@ -30,6 +30,7 @@ class Bead:
     title: str = ""
     issue_type: str = ""
     assignee: str = ""
+    description: str = ""
     acceptance_criteria: str = ""
     notes: str = ""
     ephemeral: bool = False
@@ -103,7 +104,8 @@ _TEXT, _TIME = (_text, "text"), (read_time, "a time")
 _REQUIRED = ("id", "status", "priority", "updated_at")
 _FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
     "id": (lambda value: _text(value) or None, "an id"),
-    **dict.fromkeys(("status", "title", "issue_type", "assignee", "acceptance_criteria", "notes"), _TEXT),
+    **dict.fromkeys(("status", "title", "issue_type", "assignee"), _TEXT),
+    **dict.fromkeys(("description", "acceptance_criteria", "notes"), _TEXT),
     **dict.fromkeys(("updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
     **dict.fromkeys(("commented_at", "too_large_notice_at"), _TIME),
     **dict.fromkeys(("ephemeral", "pinned"), (_flag, "true or false")),

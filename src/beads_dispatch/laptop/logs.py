@@ -1,0 +1,79 @@
+"""The files that keep what each job wrote: `<bead>-<job>.log`, the newest 200 of them."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from beads_dispatch.errors import Failure
+
+MOST_FILES = 200
+SHOWN_LINES = 40
+SHOWN_BYTES = 64 * 1024  # of the file's end, in which those lines are looked for
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """`$XDG_STATE_HOME/beads-dispatch/logs`. The XDG rules: a relative path counts as unset, ~/.local/state is next."""
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch" / "logs"
+
+
+def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:
+    """A new file, readable by its owner only, in a folder that is made again where it was removed. Raises OSError."""
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logs.chmod(0o700)
+    path = logs / f"{_name(bead)}-{job}.log"
+    return path, open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600), "ab", buffering=0)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Adds a line of ours, where the file is still there."""
+    with suppress(OSError), open(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        file.write(line)
+
+
+def prune(logs: Path, keep: Collection[Path]) -> None:
+    """Removes the oldest files beyond 200, except those to `keep`, whose jobs still run."""
+    for path in _by_age(logs.glob("*.log"))[:-MOST_FILES]:
+        if path not in keep:
+            with suppress(OSError):
+                path.unlink()
+
+
+def newest(logs: Path, bead: str) -> Path:
+    """The newest file of this bead. Raises Failure where there is none."""
+    name = re.compile(re.escape(_name(bead)) + r"-[0-9a-f]+\.log")
+    if not (found := _by_age(path for path in logs.glob("*.log") if name.fullmatch(path.name))):
+        raise Failure(
+            f"no log of {bead} in {logs}: the laptop agent has not run it on this machine, "
+            f"or its log was removed (the newest {MOST_FILES} are kept)"
+        )
+    return found[-1]
+
+
+def end_of(path: Path) -> str:
+    """The last 40 lines. Raises Failure where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - SHOWN_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read: {error.strerror}") from None
+    return "\n".join(text.removesuffix("\n").split("\n")[-SHOWN_LINES:])
+
+
+def _name(bead: str) -> str:
+    """The bead's id as a part of a file's name."""
+    return re.sub(r"[^\w.-]", "_", bead, flags=re.ASCII)[:100]
+
+
+def _by_age(paths: Iterable[Path]) -> list[Path]:
+    """The oldest first. A file that another agent removes meanwhile is left out."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]

@@ -1,0 +1,81 @@
+"""Which running jobs must end: at their timeout, when their bead is taken from them, and with the agent itself."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.errors import Failure
+from beads_dispatch.laptop import processes
+from beads_dispatch.laptop.jobs import Job, Jobs, span
+
+ASK_SECONDS = 15.0  # between two rounds of questions to bd
+GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
+
+
+def lost_reason(start: Bead, now: Bead) -> str:
+    """Why a job must not go on, from its bead at its start and now. Empty: it may."""
+    if now.assignee != start.assignee:
+        return f"its bead is assigned to {now.assignee or 'nobody'} now"
+    if now.status != start.status and now.status in ("closed", "blocked"):
+        return f"its bead is {now.status}"
+    return ""
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Looks after the running jobs. While none runs, nothing is asked."""
+
+    jobs: Jobs
+    bd: Bd
+    clock: Clock
+    timeout: timedelta
+    asked_at: float = -math.inf  # monotonic seconds
+
+    def turn(self) -> None:
+        """Ends what is due."""
+        running, now = self.jobs.running(), self.clock.monotonic()
+        late = [job for job in running if now - job.began >= self.timeout.total_seconds()]
+        for job in late:
+            job.timed_out = True
+        self._end(late, "timed out")
+        if running and now - self.asked_at >= ASK_SECONDS:
+            self.asked_at = now
+            for job in self.jobs.running():
+                self._check(job)
+
+    def stop(self) -> None:
+        """Ends every job, and says so on its bead unless that is closed."""
+        self.jobs.close()
+        running = self.jobs.running()
+        self._end(running, "stopped with the laptop agent")
+        for job in running:
+            self._notify(job, f"agent ended: {job.stopped} after {span(job.seconds)}")
+
+    def _end(self, jobs: Collection[Job], why: str) -> None:
+        for job in jobs:
+            job.stopped = why
+        processes.end([job.process for job in jobs], self.clock)
+        self.jobs.running()  # notices that they have ended
+
+    def _check(self, job: Job) -> None:
+        try:
+            why = lost_reason(job.bead, self.bd.show(job.bead.id))
+        except Failure:
+            return  # nothing is known; the next round asks again
+        now = self.clock.monotonic()
+        if not why or job.lost_at is None:
+            job.lost_at = now if why else None
+        elif now - job.lost_at >= GRACE_SECONDS:
+            self._end([job], f"stopped ({why})")
+
+    def _notify(self, job: Job, line: str) -> None:
+        try:
+            bead = self.bd.show(job.bead.id)
+            if bead.status != "closed":
+                self.bd.update(bead, note=line)
+        except Failure as error:
+            self.jobs.log.error("not_written", f"{line}, but that could not be noted: {error}", bead=job.bead.id)

@@ -1,0 +1,39 @@
+"""The stop signals. Nothing is imported here that takes time: they must be heard from the first moment on."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+
+class Stop:
+    """Whether SIGTERM, Ctrl-C or a closed terminal (SIGHUP) asked us to end. The step under way goes on."""
+
+    def __init__(self) -> None:
+        self._asked = 0  # the signal
+        self._at_once = False
+
+    def __call__(self) -> bool:
+        return bool(self._asked)
+
+    def listen(self) -> None:
+        """Installs the handlers. As PID 1 (in a container) a signal without a handler is ignored, SIGTERM too."""
+        signal.signal(signal.SIGTERM, self._heard)
+        signal.signal(signal.SIGINT, self._heard)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so that we live on
+            signal.signal(signal.SIGHUP, self._heard)
+
+    def at_once(self) -> None:
+        """From now on a signal ends the process where it stands, quietly: for a command that only reads."""
+        self._at_once = True
+        self._end()
+
+    def _heard(self, number: int, _: object) -> None:
+        self._asked = number
+        self._end()
+
+    def _end(self) -> None:
+        if self._at_once and self._asked:
+            sys.exit(128 + self._asked)  # as a shell reports it
+
+
+Stopping = Callable[[], bool]

@@ -1,0 +1,91 @@
+"""The stop signals: from the first moment on, as PID 1 too, and a closed terminal as a SIGTERM."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Board, Place, Reply
+
+# The first thing that the command line needs. This one takes its place, and the signal comes while it is imported.
+FIRST_IMPORT = """
+import os, signal, sys, sysconfig
+os.kill(os.getpid(), signal.{name})
+sys.path.pop(0)
+exec(open(os.path.join(sysconfig.get_path("stdlib"), "argparse.py")).read(), globals())
+"""
+
+
+@pytest.fixture(autouse=True)
+def a_terminal_of_its_own() -> Iterator[None]:
+    """nohup ignores SIGHUP, and so would what we start, if these tests run under it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def as_pid_1() -> list[str]:
+    """How to run a command as PID 1, where we may."""
+    words = ["unshare", "--pid", "--fork", "--kill-child"]
+    try:
+        allowed = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    return words if allowed else []
+
+
+@pytest.mark.parametrize("prefix", [[], as_pid_1()], ids=["a process", "PID 1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("command", ["watch", "tick"])
+def test_a_signal_at_once_after_the_start_is_heard(
+    on_server: Place, board: Board, tmp_path: Path, command: str, name: str, prefix: list[str]
+) -> None:
+    bead = on_server.create()
+    (tmp_path / "argparse.py").write_text(FIRST_IMPORT.format(name=name))
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "beads_dispatch", command],
+        env={**on_server.environ, "PYTHONPATH": str(tmp_path), "BEADBOARD_URL": board.url},
+        cwd=on_server.folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("stopped" if command == "watch" else "stopping") in done.stdout
+    assert board.sent == []
+    assert on_server.show(bead)["status"] == "open"
+
+
+def test_a_command_that_only_reads_ends_quietly(on_server: Place, tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text(FIRST_IMPORT.format(name="SIGINT"))
+    done = on_server.run("status", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_closed_terminal_between_post_and_note(on_server: Place, board: Board) -> None:
+    def closes(task: str) -> Reply:
+        watcher.send_signal(signal.SIGHUP)
+        time.sleep(0.5)  # an unhandled one has ended it by now
+        return 200, {"job_id": "abc"}
+
+    board.dispatch = closes
+    bead = on_server.create()
+    watcher = on_server.start("watch", BEADBOARD_URL=board.url)
+    out, err = watcher.communicate(timeout=90)
+    assert (watcher.returncode, err) == (0, "")
+    assert board.sent == [bead]
+    assert on_server.notes(bead)[-1] == "dispatched: job=abc"
+    assert out.splitlines()[-1] == "beads-watcher: stopped"
+
+
+def test_nohup_keeps_it_at_work(on_server: Place, board: Board) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watcher = on_server.start("watch", BEADBOARD_URL=board.url)
+    assert watcher.stdout
+    assert "watching" in watcher.stdout.readline()
+    watcher.send_signal(signal.SIGHUP)
+    bead = on_server.create()
+    assert any(f"{bead}: dispatched" in line for line in iter(watcher.stdout.readline, ""))
+    watcher.send_signal(signal.SIGTERM)
+    watcher.communicate(timeout=60)
+    assert watcher.returncode == 0

@@ -1,0 +1,248 @@
+"""The laptop agent's decisions: what a job has lost, what is kept of its output and of its log files."""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.errors import BdFailed
+from beads_dispatch.laptop import jobs as module
+from beads_dispatch.laptop import logs
+from beads_dispatch.laptop.jobs import Jobs, span
+from beads_dispatch.laptop.output import Tail
+from beads_dispatch.laptop.server import describe
+from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
+from beads_dispatch.log import Log
+
+NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
+BEAD = Bead("t-1", "in_progress", 2, NOW, assignee="agent")
+
+
+@pytest.mark.parametrize(
+    ("start", "now", "why"),
+    [
+        ({}, {}, ""),
+        ({}, {"status": "closed"}, "its bead is closed"),
+        ({}, {"status": "blocked"}, "its bead is blocked"),
+        ({}, {"status": "open"}, ""),
+        ({}, {"status": "deferred"}, ""),
+        ({}, {"assignee": ""}, "its bead is assigned to nobody now"),
+        ({}, {"assignee": "eve"}, "its bead is assigned to eve now"),
+        ({}, {"assignee": "eve", "status": "closed"}, "its bead is assigned to eve now"),
+        ({"status": "blocked"}, {"status": "blocked"}, ""),  # somebody dispatched it by hand
+        ({"status": "blocked"}, {"status": "closed"}, "its bead is closed"),
+        ({"assignee": ""}, {"assignee": ""}, ""),
+    ],
+)
+def test_whether_a_job_may_go_on(start: dict[str, str], now: dict[str, str], why: str) -> None:
+    assert lost_reason(replace(BEAD, **start), replace(BEAD, **now)) == why
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text", "lines"),
+    [
+        ([], "", []),
+        ([b"a\n", b"b"], "a\nb", ["a\n", "b"]),
+        ([b"0123456789"], "0123456789", ["0123456789"]),
+        ([b"01234\n", b"56789"], "56789", ["56789"]),
+        ([b"x" * 100, b"0123456789"], "0123456789", ["0123456789"]),
+        ([b"x" * 100, b"\nabc\xc3", b"\xbc\x0bd\n"], "abc\u00fc\x0bd\n", ["abc\u00fc\x0bd\n"]),
+        ([b"\xff\n"], "\ufffd\n", ["\ufffd\n"]),
+    ],
+)
+def test_the_last_part_of_a_stream(chunks: list[bytes], text: str, lines: list[str]) -> None:
+    tail = Tail(10)
+    for chunk in chunks:
+        tail.add(chunk)
+    assert (tail.text(), tail.lines()) == (text, lines)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (5400, "90m")])
+def test_how_long(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({"HOME": "/h"}, "/h/.local/state/beads-dispatch/logs"),
+        ({"HOME": "/h", "XDG_STATE_HOME": ""}, "/h/.local/state/beads-dispatch/logs"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "relative"}, "/h/.local/state/beads-dispatch/logs"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "/s"}, "/s/beads-dispatch/logs"),
+    ],
+)
+def test_where_the_logs_are(environ: dict[str, str], where: str) -> None:
+    assert logs.folder(environ) == Path(where)
+
+
+def test_the_newest_200_logs_and_those_of_running_jobs_are_kept(tmp_path: Path) -> None:
+    paths = []
+    for number in range(203):
+        path, file = logs.create(tmp_path, "t-1", f"{number:012x}")
+        file.close()
+        os.utime(path, (number, number))
+        paths.append(path)
+    logs.prune(tmp_path, {paths[1]})
+    assert set(tmp_path.iterdir()) == {paths[1], *paths[3:]}
+
+
+def test_another_beads_log_is_not_taken(tmp_path: Path) -> None:
+    for number, bead in enumerate(("t-1", "t-1", "t-1.1", "t-1-2", "../t")):
+        path, file = logs.create(tmp_path, bead, f"{number:012x}")
+        file.close()
+        os.utime(path, (number, number))
+        assert path.parent == tmp_path
+    assert logs.newest(tmp_path, "t-1").name == "t-1-000000000001.log"
+    assert logs.newest(tmp_path, "../t").name == ".._t-000000000004.log"
+
+
+@dataclass
+class Times:
+    """A clock that is set. Its sleep lets a real process end, too."""
+
+    now: datetime = NOW
+    monotonic: float = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.monotonic += seconds
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def times() -> Times:
+    return Times()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, times: Times) -> Jobs:
+    clock, ids = (
+        Clock(lambda: times.now, lambda: times.monotonic, times.sleep),
+        map("{:012x}".format, itertools.count()),
+    )
+    return Jobs("true", 9, {"HOME": str(tmp_path)}, tmp_path, clock, lambda: next(ids), Log("x", lambda: NOW))
+
+
+def run(jobs: Jobs) -> str:
+    job = jobs.start(BEAD)
+    assert job
+    until = time.monotonic() + 30
+    while jobs.running():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return job
+
+
+def test_an_ended_job_is_known_for_an_hour(jobs: Jobs, times: Times) -> None:
+    job = run(jobs)
+    times.now = NOW + timedelta(minutes=60)
+    assert jobs.get(job)
+    times.now = NOW + timedelta(minutes=60, seconds=1)
+    assert jobs.get(job) is None
+
+
+def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_JOBS", 2)
+    made = [run(jobs) for _ in range(3)]
+    assert [jobs.get(job) is not None for job in made] == [False, True, True]
+
+
+def test_times_have_microseconds_and_an_offset(jobs: Jobs) -> None:
+    job = jobs.get(run(jobs))
+    assert job
+    document = describe(job, jobs.command)
+    assert document["finished_at"] == document["created_at"] == "2026-11-25T08:00:00.000000+00:00"
+    assert document["exit_code"] == 0
+
+
+def test_none_starts_after_the_end(jobs: Jobs) -> None:
+    jobs.close()
+    assert jobs.start(BEAD) is None
+
+
+def test_what_cannot_start_leaves_no_log(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.folder = tmp_path / "gone"
+    with pytest.raises(FileNotFoundError):
+        jobs.start(BEAD)
+    assert list(logs.folder(jobs.environ).iterdir()) == []
+    assert jobs.running() == []
+
+
+@dataclass
+class Shown:
+    """What bd shows of the bead. None: bd fails."""
+
+    times: Times
+    bead: Bead | None = BEAD
+    asked: list[float] = field(default_factory=list)
+
+    def show(self, _: str) -> Bead:
+        self.asked.append(self.times.monotonic)
+        if self.bead is None:
+            raise BdFailed("bd: broken")
+        return self.bead
+
+
+@dataclass
+class Supervised:
+    supervisor: Supervisor
+    times: Times
+    bd: Shown
+
+    def at(self, second: float) -> str:
+        """The job's status after a turn at that second."""
+        self.times.monotonic = second
+        self.supervisor.turn()
+        (job,) = self.supervisor.jobs.known.values()
+        return job.status
+
+
+@pytest.fixture
+def supervised(jobs: Jobs, times: Times) -> Iterator[Supervised]:
+    jobs.command = "sleep 300"
+    bd = Shown(times)
+    one = Supervisor(jobs, cast(Bd, bd), jobs.clock, timedelta(minutes=30))
+    one.turn()
+    assert bd.asked == []  # nothing runs
+    jobs.start(BEAD)
+    yield Supervised(one, times, bd)
+    bd.bead = replace(BEAD, status="closed")
+    one.stop()
+
+
+def test_a_job_is_ended_a_minute_after_its_bead_was_lost(supervised: Supervised) -> None:
+    supervised.bd.bead = replace(BEAD, assignee="")
+    assert [supervised.at(second) for second in (0, 15, 30, 59.9)] == ["running"] * 4
+    assert supervised.at(75) == "failed"
+
+
+def test_a_bead_that_comes_back_in_time_keeps_its_job(supervised: Supervised) -> None:
+    supervised.bd.bead = replace(BEAD, status="blocked")
+    assert [supervised.at(second) for second in (0, 15, 30, 45)] == ["running"] * 4
+    supervised.bd.bead = BEAD
+    assert supervised.at(60) == "running"
+    supervised.bd.bead = replace(BEAD, status="blocked")
+    assert [supervised.at(second) for second in (75, 90, 134)] == ["running"] * 3
+
+
+def test_a_bd_that_fails_ends_nothing(supervised: Supervised) -> None:
+    supervised.bd.bead = None
+    assert [supervised.at(second) for second in (0, 100, 1000)] == ["running"] * 3
+
+
+def test_bd_is_asked_every_15_seconds_at_most(supervised: Supervised) -> None:
+    for second in range(50):
+        supervised.at(second)
+    assert supervised.bd.asked == [0, 15, 30, 45]
+
+
+def test_a_timeout(supervised: Supervised) -> None:
+    assert [supervised.at(second) for second in (0, 1799.9, 1800)] == ["running", "running", "timeout"]
