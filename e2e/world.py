@@ -207,6 +207,9 @@ class World:
         how = str(wait(f"the end of job {name}", seconds, result))
         return how, self.kubectl("logs", f"job/{name}", check=False).stdout
 
+    def job_names(self) -> set[str]:
+        return {str(job["metadata"]["name"]) for job in self.get("jobs")["items"]}
+
     def pod_of(self, job: str) -> dict[str, Any]:
         pods = self.get("pods", "-l", f"job-name={job}")["items"]
         assert len(pods) == 1, f"{len(pods)} pods of job {job}"
@@ -252,20 +255,21 @@ class World:
     def down(self, port: int) -> Iterator[None]:
         """A service of the agent's pod refuses connections."""
         control = ("exec", "agent", "-c", "relay", "--", "sh", "-c")
-        self.kubectl(*control, f"touch /control/down-{port} && sleep 0.5")
+        self.kubectl(*control, f"touch /control/down-{port}; until [ -e /control/closed-{port} ]; do sleep 0.1; done")
         try:
             yield
         finally:
-            self.kubectl(*control, f"rm /control/down-{port} && sleep 0.5")
+            self.kubectl(*control, f"rm /control/down-{port}; while [ -e /control/closed-{port} ]; do sleep 0.1; done")
 
     @contextmanager
     def dolt_down(self) -> Iterator[None]:
-        self.kubectl("exec", "dolt", "--", "sh", "-c", "touch /data/stop && kill $(cat /data/pid) && sleep 1")
+        stop = "pid=$(cat /data/pid); touch /data/stop; kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.1; done"
+        self.kubectl("exec", "dolt", "--", "sh", "-c", stop)
         try:
             yield
         finally:
             self.kubectl("exec", "dolt", "--", "rm", "/data/stop")
-            wait("Dolt", 30, lambda: self.toolbox("bd", "list", "--json", check=False).returncode == 0)
+            wait("Dolt", 60, lambda: self.toolbox("bd", "list", "--json", check=False).returncode == 0)
 
     @contextmanager
     def dolt_stands_still(self) -> Iterator[None]:

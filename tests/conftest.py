@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pymysql.cursors
@@ -25,12 +25,38 @@ import pytest
 
 QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_EXPORT_AUTO": "false"}
 COMMAND = (sys.executable, "-m", "beads_dispatch")
+PATIENCE = 120.0  # seconds for what takes moments, so that a busy machine fails no test
+
+T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object = "") -> T:
+    """The first answer that is true. After so many seconds an AssertionError that shows `context`."""
+    until = time.monotonic() + seconds
+    while not (found := answer()):
+        assert time.monotonic() < until, context
+        time.sleep(0.05)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """A zombie is not: whoever inherits a killed process's child may take its time to collect it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def held_port() -> socket.socket:
+    """A free port, reserved until the socket is closed. Connections to it are refused while no server listens.
+
+    On Linux a second socket can listen on it, because both set SO_REUSEADDR (Go and Python's servers do). The kernel
+    gives it to nobody who asks for any free port.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 def tool(name: str) -> str:
@@ -61,11 +87,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @dataclass
 class DoltServer:
-    """A sql-server on loopback, ended by its id."""
+    """A sql-server on loopback, ended by its id. Its port stays its own while it is down."""
 
     home: Path
-    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    _holder: socket.socket = field(default_factory=held_port)
+
+    @property
+    def port(self) -> int:
+        return int(self._holder.getsockname()[1])
+
+    def move(self) -> None:
+        """From the next start on it listens on another port."""
+        old, self._holder = self._holder, held_port()
+        old.close()
 
     def start(self) -> None:
         (self.home / "data").mkdir(parents=True, exist_ok=True)
@@ -79,25 +114,36 @@ class DoltServer:
                 stderr=log,
                 start_new_session=True,
             )
-        until = time.monotonic() + 30
-        while True:
-            try:
-                pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
-                return
-            except pymysql.Error:
-                assert time.monotonic() < until, (self.home / "log").read_text()[-2000:]
-                time.sleep(0.05)
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
+        try:
+            pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
+        except pymysql.Error:
+            return False
+        return True
 
     def stop(self, how: int = signal.SIGKILL) -> None:
         if self.process:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
             self.process = None
 
 
 @pytest.fixture(scope="session")
 def dolt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
     server = DoltServer(tmp_path_factory.mktemp("dolt"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
+    """One that a test may stop and start: no other test uses it."""
+    server = DoltServer(tmp_path_factory.mktemp("own"))
     server.start()
     yield server
     server.stop()
@@ -123,7 +169,7 @@ class Place:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, (words, done.stdout, done.stderr)
@@ -240,7 +286,7 @@ def _init(folder: Path, server: DoltServer | None) -> Place:
         place.database = f"db_{uuid.uuid4().hex[:10]}"
         words += ["--server", "--server-host=127.0.0.1", f"--server-port={server.port}", "--server-user=root"]
         words += [f"--database={place.database}"]
-    subprocess.run([place.real_bd, *words], env=place.environ, cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run([place.real_bd, *words], env=place.environ, cwd=folder, check=True, capture_output=True, timeout=300)
     if server:
         place.sql("CALL DOLT_BACKUP('sync-url', %s)", f"file://{folder}/backup")
     return place

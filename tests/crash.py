@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pymysql
-from conftest import Board, Place, Reply, tool
+from conftest import Board, Place, Reply, is_running, tool, wait_for
 
 BD, HTTP = ("before", "during", "after"), ("asked", "answered")
 
@@ -100,11 +100,11 @@ HASTY = """
 import sys
 from beads_dispatch import cli
 from beads_dispatch.adapters import bd_process, dolt
-bd_process.BdProcess.__init__.__defaults__ = (3.0,)
-dolt.ANSWER_SECONDS = 2
+bd_process.BdProcess.__init__.__defaults__ = (6.0,)
+dolt.ANSWER_SECONDS = 4
 sys.exit(cli.main())
 """
-FROZEN_SECONDS = 6.0
+FROZEN_SECONDS = 12.0
 
 
 @dataclass
@@ -185,10 +185,7 @@ class Fault:
 
     def wait_for_orphans(self) -> None:
         """A killed tick leaves its bd at work: until that has ended, too."""
-        until = time.monotonic() + 60
-        while any(group and os.path.exists(f"/proc/{group}") for group in self.groups):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_for(lambda: not any(group and is_running(group) for group in self.groups))
 
 
 def cut(place: Place) -> None:
@@ -218,7 +215,7 @@ def run(point: Point, place: Place, board: Board, environ: dict[str, str]) -> tu
             cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     try:
-        _, err = fault.process.communicate(timeout=150)
+        _, err = fault.process.communicate(timeout=240)
     finally:
         fault.process.kill()
         fault.end()

@@ -64,7 +64,7 @@ def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
     begun = time.monotonic()
     with pytest.raises(BdFailed, match="no answer within 1 s"):
         door(embedded, deadline=1).show("t-1")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 45
 
 
 def test_a_missing_bd_says_what_to_install(embedded: Place, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wire import Act, Wire, reply
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 THREADS = 12  # most of them wait
-LONGEST_RUN = 400.0
+LONGEST_RUN = 900.0
 LARGE = 50_000_000
 STATUS, HEALTH, DISPATCH = "GET /api/agent-status", "GET /health", "POST /api/agent-dispatch"
 ENDPOINTS = (STATUS, HEALTH, DISPATCH)

@@ -1,12 +1,14 @@
 """Whole ticks as processes, on the real bd, a real Dolt, and an HTTP server that records."""
 
+import queue
 import re
 import signal
+import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import Board, Place, tool
+from conftest import PATIENCE, Board, Place, tool
 
 from beads_dispatch.core import notes
 
@@ -86,8 +88,8 @@ def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Bo
     for step in (1, 2):
         assert on_server.run("tick", **services(board)).returncode == 1
         assert on_server.show(bead)["metadata"]["beads_dispatch.hold_step"] == step
-        ended = "--set-metadata=beads_dispatch.hold_until=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        on_server.bd("update", bead, ended)
+        ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
+        on_server.bd("update", bead, f"--set-metadata=beads_dispatch.hold_until={ended}")
     assert on_server.notes(bead).count("dispatch failed HTTP 502: Invalid token") == 1
 
 
@@ -178,13 +180,12 @@ def test_a_bead_whose_deferral_is_over_goes(on_server: Place, board: Board) -> N
 def test_a_deferred_bead_that_an_agent_may_have_is_blocked_and_says_why(place: Place, board: Board) -> None:
     """The `ready` of an embedded bd 1.3 would open it."""
     sent, killed = place.create("sent"), place.create("its tick was killed after the POST")
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
+    ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
     for bead, line in ((sent, "dispatched: job=j"), (killed, notes.claimed(datetime.now(UTC), "abcdef"))):
         place.bd("update", bead, "--status=in_progress", f"--append-notes={line}")
-        place.bd("defer", bead, f"--until={soon}")
+        place.bd("defer", bead, f"--until={ended}")
     wisp = place.create("wisp", "--ephemeral")
-    place.bd("defer", wisp, f"--until={soon}")
-    time.sleep(4)
+    place.bd("defer", wisp, f"--until={ended}")
     for _ in range(2):
         assert place.run("tick", **services(board)).returncode == 0
     assert board.sent == []
@@ -242,15 +243,18 @@ def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> N
 def test_sigterm_while_the_post_is_on_its_way_ends_the_tick_with_the_result_written(
     on_server: Place, board: Board
 ) -> None:
+    processes: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+
     def slow(task: str) -> tuple[int, object]:
-        process.send_signal(signal.SIGTERM)
+        processes.get(timeout=PATIENCE).send_signal(signal.SIGTERM)
         time.sleep(0.5)
         return 200, {"job_id": "late"}
 
     bead, other = on_server.create("first", "-p", "0"), on_server.create("second")
     board.dispatch = slow
     process = on_server.start("tick", **services(board, BEADS_DISPATCH_PER_TICK="2"))
-    process.communicate(timeout=60)
+    processes.put(process)
+    process.communicate(timeout=PATIENCE)
     assert board.sent == [bead]
     assert on_server.notes(bead)[-1] == "dispatched: job=late"
     assert on_server.notes(other) == []
