@@ -1,4 +1,4 @@
-"""Relays a pod's ports to the stand-in agent, which listens on 127.0.0.1:3000 only; a test can watch and disturb it.
+"""Relays a pod's ports to the stand-in agent, which listens on 127.0.0.1:3000 only. A test can watch it and disturb it.
 
 Each request is a line of the log. Files in /control: `down-PORT` closes that port, and `closed-PORT` is there while it
 is closed; `hold` names a path whose answers are held back, after the agent has had the request, until the file is gone.

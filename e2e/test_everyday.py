@@ -7,7 +7,7 @@ from world import World, wait
 
 
 def both_notes(world: World, bead_id: str) -> bool:
-    """Ours in this order; the agent's own comes when it comes."""
+    """Ours, in this order. The agent's own note may come at any time."""
     ours = [
         line for line in world.notes(bead_id) if line.startswith(("auto-dispatcher claimed at ", "dispatched: job="))
     ]
@@ -57,14 +57,14 @@ def test_the_schedule_dispatches(world: World) -> None:
 
 
 def test_five_jobs_at_once_while_the_schedule_runs_post_once(world: World) -> None:
-    """All five wait for Dolt, which stands still, and the first answer is held back: as close a race as can be had."""
+    """All five wait for a frozen Dolt, and the first answer is held back, to make the race as close as possible."""
     bead_id, names = world.bead("five at once"), [f"at-once-{k}" for k in range(5)]
     words = ("create", "job", "--from=cronjob/beads-dispatcher", "--dry-run=client", "-o", "json")
     jobs = [json.loads(world.kubectl(*words, name).stdout) for name in names]
-    for job in jobs:  # else the CronJob's history limit of three sweeps two of them away before they are read
+    for job in jobs:  # otherwise the CronJob's history limit of three removes two of them before they are read
         del job["metadata"]["ownerReferences"]
     with world.held("/api/agent-status"):
-        with world.dolt_stands_still():
+        with world.dolt_frozen():
             world.kubectl("create", "-f", "-", text="\n".join(json.dumps(job) for job in jobs))
             started = time.monotonic()
             wait("five running pods", 60, lambda: world.running(names) == 5 or time.monotonic() - started > 10)

@@ -1,4 +1,4 @@
-"""Pods that go away in the middle: the tick's, and the agent's."""
+"""Pods that are deleted in the middle of their work: the tick's, and the agent's."""
 
 import re
 import time
@@ -29,7 +29,7 @@ def test_before_the_claim_it_stays_open(world: World) -> None:
     world.bd("close", bead_id)
 
 
-def test_a_tick_that_has_posted_writes_down_the_answer_before_it_ends(world: World) -> None:
+def test_a_tick_that_has_posted_records_the_answer_before_it_ends(world: World) -> None:
     bead_id = world.bead("hangs: stopped at the POST")
     with world.held("/api/agent-dispatch"):
         world.job("posted")

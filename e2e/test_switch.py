@@ -38,7 +38,7 @@ def test_off_stops_both_and_nothing_is_dispatched(world: World) -> None:
     assert both_notes(world, bead_id), "a hand-made Job dispatches all the same, as the runbook says"
 
 
-def test_on_brings_it_back(world: World) -> None:
+def test_on_dispatches_again(world: World) -> None:
     world.page("terraform apply -var=beads_dispatcher_enabled=true")
     assert suspended(world) == []
     bead_id = world.bead("on again")

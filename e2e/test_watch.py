@@ -62,7 +62,7 @@ def test_an_assigned_bead_is_dispatched_at_once_and_counted(world: World) -> Non
     assert f"{bead_id}: dispatched: job=" in said
 
 
-def test_restricted_pod_security_has_nothing_to_say(world: World) -> None:
+def test_restricted_pod_security_has_no_objection(world: World) -> None:
     deployment = world.get("deployment", "beads-watcher")
     judged = {**deployment, "metadata": {"name": "judged", "namespace": world.namespace}, "status": {}}
     assert world.kubectl("create", "--dry-run=server", "-f", "-", text=json.dumps(judged)).stderr == ""
@@ -71,7 +71,7 @@ def test_restricted_pod_security_has_nothing_to_say(world: World) -> None:
 def test_idle_costs_next_to_nothing(world: World) -> None:
     """By the pod's control group; the probes and this question itself are in it."""
     before, began = counted(world), time.monotonic()
-    world.say("stands idle for 30 s")
+    world.say("idle for 30 s")
     time.sleep(30)
     after, seconds = counted(world), time.monotonic() - began
     per_hour, mib = (after["cpu"] - before["cpu"]) / 1e9 / seconds * 3600, after["memory"] / 2**20
@@ -86,7 +86,7 @@ def counted(world: World) -> dict[str, int]:
     return {name: int(value) for name, value in said.items()}
 
 
-def test_dolt_down_is_not_ready_but_alive_and_goes_on_by_itself(world: World) -> None:
+def test_dolt_down_is_not_ready_but_alive_and_recovers_by_itself(world: World) -> None:
     assert restarts(world) == 0
     with world.dolt_down():
         wait("not ready", 60, lambda: not is_ready(world))

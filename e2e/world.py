@@ -31,7 +31,7 @@ def needed(variable: str) -> str:
 
 
 def say(text: str) -> None:
-    """Progress, seen at once, whatever pytest captures."""
+    """Prints progress at once, even while pytest captures the output."""
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"  {time.strftime('%H:%M:%S')} {text}\n".encode())
 
 
@@ -44,7 +44,7 @@ def run(*words: str, text: str | None = None, seconds: float = 60, check: bool =
 
 
 def wait(what: str, seconds: float, question: Callable[[], Any]) -> Any:
-    """The first answer that is true; an error after so many seconds."""
+    """The first answer that is true. Raises AssertionError after this many seconds."""
     until = time.monotonic() + seconds
     while True:
         if answer := question():
@@ -62,7 +62,7 @@ class World:
     namespace: str = field(default_factory=lambda: f"beads-e2e-{uuid.uuid4().hex[:6]}")
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="beads-e2e-")))
 
-    # --- it comes and goes ---
+    # --- set-up and tear-down ---
 
     def begin(self) -> None:
         self.say(f"namespace {self.namespace}: Dolt, toolbox, BeadBoard with its agent")
@@ -134,7 +134,7 @@ class World:
         return self.kubectl("exec", "toolbox", "--", *words, check=check)
 
     def environ(self) -> dict[str, str]:
-        """What a command of the runbook finds: the module's inputs, `bd` and `beads-dispatch` of the toolbox."""
+        """The environment of the runbook's commands: the module's inputs, `bd` and `beads-dispatch`."""
         tools = self.folder / "bin"
         tools.mkdir(exist_ok=True)
         for name in ("bd", "beads-dispatch"):
@@ -151,7 +151,7 @@ class World:
     # --- a user ---
 
     def page(self, command: str, **values: str) -> str:
-        """Runs a command of the runbook, as it stands there, with its <places> filled in; what it said."""
+        """Runs a command of the runbook, word for word, with its <places> filled in. Returns its output."""
         assert command in page.commands(page.PAGE.read_text()), f"the runbook has no such command: {command}"
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
@@ -184,7 +184,7 @@ class World:
         return str(self.show(bead_id).get("notes", "")).splitlines()
 
     def why(self, bead_id: str) -> str:
-        """What `beads-dispatch status` says of a bead."""
+        """The reason that `beads-dispatch status` gives for a bead."""
         rows = json.loads(self.toolbox("beads-dispatch", "status", "--json").stdout)
         return next((str(row["reason"]) for row in rows if row["id"] == bead_id), "")
 
@@ -195,7 +195,7 @@ class World:
         assert "PodSecurity" not in done.stderr, done.stderr
 
     def run_job(self, name: str, job: str = "beads-dispatcher", seconds: float = 120) -> tuple[str, str]:
-        """A hand-made Job to its end: `Complete` or `Failed`, and what it said."""
+        """Runs a hand-made Job to its end. Returns `Complete` or `Failed`, and its output."""
         self.job(name, job)
         return self.ended(name, seconds)
 
@@ -272,7 +272,7 @@ class World:
             wait("Dolt", 60, lambda: self.toolbox("bd", "list", "--json", check=False).returncode == 0)
 
     @contextmanager
-    def dolt_stands_still(self) -> Iterator[None]:
+    def dolt_frozen(self) -> Iterator[None]:
         """It accepts connections and answers nothing until the block ends."""
         self.kubectl("exec", "dolt", "--", "sh", "-c", "kill -STOP $(cat /data/pid)")
         try:

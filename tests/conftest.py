@@ -25,13 +25,13 @@ import pytest
 
 QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_EXPORT_AUTO": "false"}
 COMMAND = (sys.executable, "-m", "beads_dispatch")
-PATIENCE = 120.0  # seconds for what takes moments, so that a busy machine fails no test
+PATIENCE = 120.0  # seconds; generous, so that a busy machine fails no test
 
 T = TypeVar("T")
 
 
 def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object = "") -> T:
-    """The first answer that is true. After so many seconds an AssertionError that shows `context`."""
+    """The first answer that is true. Raises AssertionError with `context` after this many seconds."""
     until = time.monotonic() + seconds
     while not (found := answer()):
         assert time.monotonic() < until, context
@@ -40,7 +40,7 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
 
 
 def is_running(pid: int) -> bool:
-    """A zombie is not: whoever inherits a killed process's child may take its time to collect it."""
+    """A zombie does not count: init may take its time to collect a killed process's child."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Another bd goes by the name of bd at the head of PATH."""
+    """Puts the chosen bd first on PATH, under the name bd."""
     if (name := config.getoption("bd")) != "bd":
         folder = Path(tempfile.mkdtemp(prefix="bd-"))
         config.add_cleanup(lambda: shutil.rmtree(folder))
@@ -81,13 +81,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What only bd 1.3 can do is tested where that is the bd."""
+    """test_bd_1_3.py needs bd 1.3."""
     return True if collection_path.name == "test_bd_1_3.py" and config.getoption("bd") != "bd-1.3" else None
 
 
 @dataclass
 class DoltServer:
-    """A sql-server on loopback, ended by its id. Its port stays its own while it is down."""
+    """A sql-server on loopback, ended by its process id. Its port stays reserved while it is down."""
 
     home: Path
     process: subprocess.Popen[bytes] | None = None
@@ -142,7 +142,7 @@ def dolt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer
 
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
-    """One that a test may stop and start: no other test uses it."""
+    """A server that no other test uses, so this one may stop and start it."""
     server = DoltServer(tmp_path_factory.mktemp("own"))
     server.start()
     yield server
@@ -151,7 +151,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]
 
 @dataclass
 class Place:
-    """A workspace, and bd and our commands in it."""
+    """A workspace, with bd and our commands run in it."""
 
     folder: Path
     environ: dict[str, str]
@@ -184,7 +184,7 @@ class Place:
         return str(self.bd("create", title, "--assignee=agent", *criteria, *words)["id"])
 
     def create_many(self, count: int, **fields: object) -> set[str]:
-        """Beads that are all alike, by one call of bd."""
+        """Creates identical beads with one call of bd."""
         alike = {"assignee": "agent", "acceptance_criteria": "it works", **fields}
         lines = [{"title": f"bead {k}", **alike} for k in range(count)]
         (self.folder / "many.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
@@ -220,7 +220,7 @@ class Place:
         )
 
     def wrap_bd(self, script: str) -> str:
-        """A PATH on which `bd` is this script, of the shell unless it says otherwise."""
+        """A PATH on which `bd` is this script. It is run by sh if it has no `#!` line."""
         path = self.folder / "wrapped" / "bd"
         path.parent.mkdir(exist_ok=True)
         path.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
@@ -245,7 +245,7 @@ class Place:
             connection.close()
 
     def age(self, bead_id: str, minutes: float) -> None:
-        """Sets the bead's last change so many minutes back, by the database's clock."""
+        """Sets the bead's last change this many minutes back, by the database's clock."""
         self.sql(
             "UPDATE issues SET updated_at = DATE_SUB(UTC_TIMESTAMP(), INTERVAL %s SECOND) WHERE id = %s",
             int(minutes * 60),
@@ -254,7 +254,7 @@ class Place:
 
 
 def make_place(folder: Path, server: DoltServer | None) -> Place:
-    """A new workspace: a copy of one that bd has made once, for that costs bd 1.3 seven seconds."""
+    """A new workspace: a copy of one that bd made once, because `bd init` of 1.3 takes seven seconds."""
     template = _template(server)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(template.folder / ".beads", folder / ".beads")
@@ -323,14 +323,14 @@ Reply = tuple[int, object]
 
 @dataclass
 class Board:
-    """A BeadBoard that records what it was sent and answers as it is told."""
+    """A BeadBoard that records what it was sent and gives the answers that the test sets."""
 
     dispatch: Callable[[str], Reply] = lambda task: (200, {"job_id": f"job-{task}"})
     status: Reply = (200, {"busy": False})
     health: Reply = (200, {"status": "ok", "busy": False, "active": 0, "queued": 0, "capacity": 10})
     sent: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    passing: Callable[[str], None] = lambda phase: None  # called when it is asked, and when it has answered
+    passing: Callable[[str], None] = lambda phase: None  # called when a request arrives, and when it is answered
     url: str = ""
 
     def answer(self, path: str, body: bytes) -> Reply:
@@ -357,7 +357,7 @@ class Board:
 
             def reply(self, status: int, document: object) -> None:
                 body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-                with suppress(OSError):  # who asked has been killed
+                with suppress(OSError):  # the client was killed
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()

@@ -1,4 +1,4 @@
-"""The stand-in: BeadBoard's answers, the command's environment, its bounds, and its end."""
+"""The stand-in: BeadBoard's answers, the command's environment, its limits, and its end."""
 
 import signal
 import subprocess
@@ -64,7 +64,7 @@ def test_without_bd_it_does_not_start(embedded: Place) -> None:
     assert "bd is not on PATH" in done.stderr
 
 
-def test_a_port_in_use_is_one_clear_line(embedded: Place, agent: Agent) -> None:
+def test_a_port_in_use_is_reported_in_one_line(embedded: Place, agent: Agent) -> None:
     port = agent[0].rsplit(":", 1)[1]
     done = embedded.run("agent", f"--port={port}", "--command=true")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""bd.py on the real bd, and against the ways in which bd is known to fail."""
+"""bd.py on the real bd, and on the ways in which bd is known to fail."""
 
 import time
 from pathlib import Path
@@ -12,12 +12,12 @@ from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.errors import BdFailed, Misconfigured
 
 
-def door(place: Place, deadline: float = 40.0) -> Bd:
+def make_bd(place: Place, deadline: float = 40.0) -> Bd:
     return Bd(BdProcess(workspace.find(place.environ, place.folder), place.environ, deadline), "tester", time.sleep)
 
 
 def test_every_verb_on_the_real_bd(place: Place) -> None:
-    bd, bead_id = door(place), place.create("a title", "--labels=gt:agent")
+    bd, bead_id = make_bd(place), place.create("a title", "--labels=gt:agent")
     bead = bd.show(bead_id)
     assert (bead.title, bead.acceptance_criteria, bead.labels) == ("a title", "it works", {"gt:agent"})
     assert bd.ready("agent") == {bead_id}
@@ -34,7 +34,9 @@ def test_every_verb_on_the_real_bd(place: Place) -> None:
 
 def test_a_bead_with_other_metadata_than_an_object_is_written_without_marks(on_server: Place) -> None:
     bead_id = on_server.create("odd", "--metadata=[1]")
-    after = door(on_server).update(door(on_server).show(bead_id), note="a note", marks={"beads_dispatch.attempts": "1"})
+    after = make_bd(on_server).update(
+        make_bd(on_server).show(bead_id), note="a note", marks={"beads_dispatch.attempts": "1"}
+    )
     assert after.notes == "a note"
 
 
@@ -43,7 +45,7 @@ def fake(place: Place, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("""echo '{"error": "on stdout"}'; exit 1""", "on stdout"),
         ("""echo '{"error": "on stderr"}' >&2; exit 1""", "on stderr"),
@@ -53,37 +55,37 @@ def fake(place: Place, script: str) -> None:
         ("""exit 3""", r"no message \(exit 3\)"),
     ],
 )
-def test_what_bd_says_of_a_failure(embedded: Place, script: str, said: str) -> None:
+def test_the_message_of_a_failed_bd(embedded: Place, script: str, message: str) -> None:
     fake(embedded, script)
-    with pytest.raises(BdFailed, match=said):
-        door(embedded).show("t-1")
+    with pytest.raises(BdFailed, match=message):
+        make_bd(embedded).show("t-1")
 
 
-def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
+def test_a_bd_that_hangs_is_killed_with_its_children(embedded: Place) -> None:
     fake(embedded, "sleep 60 & wait")
     begun = time.monotonic()
     with pytest.raises(BdFailed, match="no answer within 1 s"):
-        door(embedded, deadline=1).show("t-1")
+        make_bd(embedded, deadline=1).show("t-1")
     assert time.monotonic() - begun < 45
 
 
-def test_a_missing_bd_says_what_to_install(embedded: Place, tmp_path: Path) -> None:
+def test_a_missing_bd_is_reported_with_what_to_install(embedded: Place, tmp_path: Path) -> None:
     embedded.environ["PATH"] = str(tmp_path)
     with pytest.raises(Misconfigured, match="bd is not on PATH"):
-        door(embedded).show("t-1")
+        make_bd(embedded).show("t-1")
 
 
 def test_a_serialization_failure_is_tried_again(embedded: Place) -> None:
     bead_id = embedded.create()
-    bead, count = door(embedded).show(bead_id), embedded.folder / "count"
+    bead, count = make_bd(embedded).show(bead_id), embedded.folder / "count"
     real = embedded.environ["PATH"]
     fake(
         embedded,
         f'echo x >> {count}; [ "$(wc -l < {count})" -ge 2 ] && PATH={real} exec bd "$@"; '
         "echo 'Error 1213 (40001): serialization failure' >&2; exit 1",
     )
-    assert door(embedded).update(bead, note="second time").notes == "second time"
+    assert make_bd(embedded).update(bead, note="second time").notes == "second time"
     count.write_text("")
     with pytest.raises(BdFailed, match="serialization failure"):
-        door(embedded).update(bead, note="a claim", tries=1)
+        make_bd(embedded).update(bead, note="a claim", tries=1)
     assert count.read_text().count("x") == 1

@@ -1,4 +1,4 @@
-"""dolt.py on a real Dolt sql-server: the lock, who holds it, and what goes wrong."""
+"""dolt.py on a real Dolt sql-server: the lock, its holder, and failures."""
 
 import subprocess
 import sys
@@ -14,11 +14,10 @@ from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.errors import DoltFailed
 
 HOLD = """
-import sys
+import os, sys
 from pathlib import Path
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.dolt import Dolt
-import os
 dolt = Dolt(workspace.find(os.environ, Path.cwd()).server)
 print(dolt.lock("dispatcher", "agent"), flush=True)
 sys.stdin.read()
@@ -71,7 +70,7 @@ def test_an_assignee_with_quotes_is_a_value(on_server: Place) -> None:
     dolt.close()
 
 
-def test_what_is_wrong_is_said_in_one_line(on_server: Place) -> None:
+def test_each_failure_is_one_line(on_server: Place) -> None:
     server = server_of(on_server)
     wrong = {
         "password": (replace(server, password="wrong"), "[Aa]ccess denied|[Nn]o authentication"),
@@ -93,7 +92,7 @@ def test_a_table_without_a_column_is_a_failure_not_an_empty_queue(on_server: Pla
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_server_that_goes_away(tmp_path: Path, own_server: DoltServer) -> None:
+def test_a_server_that_is_killed(tmp_path: Path, own_server: DoltServer) -> None:
     place = make_place(tmp_path / "place", own_server)
     dolt = Dolt(server_of(place))
     assert dolt.lock("dispatcher", "agent")

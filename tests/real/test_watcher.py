@@ -21,20 +21,20 @@ from conftest import COMMAND, PATIENCE, Board, DoltServer, Place, make_place, wa
 
 @dataclass
 class Watcher:
-    """The process, and the lines that it has said so far."""
+    """The process, and the lines that it has written so far."""
 
     process: "subprocess.Popen[str]"
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     readers: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for stream in (self.process.stdout, self.process.stderr):
-            reader = threading.Thread(target=lambda lines=stream: self.said.extend(lines), daemon=True)
+            reader = threading.Thread(target=lambda stream=stream: self.lines.extend(stream), daemon=True)
             reader.start()
             self.readers.append(reader)
 
     def wait_for(self, what: str) -> str:
-        return wait_for(lambda: next((line for line in self.said if re.search(what, line)), ""), context=self.said)
+        return wait_for(lambda: next((line for line in self.lines if re.search(what, line)), ""), context=self.lines)
 
     def port(self) -> int:
         """Where it serves, under `--listen 127.0.0.1:0`."""
@@ -64,7 +64,7 @@ def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterato
             watcher.end()
         finally:
             watcher.process.kill()  # one that hangs must not outlive its test
-        assert not [line for line in watcher.said if "Traceback" in line], watcher.said
+        assert not [line for line in watcher.lines if "Traceback" in line], watcher.lines
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -82,7 +82,7 @@ def served(port: int, name: str) -> float:
 
 
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
-def test_an_assigned_bead_goes_by_itself_and_one_without_criteria_is_told(
+def test_an_assigned_bead_is_dispatched_and_one_without_criteria_gets_a_notice(
     request: pytest.FixtureRequest, board: Board, mode: str
 ) -> None:
     place: Place = request.getfixturevalue(mode)
@@ -96,7 +96,7 @@ def test_an_assigned_bead_goes_by_itself_and_one_without_criteria_is_told(
     assert place.notes(bare) == ["not dispatched: no acceptance criteria"]
 
 
-def test_it_blocks_what_stands_still(on_server: Place, board: Board) -> None:
+def test_it_blocks_a_stalled_bead(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     on_server.bd("update", bead, "--status=in_progress")
     on_server.age(bead, 31.5)
@@ -106,7 +106,9 @@ def test_it_blocks_what_stands_still(on_server: Place, board: Board) -> None:
 
 
 @pytest.mark.slow
-def test_it_outlives_dolt_and_says_so_once(tmp_path: Path, own_server: DoltServer, board: Board) -> None:
+def test_it_survives_an_outage_of_dolt_and_reports_it_once(
+    tmp_path: Path, own_server: DoltServer, board: Board
+) -> None:
     place = make_place(tmp_path / "watched", own_server)
     with watching(place, board, "--listen", "127.0.0.1:0") as watcher:
         port = watcher.port()
@@ -120,7 +122,7 @@ def test_it_outlives_dolt_and_says_so_once(tmp_path: Path, own_server: DoltServe
         bead = place.create()
         watcher.wait_for(f"{bead}: dispatched")
         assert watcher.end() == 0
-    assert len([line for line in watcher.said if "asking until it answers" in line]) == 1
+    assert len([line for line in watcher.lines if "asking until it answers" in line]) == 1
     assert board.sent == [bead]
 
 
@@ -142,18 +144,18 @@ def test_it_finds_dolt_again_on_another_port(tmp_path: Path, own_server: DoltSer
 
 
 @pytest.mark.slow
-def test_a_bead_that_cannot_be_read_is_told_once_and_slows_nothing(on_server: Place, board: Board) -> None:
+def test_an_unreadable_bead_is_reported_once_and_slows_nothing(on_server: Place, board: Board) -> None:
     odd = on_server.create("odd")
     on_server.sql("ALTER TABLE issues MODIFY priority VARCHAR(20)")
     on_server.sql("UPDATE issues SET priority = 'high' WHERE id = %s", odd)
     with watching(on_server, board) as watcher:
         watcher.wait_for(f"left alone: bead {odd}: priority is 'high'")
         time.sleep(6)
-    assert len([line for line in watcher.said if "left alone" in line]) == 1
+    assert len([line for line in watcher.lines if "left alone" in line]) == 1
 
 
 @pytest.mark.slow
-def test_what_it_serves(on_server: Place, board: Board) -> None:
+def test_the_metrics_that_it_serves(on_server: Place, board: Board) -> None:
     bare, bead = on_server.create("bare", acceptance=None), on_server.create()
     waits = on_server.create("waits")
     on_server.bd("dep", "add", waits, bare)
@@ -183,7 +185,7 @@ def test_what_it_serves(on_server: Place, board: Board) -> None:
 
 
 @pytest.mark.slow
-def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Board) -> None:
+def test_with_the_json_log_format_every_line_is_json(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (400, {"error": "bad"})
     bead, old = on_server.create(), on_server.create("old")
     on_server.bd("update", bead, "--set-metadata=beads_dispatch.attempts=4")
@@ -192,14 +194,14 @@ def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Boa
     with watching(on_server, board, LOG_FORMAT="json") as watcher:
         watcher.wait_for("given_up")
         watcher.wait_for('"blocked"')
-    lines = [json.loads(line) for line in watcher.said]
+    lines = [json.loads(line) for line in watcher.lines]
     assert all(set(line) == {"time", "level", "logger", "event", "bead", "message"} for line in lines)
     warnings = {(line["event"], line["bead"]) for line in lines if line["level"] == "warning"}
     assert warnings == {("given_up", bead), ("blocked", old)}
 
 
 @pytest.mark.parametrize(
-    ("words", "environ", "code", "said"),
+    ("words", "environ", "code", "message"),
     [
         ((), {"BEADBOARD_URL": ""}, 2, "BEADBOARD_URL: must be set"),
         ((), {"PATH": "/nowhere"}, 2, "bd is not on PATH"),
@@ -209,15 +211,15 @@ def test_every_line_is_json_where_that_is_asked_for(on_server: Place, board: Boa
         (("--listen", "no.such.name.invalid:0"), {}, 1, "cannot listen on no.such.name.invalid:0: "),
     ],
 )
-def test_what_it_cannot_start_with(
-    embedded: Place, words: tuple[str, ...], environ: dict[str, str], code: int, said: str
+def test_settings_with_which_it_does_not_start(
+    embedded: Place, words: tuple[str, ...], environ: dict[str, str], code: int, message: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         services = {"BEADBOARD_URL": "http://127.0.0.1:1", **environ}
         done = embedded.run("watch", *(word.replace("{taken}", port) for word in words), **services)
     assert done.returncode == code
-    assert said.replace("{taken}", port) in done.stderr
+    assert message.replace("{taken}", port) in done.stderr
     assert len(done.stderr.splitlines()) == (2 if "usage" in done.stderr else 1)
 
 
@@ -234,8 +236,8 @@ sys.exit(main())
 """
 
 
-def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Board) -> None:
-    on_server.create("told", acceptance=None)
+def test_an_idle_watcher_costs_one_connection(on_server: Place, board: Board) -> None:
+    on_server.create("bare", acceptance=None)
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
     assert on_server.run("tick", **services).returncode == 0
     process = subprocess.Popen(
@@ -247,7 +249,7 @@ def test_idle_it_costs_one_connection_however_long(on_server: Place, board: Boar
     time.sleep(6)
     assert watcher.end() == 0
     assert on_server.server
-    audited = [line for line in watcher.said if line.startswith("AUDIT")]
+    audited = [line for line in watcher.lines if line.startswith("AUDIT")]
     assert audited == [f"AUDIT socket.connect ('127.0.0.1', {on_server.server.port})\n"]
     assert board.asked == []
 
@@ -270,7 +272,7 @@ def test_beside_ticks_and_another_watcher_no_bead_is_sent_twice(on_server: Place
     assert all(row["notes"].count("dispatched: job=") == 1 for row in states)
 
 
-def test_sigterm_lets_the_step_under_way_end(on_server: Place, board: Board) -> None:
+def test_sigterm_lets_the_current_step_end(on_server: Place, board: Board) -> None:
     def slow(task: str) -> tuple[int, object]:
         watcher.process.send_signal(signal.SIGTERM)
         time.sleep(2)
@@ -283,6 +285,6 @@ def test_sigterm_lets_the_step_under_way_end(on_server: Place, board: Board) -> 
     assert on_server.notes(bead)[-1] == "dispatched: job=late"
 
 
-def test_the_command_line_says_what_it_is(embedded: Place) -> None:
+def test_help_names_its_option(embedded: Place) -> None:
     done = subprocess.run([*COMMAND, "watch", "--help"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "--listen HOST:PORT" in done.stdout

@@ -1,4 +1,4 @@
-"""What the watcher's metrics say of the beads that it sees."""
+"""What the watcher's metrics report about its beads."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ def metrics_by(clock: FakeClock) -> Metrics:
     return Metrics(Health(clock.monotonic), lambda: clock.now)
 
 
-def seen(database: memory.Database) -> Snapshot:
+def snapshot(database: memory.Database) -> Snapshot:
     return memory.MemoryQueue(database).snapshot()
 
 
@@ -49,7 +49,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     database.put("stale", status="blocked", notes="reaper: no progress for 31m — blocking (threshold 30m)")
     database.put("bad", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 5 of 5)")
     database.put("ours", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 1 of 5)\nI need a key")
-    metrics.saw(seen(database), {}, NOW, frozenset({"waits"}))
+    metrics.saw(snapshot(database), {}, NOW, frozenset({"waits"}))
     expected = {
         ("open", "eligible"), ("open", "not ready"), ("open", "no acceptance criteria"), ("open", "deferred"),
         ("in_progress", "dispatched"), ("in_progress", "dispatch unclear"), ("in_progress", "not sent"),
@@ -72,7 +72,7 @@ def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
     database.put("b", updated_at=NOW - 90 * MINUTE)
     for touched in (NOW - 10 * MINUTE, NOW):
         database.set("a", updated_at=touched)
-        metrics.saw(seen(database), {}, NOW, frozenset({"b"}))
+        metrics.saw(snapshot(database), {}, NOW, frozenset({"b"}))
         assert shown(metrics)["oldest_eligible_age_seconds"] == 600
     clock.now += MINUTE
     assert shown(metrics)["oldest_eligible_age_seconds"] == 660
@@ -80,11 +80,11 @@ def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
-def test_a_bead_that_waited_for_another_one_is_not_old_the_moment_it_may_go() -> None:
+def test_a_bead_that_waited_for_another_one_is_not_old_when_it_becomes_ready() -> None:
     database, metrics = memory.Database(now=NOW), metrics_by(FakeClock())
     metrics.saw(Snapshot(()), {}, NOW, frozenset())
     database.put("a", updated_at=NOW - 90 * MINUTE)
-    metrics.saw(seen(database), {}, NOW, frozenset())
+    metrics.saw(snapshot(database), {}, NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
@@ -93,13 +93,13 @@ def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
     database, metrics = memory.Database(now=NOW), metrics_by(clock)
     database.put("a")
     held = {"service": Hold(NOW + 4 * MINUTE, 1, "down")}
-    metrics.saw(seen(database), held, NOW, frozenset())
+    metrics.saw(snapshot(database), held, NOW, frozenset())
     assert shown(metrics)["hold_seconds"] == 240
     assert shown(metrics)['beads{reason="held",state="open"}'] == 1
     clock.now += MINUTE
     assert shown(metrics)["hold_seconds"] == 180
     clock.now += 4 * MINUTE
-    metrics.saw(seen(database), held, clock.now, frozenset())
+    metrics.saw(snapshot(database), held, clock.now, frozenset())
     assert shown(metrics)["hold_seconds"] == 0
 
 

@@ -1,4 +1,4 @@
-"""The environment: what is taken, what is refused and in which words."""
+"""The environment: what is accepted, and the message for what is refused."""
 
 import json
 from datetime import timedelta
@@ -77,7 +77,7 @@ def test_a_metadata_that_cannot_be_used(tmp_path: Path, metadata: object, said: 
         workspace.find({}, tmp_path)
 
 
-def test_an_embedded_workspace_is_no_mounted_one(tmp_path: Path) -> None:
+def test_an_embedded_workspace_cannot_be_mounted(tmp_path: Path) -> None:
     path = folder(tmp_path, {"dolt_mode": "embedded"}) / "metadata.json"
     with pytest.raises(Misconfigured, match="embedded"):
         workspace.find({"BEADS_METADATA": str(path)}, tmp_path)
