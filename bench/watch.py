@@ -1,4 +1,4 @@
-"""`make bench`: what the watcher costs while it waits, how fast it is when it need not, and whether it grows.
+"""`make bench`: what the watcher costs while it waits, how fast it reacts, and whether its memory grows.
 
 On the real bd and a real Dolt. Prints one line a measurement; the README quotes them.
 """
@@ -43,7 +43,7 @@ sys.exit(main())
 """
 
 
-SETTLE_SECONDS = 30  # Dolt has counted what was written; the watcher has looked
+SETTLE_SECONDS = 30  # Dolt has counted what was written; the watcher has its first snapshot
 
 
 def cpu_seconds(pid: int) -> float:
@@ -63,7 +63,7 @@ def rss_mib(pid: int | str) -> float:
 
 
 def fill(place: Place, count: int) -> None:
-    """So many beads by SQL: mostly closed ones of others, and ten of the agent's that wait for a person."""
+    """Adds this many beads by SQL: mostly closed ones of others, and ten of the agent's that wait for a person."""
     first = place.create("template", acceptance=None)
     columns = [row["Field"] for row in place.sql("SHOW COLUMNS FROM issues") if "GENERATED" not in str(row["Extra"])]
     others = ", ".join(f"`{name}`" for name in columns if name not in ("id", "status", "assignee", "notes"))
@@ -76,8 +76,8 @@ def fill(place: Place, count: int) -> None:
             f"FROM issues LIMIT {step}"
         )
         made += step
-    told = "status = 'open', assignee = 'agent', notes = 'not dispatched: no acceptance criteria'"
-    place.sql(f"UPDATE issues SET {told} WHERE id = '{first}' OR id IN ('f-2','f-3','f-4','f-5')")
+    notice = "status = 'open', assignee = 'agent', notes = 'not dispatched: no acceptance criteria'"
+    place.sql(f"UPDATE issues SET {notice} WHERE id = '{first}' OR id IN ('f-2','f-3','f-4','f-5')")
     place.sql("UPDATE issues SET status = 'blocked', assignee = 'agent' WHERE id IN ('f-6','f-7','f-8','f-9','f-10')")
 
 
@@ -104,11 +104,11 @@ def start(place: Place, board: Board) -> "subprocess.Popen[str]":
 
 
 def idle(count: int, minutes: float, ready: threading.Barrier) -> float:
-    """CPU seconds an hour that the watcher costs: its own, and what Dolt uses more than it does alone."""
+    """CPU seconds an hour that the watcher costs: its own, and what Dolt uses more than without it."""
     with parts() as (place, board):
         fill(place, count)
         assert place.server
-        place.server.stop(signal.SIGTERM)  # what writing so many beads has left in its memory takes it minutes to free
+        place.server.stop(signal.SIGTERM)  # it would take minutes to free the memory that these writes took
         place.server.start()
         assert place.server.process
         dolt = place.server.process.pid
@@ -160,7 +160,7 @@ def latency(beads: int, apart: float) -> None:
 def soak(changes: int) -> None:
     """Turns without a pause between them, each after a change, in this very process."""
     with parts() as (place, _):
-        place.create("told", acceptance=None)
+        place.create("bare", acceptance=None)
         place.sql("UPDATE issues SET notes = 'not dispatched: no acceptance criteria'")
         where = workspace.find(place.environ, place.folder)
         bd = Bd(BdProcess(where, place.environ), "bench", time.sleep)
@@ -174,13 +174,13 @@ def soak(changes: int) -> None:
             jitter=random.uniform,
             log=Log("bench", SYSTEM.now),
         )
-        work, write, looks = watcher._Watcher(jobs, watcher._Database(jobs, other)), Writer(place), 0
+        work, write, snapshots = watcher._Watcher(jobs, watcher._Database(jobs, other)), Writer(place), 0
         begun = time.monotonic()
         for number in range(changes):
             write.change(number)
             snapshot = work.snapshot
             work.turn()
-            looks += work.snapshot is not snapshot
+            snapshots += work.snapshot is not snapshot
             if number == 1000:
                 first = rss_mib("self")
             if number % max(1, changes // 10) == 0 and number:
@@ -188,7 +188,8 @@ def soak(changes: int) -> None:
                     f"  {number} changes, {time.monotonic() - begun:.0f} s, RSS {rss_mib('self'):.1f} MiB", flush=True
                 )
         print(
-            f"soak: {changes} changes, {looks} looks: RSS {first:.1f} MiB after 1,000, {rss_mib('self'):.1f} at the end"
+            f"soak: {changes} changes, {snapshots} snapshots: "
+            f"RSS {first:.1f} MiB after 1,000, {rss_mib('self'):.1f} at the end"
         )
 
 

@@ -1,6 +1,6 @@
-"""`make demo`: the whole of it on a real bd, in a scratch workspace that is removed afterwards.
+"""`make demo`: everything on a real bd, in a scratch workspace that is removed afterwards.
 
-Each step is checked; the first one that does not do what it says ends the demo with exit status 1.
+Each step is checked. The first one that does not do what it announces ends the demo with exit status 1.
 """
 
 import json
@@ -26,7 +26,7 @@ esac
 
 
 class Failed(Exception):
-    """A step did not do what it says."""
+    """A step did not do what it announces."""
 
 
 class Demo:
@@ -42,7 +42,7 @@ class Demo:
         print(f"\n{self.steps}. {text}", flush=True)
 
     def run(self, command: str, *, expect: str = "", show: bool = True, **environ: str) -> str:
-        """Runs a line as a person would type it, prints it with what it says, and checks that."""
+        """Runs a line as a person would type it, prints it with its output, and checks that output."""
         done = subprocess.run(
             command,
             shell=True,
@@ -78,7 +78,7 @@ class Demo:
         return shown
 
     def show(self, bead: str, status: str, *lines: str) -> None:
-        """The bead's status and notes, which must hold every line."""
+        """Prints the bead's status and notes. The notes must contain every line."""
         shown = self.bead(bead)
         print(f"   $ bd show {bead} --json | jq '{{status, notes}}'")
         print(f"     status: {shown['status']}")
@@ -92,23 +92,23 @@ class Demo:
 
 
 def wait_for(what: str, true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not true():
         if time.monotonic() > until:
-            raise Failed(f"{what}: not within 30 s")
+            raise Failed(f"{what}: not within 60 s")
         time.sleep(0.2)
 
 
 @contextmanager
 def watcher(demo: Demo) -> Iterator[Path]:
-    """`beads-dispatch watch` in the background; the file that has what it says."""
-    said = demo.folder / "watch.log"
+    """`beads-dispatch watch` in the background. Yields the file with its output."""
+    log = demo.folder / "watch.log"
     print("   $ beads-dispatch watch &")
-    with said.open("w") as out:
+    with log.open("w") as out:
         process = subprocess.Popen(["beads-dispatch", "watch"], cwd=demo.folder, env=demo.environ, stdout=out)
     try:
-        wait_for("the watcher starts", lambda: "for beads assigned to" in said.read_text())
-        yield said
+        wait_for("the watcher starts", lambda: "for beads assigned to" in log.read_text())
+        yield log
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -144,18 +144,18 @@ def play(demo: Demo, url: str) -> None:
     demo.step("A tick with nothing to do says so and writes nothing.")
     demo.run("beads-dispatch tick", expect="nothing to do: 1 no acceptance criteria")
 
-    demo.step("Where everything stands, and why.")
+    demo.step("The state of every bead, and the reason.")
     demo.run("beads-dispatch status", expect=f"{bare} +2 +open +no acceptance criteria")
     print(f"     (closed beads are not shown: {haiku} is done)")
 
     demo.step("Instead of scheduled ticks and sweeps: one watcher. It waits for a change and acts at once.")
-    with watcher(demo) as said:
+    with watcher(demo) as log:
         tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
         assigned = time.monotonic()
-        wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in said.read_text())
+        wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in log.read_text())
         seconds = time.monotonic() - assigned
         wait_for("the agent closes its bead", lambda: demo.bead(tidy)["status"] == "closed")
-    for line in said.read_text().splitlines():
+    for line in log.read_text().splitlines():
         print(f"     {line}")
     print(f"   From `bd assign` to its agent at work: {seconds:.1f} s. Ctrl-C ends the watcher.")
 
@@ -187,7 +187,7 @@ def main() -> int:
             if agent:
                 agent.send_signal(signal.SIGTERM)
                 agent.wait(15)
-    print('\nAll of it did what it says. In your own repository: see "On a laptop" in README.md.')
+    print('\nEvery step did what it announced. In your own repository: see "On a laptop" in README.md.')
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Relays a pod's ports to the stand-in agent, which listens on 127.0.0.1:3000 only; a test can watch and disturb it.
+"""Relays a pod's ports to the stand-in agent, which listens on 127.0.0.1:3000 only. A test can watch it and disturb it.
 
-Each request is a line of the log. Files in /control: `down-PORT` closes that port; `hold` names a path whose answers
-are held back, after the agent has had the request, until the file is gone.
+Each request is a line of the log. Files in /control: `down-PORT` closes that port, and `closed-PORT` is there while it
+is closed; `hold` names a path whose answers are held back, after the agent has had the request, until the file is gone.
 """
 
 import http.client
@@ -48,16 +48,19 @@ def held(path: str) -> bool:
 
 
 def serve(port: int) -> None:
-    """Listens on the port but while it is to be down."""
+    """Listens on the port, except while it is to be down."""
+    down, closed = CONTROL / f"down-{port}", CONTROL / f"closed-{port}"
     while True:
-        while (CONTROL / f"down-{port}").exists():
-            time.sleep(0.05)
         server = ThreadingHTTPServer(("0.0.0.0", port), Relay)
+        closed.unlink(missing_ok=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        while not (CONTROL / f"down-{port}").exists():
+        while not down.exists():
             time.sleep(0.05)
         server.shutdown()
         server.server_close()
+        closed.touch()
+        while down.exists():
+            time.sleep(0.05)
 
 
 for port in map(int, sys.argv[2:]):

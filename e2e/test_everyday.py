@@ -7,14 +7,14 @@ from world import World, wait
 
 
 def both_notes(world: World, bead_id: str) -> bool:
-    """Ours in this order; the agent's own comes when it comes."""
+    """Ours, in this order. The agent's own note may come at any time."""
     ours = [
         line for line in world.notes(bead_id) if line.startswith(("auto-dispatcher claimed at ", "dispatched: job="))
     ]
     return len(ours) == 2 and ours[0].startswith("auto") and ours[1].startswith("dispatched")
 
 
-def wait_for_both_notes(world: World, bead_id: str, seconds: float = 30) -> None:
+def wait_for_both_notes(world: World, bead_id: str, seconds: float = 60) -> None:
     try:
         wait("both notes", seconds, lambda: both_notes(world, bead_id))
     except AssertionError as error:
@@ -40,7 +40,7 @@ def test_a_hand_made_job_dispatches(world: World) -> None:
     shown = world.page("bd show <id> --json | jq '.[] | {status, notes}'", id=bead_id)
     assert "auto-dispatcher claimed at " in shown
     assert both_notes(world, bead_id), shown
-    wait("the agent closes it", 30, lambda: world.show(bead_id)["status"] == "closed")
+    wait("the agent closes it", 60, lambda: world.show(bead_id)["status"] == "closed")
     assert world.posts().count(bead_id) == 1
 
 
@@ -48,30 +48,33 @@ def test_the_schedule_dispatches(world: World) -> None:
     world.variables["dispatcher_schedule"] = "* * * * *"
     world.terraform("apply")
     bead_id = world.bead("by the schedule")
-    world.say("waits for the schedule, at most 75 s")
-    wait_for_both_notes(world, bead_id, 75)
-    names = [str(job["metadata"]["name"]) for job in world.get("jobs")["items"]]
-    said = [world.kubectl("logs", f"job/{name}").stdout for name in names if name.startswith("beads-dispatcher-")]
+    world.say("waits for the schedule, at most 120 s")
+    wait_for_both_notes(world, bead_id, 120)
+    names = [name for name in world.job_names() if name.startswith("beads-dispatcher-")]
+    said = [world.kubectl("logs", f"job/{name}").stdout for name in names]
     assert any(f"{bead_id}: dispatched: job=" in text for text in said)
     assert world.posts().count(bead_id) == 1
 
 
 def test_five_jobs_at_once_while_the_schedule_runs_post_once(world: World) -> None:
-    """All five wait for Dolt, which stands still, and the first answer is held back: as close a race as can be had."""
+    """All five wait for a frozen Dolt, and the first answer is held back, to make the race as close as possible."""
     bead_id, names = world.bead("five at once"), [f"at-once-{k}" for k in range(5)]
     words = ("create", "job", "--from=cronjob/beads-dispatcher", "--dry-run=client", "-o", "json")
     jobs = [json.loads(world.kubectl(*words, name).stdout) for name in names]
-    for job in jobs:  # else the CronJob's history limit of three sweeps two of them away before they are read
+    for job in jobs:  # otherwise the CronJob's history limit of three removes two of them before they are read
         del job["metadata"]["ownerReferences"]
     with world.held("/api/agent-status"):
-        with world.dolt_stands_still():
+        with world.dolt_frozen():
             world.kubectl("create", "-f", "-", text="\n".join(json.dumps(job) for job in jobs))
             started = time.monotonic()
             wait("five running pods", 60, lambda: world.running(names) == 5 or time.monotonic() - started > 10)
             time.sleep(1)
+            together = world.running(names)
         time.sleep(5)
     ends = [world.ended(name) for name in names]
     assert world.posts().count(bead_id) == 1
     assert [how for how, _ in ends] == ["Complete"] * 5, ends
-    assert sum("another tick is at work" in said for _, said in ends) >= 4, ends
+    assert together >= 2, "there was no race"
+    # One of the five, or the schedule's Job, has the lock. A pod that a busy node starts late may find it free again.
+    assert sum("another tick is running" in said for _, said in ends) >= together - 1, ends
     assert both_notes(world, bead_id)

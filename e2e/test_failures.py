@@ -1,4 +1,4 @@
-"""What fails says why: in the Job, in one line of the pod's termination message, and on the bead."""
+"""A failure gives its reason: in the Job, in one line of the pod's termination message, and on the bead."""
 
 import json
 import re
@@ -26,16 +26,16 @@ COLUMNS = "POD:.metadata.name,STATE:.status.phase,SAYS:.status.containerStatuses
 
 
 @pytest.mark.parametrize(
-    ("name", "port", "says"),
+    ("name", "port", "message"),
     [
         ("beadboard-down", BOARD, r"BeadBoard gave no usable status: .*(refused|connection)"),
         ("agent-service-down", AGENT_SERVICE, r"the agent service is not healthy: .*(refused|connection)"),
     ],
 )
-def test_a_service_that_is_down(world: World, name: str, port: int, says: str) -> None:
+def test_a_service_that_is_down(world: World, name: str, port: int, message: str) -> None:
     bead_id = world.bead(name)
     with world.down(port):
-        assert re.search(says, failed(world, name), re.IGNORECASE)
+        assert re.search(message, failed(world, name), re.IGNORECASE)
         assert world.show(bead_id)["status"] == "open"
         assert world.notes(bead_id)[-1].startswith("dispatch failed: ")
     assert "the queue is held until" in world.why(bead_id)
@@ -64,11 +64,11 @@ def test_a_field_missing_in_the_config_map(world: World) -> None:
     assert world.run_job("port-again")[0] == "Complete"
 
 
-def test_what_a_person_must_mend_and_the_cures(world: World) -> None:
+def test_what_a_person_must_fix_and_how(world: World) -> None:
     blank = str(world.bd("create", "no criteria", "--assignee", "agent")["id"])
     labelled = world.bead("labelled", "--labels", "gt:agent")
     wisp = world.bead("a wisp", "--ephemeral")
-    how, said = world.run_job("tells")
+    how, said = world.run_job("notices")
     assert how == "Complete", said
     assert world.notes(blank)[-1] == "not dispatched: no acceptance criteria"
     assert world.notes(labelled)[-1] == "not dispatched: agent bead"
@@ -78,7 +78,7 @@ def test_what_a_person_must_mend_and_the_cures(world: World) -> None:
     world.page('bd update <id> --acceptance "it works"', id=blank)
     world.page("bd label remove <id> gt:agent", id=labelled)
     world.page("bd promote <id>", id=wisp)
-    how, said = world.run_job("mended")
+    how, said = world.run_job("fixed")
     assert how == "Complete", said
     for bead_id in (blank, labelled, wisp):
         assert both_notes(world, bead_id), bead_id

@@ -9,7 +9,7 @@ from world import World, needed
 
 VARIABLES = {"beads_dispatcher_enabled": "false"}
 
-# What the pod's control group has counted, by whichever version of them there is.
+# What the pod's control group has counted, in version 1 or 2.
 COUNT = """
 cd /sys/fs/cgroup
 echo memory=$(cat memory.peak memory/memory.max_usage_in_bytes 2>/dev/null)
@@ -52,7 +52,7 @@ def test_a_tick_needs_little_and_its_root_is_read_only(world: World) -> None:
     assert int(found["memory"]) < 256 * 2**20 * 0.75, "a quarter of the limit is left"
 
 
-def test_restricted_pod_security_has_nothing_to_say(world: World) -> None:
+def test_restricted_pod_security_has_no_objection(world: World) -> None:
     """The namespace enforces it and warns; a Job is judged by the pods it would make."""
     job = job_like(world, "judged", "true")
     assert world.kubectl("create", "--dry-run=server", "-f", "-", text=json.dumps(job)).stderr == ""

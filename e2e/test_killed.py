@@ -1,5 +1,6 @@
-"""Pods that go away in the middle: the tick's, and the agent's."""
+"""Pods that are deleted in the middle of their work: the tick's, and the agent's."""
 
+import re
 import time
 
 from test_everyday import both_notes, wait_for_both_notes
@@ -20,15 +21,15 @@ def test_before_the_claim_it_stays_open(world: World) -> None:
         world.job("before")
         wait("its question", 60, lambda: world.asked("/api/agent-status") > asked)
         delete_pod_of(world, "before")
-        time.sleep(2)
-    wait("the pod's end", 30, lambda: not world.get("pods", "-l", "job-name=before")["items"])
+        time.sleep(4)  # until the kubelet has sent SIGTERM; the tick itself gives up after 10 s
+    wait("the pod's end", 60, lambda: not world.get("pods", "-l", "job-name=before")["items"])
     bead = world.show(bead_id)
     assert (bead["status"], bead_id in world.posts()) == ("open", False)
     assert "next" in world.why(bead_id)
     world.bd("close", bead_id)
 
 
-def test_a_tick_that_has_posted_writes_down_the_answer_before_it_ends(world: World) -> None:
+def test_a_tick_that_has_posted_records_the_answer_before_it_ends(world: World) -> None:
     bead_id = world.bead("hangs: stopped at the POST")
     with world.held("/api/agent-dispatch"):
         world.job("posted")
@@ -73,5 +74,5 @@ def blocked_by_the_reaper(world: World, bead_id: str, job: str) -> str:
     bead = world.show(bead_id)
     assert bead["status"] == "blocked", said
     note = world.notes(bead_id)[-1]
-    assert note.startswith("reaper: no progress for 31m — blocking (threshold 30m"), note
+    assert re.match("reaper: no progress for 3[1-5]m — blocking .threshold 30m", note), note
     return note

@@ -31,7 +31,7 @@ def needed(variable: str) -> str:
 
 
 def say(text: str) -> None:
-    """Progress, seen at once, whatever pytest captures."""
+    """Prints progress at once, even while pytest captures the output."""
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"  {time.strftime('%H:%M:%S')} {text}\n".encode())
 
 
@@ -44,7 +44,7 @@ def run(*words: str, text: str | None = None, seconds: float = 60, check: bool =
 
 
 def wait(what: str, seconds: float, question: Callable[[], Any]) -> Any:
-    """The first answer that is true; an error after so many seconds."""
+    """The first answer that is true. Raises AssertionError after this many seconds."""
     until = time.monotonic() + seconds
     while True:
         if answer := question():
@@ -62,7 +62,7 @@ class World:
     namespace: str = field(default_factory=lambda: f"beads-e2e-{uuid.uuid4().hex[:6]}")
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="beads-e2e-")))
 
-    # --- it comes and goes ---
+    # --- set-up and tear-down ---
 
     def begin(self) -> None:
         self.say(f"namespace {self.namespace}: Dolt, toolbox, BeadBoard with its agent")
@@ -134,7 +134,7 @@ class World:
         return self.kubectl("exec", "toolbox", "--", *words, check=check)
 
     def environ(self) -> dict[str, str]:
-        """What a command of the runbook finds: the module's inputs, `bd` and `beads-dispatch` of the toolbox."""
+        """The environment of the runbook's commands: the module's inputs, `bd` and `beads-dispatch`."""
         tools = self.folder / "bin"
         tools.mkdir(exist_ok=True)
         for name in ("bd", "beads-dispatch"):
@@ -151,7 +151,7 @@ class World:
     # --- a user ---
 
     def page(self, command: str, **values: str) -> str:
-        """Runs a command of the runbook, as it stands there, with its <places> filled in; what it said."""
+        """Runs a command of the runbook, word for word, with its <places> filled in. Returns its output."""
         assert command in page.commands(page.PAGE.read_text()), f"the runbook has no such command: {command}"
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
@@ -184,7 +184,7 @@ class World:
         return str(self.show(bead_id).get("notes", "")).splitlines()
 
     def why(self, bead_id: str) -> str:
-        """What `beads-dispatch status` says of a bead."""
+        """The reason that `beads-dispatch status` gives for a bead."""
         rows = json.loads(self.toolbox("beads-dispatch", "status", "--json").stdout)
         return next((str(row["reason"]) for row in rows if row["id"] == bead_id), "")
 
@@ -195,7 +195,7 @@ class World:
         assert "PodSecurity" not in done.stderr, done.stderr
 
     def run_job(self, name: str, job: str = "beads-dispatcher", seconds: float = 120) -> tuple[str, str]:
-        """A hand-made Job to its end: `Complete` or `Failed`, and what it said."""
+        """Runs a hand-made Job to its end. Returns `Complete` or `Failed`, and its output."""
         self.job(name, job)
         return self.ended(name, seconds)
 
@@ -206,6 +206,9 @@ class World:
 
         how = str(wait(f"the end of job {name}", seconds, result))
         return how, self.kubectl("logs", f"job/{name}", check=False).stdout
+
+    def job_names(self) -> set[str]:
+        return {str(job["metadata"]["name"]) for job in self.get("jobs")["items"]}
 
     def pod_of(self, job: str) -> dict[str, Any]:
         pods = self.get("pods", "-l", f"job-name={job}")["items"]
@@ -252,23 +255,24 @@ class World:
     def down(self, port: int) -> Iterator[None]:
         """A service of the agent's pod refuses connections."""
         control = ("exec", "agent", "-c", "relay", "--", "sh", "-c")
-        self.kubectl(*control, f"touch /control/down-{port} && sleep 0.5")
+        self.kubectl(*control, f"touch /control/down-{port}; until [ -e /control/closed-{port} ]; do sleep 0.1; done")
         try:
             yield
         finally:
-            self.kubectl(*control, f"rm /control/down-{port} && sleep 0.5")
+            self.kubectl(*control, f"rm /control/down-{port}; while [ -e /control/closed-{port} ]; do sleep 0.1; done")
 
     @contextmanager
     def dolt_down(self) -> Iterator[None]:
-        self.kubectl("exec", "dolt", "--", "sh", "-c", "touch /data/stop && kill $(cat /data/pid) && sleep 1")
+        stop = "pid=$(cat /data/pid); touch /data/stop; kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.1; done"
+        self.kubectl("exec", "dolt", "--", "sh", "-c", stop)
         try:
             yield
         finally:
             self.kubectl("exec", "dolt", "--", "rm", "/data/stop")
-            wait("Dolt", 30, lambda: self.toolbox("bd", "list", "--json", check=False).returncode == 0)
+            wait("Dolt", 60, lambda: self.toolbox("bd", "list", "--json", check=False).returncode == 0)
 
     @contextmanager
-    def dolt_stands_still(self) -> Iterator[None]:
+    def dolt_frozen(self) -> Iterator[None]:
         """It accepts connections and answers nothing until the block ends."""
         self.kubectl("exec", "dolt", "--", "sh", "-c", "kill -STOP $(cat /data/pid)")
         try:

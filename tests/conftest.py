@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pymysql.cursors
@@ -25,12 +25,38 @@ import pytest
 
 QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_EXPORT_AUTO": "false"}
 COMMAND = (sys.executable, "-m", "beads_dispatch")
+PATIENCE = 120.0  # seconds; generous, so that a busy machine fails no test
+
+T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object = "") -> T:
+    """The first answer that is true. Raises AssertionError with `context` after this many seconds."""
+    until = time.monotonic() + seconds
+    while not (found := answer()):
+        assert time.monotonic() < until, context
+        time.sleep(0.05)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """A zombie does not count: init may take its time to collect a killed process's child."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def held_port() -> socket.socket:
+    """A free port, reserved until the socket is closed. Connections to it are refused while no server listens.
+
+    On Linux a second socket can listen on it, because both set SO_REUSEADDR (Go and Python's servers do). The kernel
+    gives it to nobody who asks for any free port.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 def tool(name: str) -> str:
@@ -46,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Another bd goes by the name of bd at the head of PATH."""
+    """Puts the chosen bd first on PATH, under the name bd."""
     if (name := config.getoption("bd")) != "bd":
         folder = Path(tempfile.mkdtemp(prefix="bd-"))
         config.add_cleanup(lambda: shutil.rmtree(folder))
@@ -55,17 +81,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What only bd 1.3 can do is tested where that is the bd."""
+    """test_bd_1_3.py needs bd 1.3."""
     return True if collection_path.name == "test_bd_1_3.py" and config.getoption("bd") != "bd-1.3" else None
 
 
 @dataclass
 class DoltServer:
-    """A sql-server on loopback, ended by its id."""
+    """A sql-server on loopback, ended by its process id. Its port stays reserved while it is down."""
 
     home: Path
-    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    _holder: socket.socket = field(default_factory=held_port)
+
+    @property
+    def port(self) -> int:
+        return int(self._holder.getsockname()[1])
+
+    def move(self) -> None:
+        """From the next start on it listens on another port."""
+        old, self._holder = self._holder, held_port()
+        old.close()
 
     def start(self) -> None:
         (self.home / "data").mkdir(parents=True, exist_ok=True)
@@ -78,14 +113,16 @@ class DoltServer:
                 stderr=log,
                 start_new_session=True,
             )
-        until = time.monotonic() + 30
-        while True:
-            try:
-                pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
-                return
-            except pymysql.Error:
-                assert time.monotonic() < until, (self.home / "log").read_text()[-2000:]
-                time.sleep(0.05)
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
+        try:
+            pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
+        except pymysql.Error:
+            return False
+        return True
 
     def words(self) -> list[str]:
         """How it is started."""
@@ -94,7 +131,7 @@ class DoltServer:
     def stop(self, how: int = signal.SIGKILL) -> None:
         if self.process:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
             self.process = None
 
 
@@ -106,9 +143,18 @@ def dolt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer
     server.stop()
 
 
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
+    """A server that no other test uses, so this one may stop and start it."""
+    server = DoltServer(tmp_path_factory.mktemp("own"))
+    server.start()
+    yield server
+    server.stop()
+
+
 @dataclass
 class Place:
-    """A workspace, and bd and our commands in it."""
+    """A workspace, with bd and our commands run in it."""
 
     folder: Path
     environ: dict[str, str]
@@ -126,7 +172,7 @@ class Place:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, (words, done.stdout, done.stderr)
@@ -141,7 +187,7 @@ class Place:
         return str(self.bd("create", title, "--assignee=agent", *criteria, *words)["id"])
 
     def create_many(self, count: int, **fields: object) -> set[str]:
-        """Beads that are all alike, by one call of bd."""
+        """Creates identical beads with one call of bd."""
         alike = {"assignee": "agent", "acceptance_criteria": "it works", **fields}
         lines = [{"title": f"bead {k}", **alike} for k in range(count)]
         (self.folder / "many.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
@@ -177,7 +223,7 @@ class Place:
         )
 
     def wrap_bd(self, script: str) -> str:
-        """A PATH on which `bd` is this script, of the shell unless it says otherwise."""
+        """A PATH on which `bd` is this script. It is run by sh if it has no `#!` line."""
         path = self.folder / "wrapped" / "bd"
         path.parent.mkdir(exist_ok=True)
         path.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
@@ -202,7 +248,7 @@ class Place:
             connection.close()
 
     def age(self, bead_id: str, minutes: float) -> None:
-        """Sets the bead's last change so many minutes back, by the database's clock."""
+        """Sets the bead's last change this many minutes back, by the database's clock."""
         self.sql(
             "UPDATE issues SET updated_at = DATE_SUB(UTC_TIMESTAMP(), INTERVAL %s SECOND) WHERE id = %s",
             int(minutes * 60),
@@ -211,7 +257,7 @@ class Place:
 
 
 def make_place(folder: Path, server: DoltServer | None) -> Place:
-    """A new workspace: a copy of one that bd has made once, for that costs bd 1.3 seven seconds."""
+    """A new workspace: a copy of one that bd made once, because `bd init` of 1.3 takes seven seconds."""
     template = _template(server)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(template.folder / ".beads", folder / ".beads")
@@ -243,7 +289,7 @@ def _init(folder: Path, server: DoltServer | None) -> Place:
         place.database = f"db_{uuid.uuid4().hex[:10]}"
         words += ["--server", "--server-host=127.0.0.1", f"--server-port={server.port}", "--server-user=root"]
         words += [f"--database={place.database}"]
-    subprocess.run([place.real_bd, *words], env=place.environ, cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run([place.real_bd, *words], env=place.environ, cwd=folder, check=True, capture_output=True, timeout=300)
     if server:
         place.sql("CALL DOLT_BACKUP('sync-url', %s)", f"file://{folder}/backup")
     return place
@@ -280,14 +326,14 @@ Reply = tuple[int, object]
 
 @dataclass
 class Board:
-    """A BeadBoard that records what it was sent and answers as it is told."""
+    """A BeadBoard that records what it was sent and gives the answers that the test sets."""
 
     dispatch: Callable[[str], Reply] = lambda task: (200, {"job_id": f"job-{task}"})
     status: Reply = (200, {"busy": False})
     health: Reply = (200, {"status": "ok", "busy": False, "active": 0, "queued": 0, "capacity": 10})
     sent: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    passing: Callable[[str], None] = lambda phase: None  # called when it is asked, and when it has answered
+    passing: Callable[[str], None] = lambda phase: None  # called when a request arrives, and when it is answered
     url: str = ""
 
     def answer(self, path: str, body: bytes) -> Reply:
@@ -314,7 +360,7 @@ class Board:
 
             def reply(self, status: int, document: object) -> None:
                 body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-                with suppress(OSError):  # who asked has been killed
+                with suppress(OSError):  # the client was killed
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()

@@ -1,4 +1,4 @@
-"""Faults at every point of a tick and a sweep: what the points are, and how one is made to happen."""
+"""Faults at every point of a tick and a sweep: the list of points, and how to make one happen."""
 
 import os
 import random
@@ -13,19 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pymysql
-from conftest import Board, Place, Reply, tool
+from conftest import Board, Place, Reply, is_running, tool, wait_for
 
 BD, HTTP = ("before", "during", "after"), ("asked", "answered")
 
 ACCEPTED: Reply = (200, {"job_id": "j"})
 UNCLEAR: Reply = (502, {"error": "fetch failed"})
-# What BeadBoard says while an agent may have started.
+# Answers after which an agent may have started.
 MAY_HAVE_STARTED = (ACCEPTED, UNCLEAR)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """One way through a tick or a sweep: its steps in order, each a call of bd or a request, in each of bd's modes."""
+    """One path through a tick or a sweep: its calls of bd and its requests, in order, for each of bd's modes."""
 
     name: str
     on_server: str
@@ -41,8 +41,8 @@ FLOWS = (
     Flow("busy", f"{ASK} update /post show update", f"list {ASK} show update show /post show update", (409, {})),
     Flow("not-started", f"{ASK} update /post show update", reply=(502, {"error": "Invalid token"})),
     Flow("at-fault", f"{ASK} update /post show update", reply=(400, {"error": "bad"})),
-    Flow("sick", f"{ASK} update"),
-    Flow("untold", "update", "list update"),
+    Flow("unhealthy", f"{ASK} update"),
+    Flow("needs-notice", "update", "list update"),
     Flow("sweep", "show update", "list show update", command="sweep"),
 )
 
@@ -80,7 +80,7 @@ def sample(count: int, seed: int = 20261124) -> list[Point]:
     return random.Random(seed).sample(every_point(), count)
 
 
-# A bd that asks before, during and after each call whether something is to happen.
+# A bd that reports before, during and after each call, and waits each time: the fault may strike there.
 WRAPPER = """#!{python} -IS
 import os, socket, subprocess, sys
 if sys.argv[1] in ("where", "dolt"):  # where the database is: asked before anything is done
@@ -97,21 +97,21 @@ at("after")
 sys.exit(code)
 """
 
-# The command with deadlines so short that a freeze of a few seconds outlasts them all.
+# The command with deadlines so short that a freeze outlasts them all.
 HASTY = """
 import sys
 from beads_dispatch import cli
 from beads_dispatch.adapters import bd_process, dolt
-bd_process.BdProcess.__init__.__defaults__ = (3.0,)
-dolt.ANSWER_SECONDS = 2
+bd_process.BdProcess.__init__.__defaults__ = (6.0,)
+dolt.ANSWER_SECONDS = 4
 sys.exit(cli.main())
 """
-FROZEN_SECONDS = 6.0
+FROZEN_SECONDS = 12.0
 
 
 @dataclass
 class Fault:
-    """Counts the phases that go by, and strikes at its point, once."""
+    """Counts the phases that pass, and strikes once, at its point."""
 
     point: Point
     place: Place
@@ -129,7 +129,7 @@ class Fault:
             if self.struck or (self.step, phase) != (self.point.step, self.point.phase):
                 return
             self.struck = True
-            self.strike(bd_group)  # under the lock: whoever passes, and the end of the run, wait until it is done
+            self.strike(bd_group)  # under the lock, so other phases and the end of the run wait for it
 
     def strike(self, bd_group: int) -> None:
         assert self.process
@@ -138,7 +138,7 @@ class Fault:
                 self.process.kill()
             case "TERM":
                 self.process.terminate()
-            case "KILL-with-bd":  # as when a container is killed, at some moment of bd's work
+            case "KILL-with-bd":  # as when a container is killed while bd works
                 time.sleep(random.Random(self.point.name).uniform(0, 0.2))
                 self.process.kill()
                 with suppress(ProcessLookupError):
@@ -162,7 +162,7 @@ class Fault:
         self.ends.append(thaw.join)
 
     def serve(self) -> int:
-        """A port on which the wrapped bd asks; it is answered once the fault has struck."""
+        """The port that the wrapped bd reports to. It gets its answer once the fault has struck."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.ends.append(listener.close)
 
@@ -186,27 +186,24 @@ class Fault:
                 one()
 
     def wait_for_orphans(self) -> None:
-        """A killed tick leaves its bd at work: until that has ended, too."""
-        until = time.monotonic() + 60
-        while any(group and os.path.exists(f"/proc/{group}") for group in self.groups):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        """Waits for the calls of bd that a killed tick has left running."""
+        wait_for(lambda: not any(group and is_running(group) for group in self.groups))
 
 
 def cut(place: Place) -> None:
-    """Kills every connection to the workspace's database, the one that holds the lock among them."""
+    """Kills every connection to the workspace's database, including the one that holds the lock."""
     assert place.server
     connection = pymysql.connect(host="127.0.0.1", port=place.server.port, user="root", autocommit=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (place.database,))
         for (one,) in cursor.fetchall():
-            with suppress(pymysql.Error):  # it has gone by itself
+            with suppress(pymysql.Error):  # it has ended by itself
                 cursor.execute(f"KILL {int(one)}")
     connection.close()
 
 
 def run(point: Point, place: Place, board: Board, environ: dict[str, str]) -> tuple[Fault, str]:
-    """The flow with its fault; what it said on stderr."""
+    """Runs the flow with its fault. Returns the fault, and the process's stderr."""
     fault = Fault(point, place)
     wrapper = WRAPPER.format(python=sys.executable, port=fault.serve(), bd=tool("bd"))
     path = place.wrap_bd(wrapper)
@@ -220,7 +217,7 @@ def run(point: Point, place: Place, board: Board, environ: dict[str, str]) -> tu
             cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     try:
-        _, err = fault.process.communicate(timeout=150)
+        _, err = fault.process.communicate(timeout=240)
     finally:
         fault.process.kill()
         fault.end()

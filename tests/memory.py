@@ -1,4 +1,4 @@
-"""A queue in memory: for what a real database cannot show, such as a time that has not come yet."""
+"""A queue in memory, to test what a real database cannot show, such as a time in the future."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ class Database:
     now: datetime = NOW
     changes: int = 0
     reads: int = 0
-    pulses: int = 0
+    fingerprints: int = 0
     gone: bool = False
 
     def put(self, bead_id: str, **fields: object) -> None:
@@ -52,7 +52,7 @@ class MemoryQueue:
 
     def fingerprint(self) -> str:
         self._reach()
-        self.database.pulses += 1
+        self.database.fingerprints += 1
         return str(self.database.changes)
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:

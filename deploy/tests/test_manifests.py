@@ -1,4 +1,4 @@
-"""deploy/*.yaml is what the Terraform module makes, and what Kubernetes takes."""
+"""deploy/*.yaml is what the Terraform module makes, and Kubernetes accepts it."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard name metrics that the watcher has, in PromQL that Prometheus takes."""
+"""The alerts and the dashboard name metrics that the watcher has, in PromQL that Prometheus accepts."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_its_metrics_and_labels_are_there(expression: str) -> None:
+def test_its_metrics_and_labels_exist(expression: str) -> None:
     used = re.findall(r"\b((?:beads|kube)_\w+)(?:\{([^}]*)\})?", expression)
     assert used
     for name, matchers in used:
@@ -61,15 +61,15 @@ def test_no_metric_of_the_watcher_is_left_out() -> None:
     assert {name for name in METRICS if any(name in expression for expression in expressions())} == set(METRICS)
 
 
-def test_prometheus_takes_every_expression(tmp_path: Path) -> None:
+def test_prometheus_accepts_every_expression(tmp_path: Path) -> None:
     assert promtool(tmp_path, expressions()) == 0
 
 
-def test_prometheus_is_asked_indeed(tmp_path: Path) -> None:
+def test_promtool_refuses_a_broken_expression(tmp_path: Path) -> None:
     assert promtool(tmp_path, ["sum(beads_dispatch_beads"]) == 1
 
 
-def test_every_panel_says_what_it_shows_and_none_covers_another() -> None:
+def test_every_panel_is_described_and_none_covers_another() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert all(panel["title"] and panel["description"] for panel in panels)

@@ -1,4 +1,4 @@
-"""What Terraform would do to objects that are there already."""
+"""What Terraform would do to objects that already exist."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import render
 OLD = Path(__file__).parent / "old-pair" / "main.tf"
 README = (render.MODULE / "README.md").read_text()
 MOVED = re.findall(r"^moved \{\n.*?^\}\n", README, re.MULTILINE | re.DOTALL)
-# What the README says of a ConfigMap that is of the new type already.
+# What the README advises for a ConfigMap that already has the new type.
 CONFIG_MAP = """
 moved {
   from = kubernetes_config_map_v1.beads_metadata
@@ -23,7 +23,7 @@ moved {
 KYVERNO = {"option": [{"name": "ndots", "value": "2"}], "nameservers": None, "searches": None}
 
 
-def test_the_readmes_way_in_keeps_both_cron_jobs_and_the_config_map_are_kept(tmp_path: Path) -> None:
+def test_the_move_in_the_readme_keeps_both_cron_jobs_and_the_config_map(tmp_path: Path) -> None:
     changes = plan_the_move(tmp_path, *MOVED, CONFIG_MAP)
     old = {"kubernetes_cron_job_v1.beads_dispatcher", "kubernetes_cron_job_v1.beads_reaper"}
     assert {before for before, _ in changes} == {*old, "kubernetes_config_map_v1.beads_metadata"}

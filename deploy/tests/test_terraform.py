@@ -13,7 +13,7 @@ DECLARED = dict(
 TESTS = {path.name: path.read_text() for path in (render.MODULE / "tests").glob("*.tftest.hcl")}
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_the_inputs_and_their_tests_are_found() -> None:
     assert len(DECLARED) > 30
     assert len(TESTS) > 4
 

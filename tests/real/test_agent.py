@@ -1,4 +1,4 @@
-"""The stand-in: BeadBoard's answers, the command's environment, its bounds, and its end."""
+"""The stand-in: BeadBoard's answers, the command's environment, its limits, and its end."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Place
+from conftest import PATIENCE, Place, wait_for
 
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.bd import Bd
@@ -54,13 +54,6 @@ def agent(embedded: Place) -> Iterator[Agent]:
         yield one
 
 
-def wait_for(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def started(process: "subprocess.Popen[str]") -> Path:
     """The log file of the job that the agent names next."""
     assert process.stdout
@@ -79,12 +72,12 @@ def gone(pid: str) -> bool:
 
 
 def post(url: str, content: bytes | str) -> tuple[int, object]:
-    reply = httpx.post(f"{url}/api/agent-dispatch", content=content)
+    reply = httpx.post(f"{url}/api/agent-dispatch", content=content, timeout=PATIENCE)
     return reply.status_code, reply.json()
 
 
 def get(url: str, path: str) -> object:
-    return httpx.get(url + path).json()
+    return httpx.get(url + path, timeout=PATIENCE).json()
 
 
 def test_it_answers_as_beadboard_does_and_ends_its_children(embedded: Place, agent: Agent) -> None:
@@ -117,7 +110,7 @@ def test_without_bd_it_does_not_start(embedded: Place) -> None:
     assert "bd is not on PATH" in done.stderr
 
 
-def test_a_port_in_use_is_one_clear_line(embedded: Place, agent: Agent) -> None:
+def test_a_port_in_use_is_reported_in_one_line(embedded: Place, agent: Agent) -> None:
     port = agent[0].rsplit(":", 1)[1]
     done = embedded.run("agent", f"--port={port}", "--command=true")
     assert done.returncode == 1

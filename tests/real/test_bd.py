@@ -1,4 +1,4 @@
-"""bd.py on the real bd, and against the ways in which bd is known to fail."""
+"""bd.py on the real bd, and on the ways in which bd is known to fail."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.errors import BdFailed, Misconfigured
 
 
-def door(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
+def make_bd(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
     """`script`: what stands in for bd once it has said where the workspace is."""
     where = workspace.find(place.environ, place.folder)
     if script:
@@ -21,7 +21,7 @@ def door(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
 
 
 def test_every_verb_on_the_real_bd(place: Place) -> None:
-    bd, bead_id = door(place), place.create("a title", "--labels=gt:agent")
+    bd, bead_id = make_bd(place), place.create("a title", "--labels=gt:agent")
     bead = bd.show(bead_id)
     assert (bead.title, bead.acceptance_criteria, bead.labels) == ("a title", "it works", {"gt:agent"})
     assert bd.ready("agent") == {bead_id}
@@ -38,12 +38,14 @@ def test_every_verb_on_the_real_bd(place: Place) -> None:
 
 def test_a_bead_with_other_metadata_than_an_object_is_written_without_marks(on_server: Place) -> None:
     bead_id = on_server.create("odd", "--metadata=[1]")
-    after = door(on_server).update(door(on_server).show(bead_id), note="a note", marks={"beads_dispatch.attempts": "1"})
+    after = make_bd(on_server).update(
+        make_bd(on_server).show(bead_id), note="a note", marks={"beads_dispatch.attempts": "1"}
+    )
     assert after.notes == "a note"
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("""echo '{"error": "on stdout"}'; exit 1""", "on stdout"),
         ("""echo '{"error": "on stderr"}' >&2; exit 1""", "on stderr"),
@@ -55,31 +57,31 @@ def test_a_bead_with_other_metadata_than_an_object_is_written_without_marks(on_s
 )
 def test_what_bd_says_of_a_failure(embedded: Place, script: str, said: str) -> None:
     with pytest.raises(BdFailed, match=said):
-        door(embedded, script=script).show("t-1")
+        make_bd(embedded, script=script).show("t-1")
 
 
 def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
-    bd, begun = door(embedded, deadline=1, script="sleep 60 & wait"), time.monotonic()
+    bd, begun = make_bd(embedded, deadline=1, script="sleep 60 & wait"), time.monotonic()
     with pytest.raises(BdFailed, match="no answer within 1 s"):
         bd.show("t-1")
     assert time.monotonic() - begun < 10
 
 
-def test_a_missing_bd_says_what_to_install(embedded: Place, tmp_path: Path) -> None:
+def test_a_missing_bd_is_reported_with_what_to_install(embedded: Place, tmp_path: Path) -> None:
     embedded.environ["PATH"] = str(tmp_path)
     with pytest.raises(Misconfigured, match="bd is not on PATH"):
-        door(embedded).show("t-1")
+        make_bd(embedded).show("t-1")
 
 
 def test_a_serialization_failure_is_tried_again(embedded: Place) -> None:
     bead_id = embedded.create()
-    bead, count = door(embedded).show(bead_id), embedded.folder / "count"
+    bead, count = make_bd(embedded).show(bead_id), embedded.folder / "count"
     real = embedded.environ["PATH"]
     script = (
         f'echo x >> {count}; [ "$(wc -l < {count})" -ge 2 ] && PATH={real} exec bd "$@"; '
         "echo 'Error 1213 (40001): serialization failure' >&2; exit 1"
     )
-    bd = door(embedded, script=script)
+    bd = make_bd(embedded, script=script)
     assert bd.update(bead, note="second time").notes == "second time"
     count.write_text("")
     with pytest.raises(BdFailed, match="serialization failure"):

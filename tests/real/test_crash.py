@@ -1,7 +1,7 @@
-"""A tick or a sweep is killed, or told to stop, or Dolt fails it, at every point.
+"""A tick or a sweep is killed or stopped, or Dolt fails, at every point.
 
-After each, ticks and sweeps run until quiet: no bead was sent twice, and none is left without a stated reason.
-`make crash` visits every point; a plain run a sample.
+After each, ticks and sweeps run until nothing is left to do: no bead was sent twice, and each has a stated reason.
+`make crash` visits every point, a plain run a sample.
 """
 
 import json
@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def places(tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer) -> Places:
-    """One workspace for each mode: every point has an assignee, and so a queue, of its own."""
+    """One workspace for each mode. Each point has its own assignee, and so its own queue."""
     made: dict[str, Place] = {}
 
     def place(mode: str) -> Place:
@@ -49,12 +49,12 @@ def test_never_twice_never_silent(point: Point, places: Places, board: Board) ->
     environ["BEADS_REAPER_THRESHOLD_MINUTES"] = "0.000001"
     bead = prepare(point, place)
     board.dispatch = answer(point.flow.reply)
-    board.health = (503, "down") if point.flow.name == "sick" else board.health
+    board.health = (503, "down") if point.flow.name == "unhealthy" else board.health
     fault, err = crash.run(point, place, board, environ)
     assert fault.struck, err
     assert "Traceback" not in err
     if point.fault == "TERM":
-        ended_in_good_order(point, place, fault, bead)
+        ended_properly(point, place, fault, bead)
     board.dispatch, board.health = answer(crash.ACCEPTED), (200, {"busy": False})
     settle(point, place, fault, environ)
     started = [reply in crash.MAY_HAVE_STARTED for reply in answers]
@@ -64,7 +64,7 @@ def test_never_twice_never_silent(point: Point, places: Places, board: Board) ->
 
 
 def prepare(point: Point, place: Place) -> str:
-    criteria = [] if point.flow.name == "untold" else ["--acceptance=it works"]
+    criteria = [] if point.flow.name == "needs-notice" else ["--acceptance=it works"]
     bead = str(place.bd("create", point.name, f"--assignee={point.name}", *criteria)["id"])
     if point.flow.command == "sweep":
         place.bd("update", bead, "--status=in_progress")
@@ -72,8 +72,8 @@ def prepare(point: Point, place: Place) -> str:
     return bead
 
 
-def ended_in_good_order(point: Point, place: Place, fault: crash.Fault, bead: str) -> None:
-    """SIGTERM: before the POST the claim is taken back, after it the result is written."""
+def ended_properly(point: Point, place: Place, fault: crash.Fault, bead: str) -> None:
+    """SIGTERM: before the POST the claim is rolled back, after it the result is recorded."""
     assert fault.process
     assert fault.process.returncode in (0, 1)
     shown = place.show(bead)
@@ -82,7 +82,7 @@ def ended_in_good_order(point: Point, place: Place, fault: crash.Fault, bead: st
 
 
 def settle(point: Point, place: Place, fault: crash.Fault, environ: dict[str, str]) -> None:
-    """Ticks and then sweeps until there is nothing left to do; all holds and back-offs are over."""
+    """Runs ticks, then sweeps, until nothing is left to do. All holds and back-offs have ended."""
     until_quiet(place, environ, "tick", lambda: forget(point, place))
     fault.wait_for_orphans()
     until_quiet(place, environ, "tick", lambda: forget(point, place))

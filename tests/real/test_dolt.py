@@ -1,14 +1,13 @@
-"""dolt.py on a real Dolt sql-server: the lock, who holds it, and what goes wrong."""
+"""dolt.py on a real Dolt sql-server: the lock, its holder, and failures."""
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Board, DoltServer, Place, free_port, make_place
+from conftest import Board, DoltServer, Place, free_port, make_place, wait_for
 from tls import Authority, Overheard, TlsDolt
 
 from beads_dispatch.adapters import workspace
@@ -17,14 +16,13 @@ from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.errors import DoltFailed
 
 HOLD = """
-import sys, time
+import os, sys
 from pathlib import Path
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.dolt import Dolt
-import os
 dolt = Dolt(workspace.find(os.environ, Path.cwd()).server)
 print(dolt.lock("dispatcher", "agent"), flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -34,19 +32,12 @@ def server_of(place: Place) -> Server:
     return server
 
 
-def soon(lock: Callable[[], str | None]) -> str | None:
-    """The server frees the lock when it notices that the connection is gone: a moment later."""
-    until = time.monotonic() + 30
-    while not (name := lock()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return name
-
-
 def test_the_lock_is_exclusive_between_processes_and_freed_by_kill(on_server: Place) -> None:
     dolt = Dolt(server_of(on_server))
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD], env=on_server.environ, cwd=on_server.folder, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", HOLD], env=on_server.environ, cwd=on_server.folder,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert holder.stdout
     assert holder.stdout.readline().startswith("beads-dispatcher:")
     assert dolt.lock("dispatcher", "agent") is None
@@ -54,7 +45,7 @@ def test_the_lock_is_exclusive_between_processes_and_freed_by_kill(on_server: Pl
     assert dolt.lock("reaper", "agent") is not None
     holder.kill()
     holder.wait()
-    assert soon(lambda: dolt.lock("dispatcher", "agent"))
+    wait_for(lambda: dolt.lock("dispatcher", "agent"))  # free once the server notices that the connection is gone
     dolt.close()
 
 
@@ -65,7 +56,7 @@ def test_a_killed_connection_has_lost_the_lock_and_is_not_opened_again(on_server
     assert holder.fetch(name, "t-none") == (True, None)
     assert other.fetch(name, "t-none") == (False, None)
     other.ask(f"KILL {int(holder.ask('SELECT CONNECTION_ID() AS id')[0]['id'])}")
-    assert soon(lambda: other.lock("dispatcher", "agent"))
+    wait_for(lambda: other.lock("dispatcher", "agent"))
     for _ in range(2):
         with pytest.raises(DoltFailed):
             holder.fetch(name, "t-none")
@@ -81,7 +72,7 @@ def test_an_assignee_with_quotes_is_a_value(on_server: Place) -> None:
     dolt.close()
 
 
-def test_what_is_wrong_is_said_in_one_line(on_server: Place) -> None:
+def test_each_failure_is_one_line(on_server: Place) -> None:
     server = server_of(on_server)
     wrong = {
         "password": (replace(server, password="wrong"), "[Aa]ccess denied|[Nn]o authentication"),
@@ -103,13 +94,11 @@ def test_a_table_without_a_column_is_a_failure_not_an_empty_queue(on_server: Pla
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_server_that_goes_away(tmp_path: Path) -> None:
-    server = DoltServer(tmp_path / "own")
-    server.start()
-    place = make_place(tmp_path / "place", server)
+def test_a_server_that_is_killed(tmp_path: Path, own_server: DoltServer) -> None:
+    place = make_place(tmp_path / "place", own_server)
     dolt = Dolt(server_of(place))
     assert dolt.lock("dispatcher", "agent")
-    server.stop()
+    own_server.stop()
     with pytest.raises(DoltFailed):
         dolt.assigned("agent")
     done = place.run("tick", BEADBOARD_URL="http://127.0.0.1:1")

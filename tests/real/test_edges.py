@@ -27,12 +27,12 @@ def services(board: Board, **more: str) -> dict[str, str]:
 
 
 def first_quick(values: list[str]) -> list[object]:
-    """The everyday loop tries the first one only."""
+    """All but the first are slow, so the everyday loop tries that one only."""
     return [values[0], *(pytest.param(one, marks=pytest.mark.slow) for one in values[1:])]
 
 
 def with_code(place: Place, code: str, command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """The command, after some lines of Python have changed what it stands on."""
+    """Runs the command after some lines of Python have changed its modules."""
     code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
     return subprocess.run(
         [sys.executable, "-c", code, command], env={**place.environ, **environ}, cwd=place.folder,
@@ -55,7 +55,7 @@ def with_code(place: Place, code: str, command: str, **environ: str) -> "subproc
         ]
     ),
 )
-def test_marks_that_a_person_wrote_stop_nothing(on_server: Place, board: Board, metadata: str) -> None:
+def test_invalid_marks_are_ignored(on_server: Place, board: Board, metadata: str) -> None:
     bead = on_server.create("odd", f"--metadata={metadata}")
     done = on_server.run("tick", **services(board))
     assert (done.returncode, done.stderr) == (0, "")
@@ -73,7 +73,7 @@ def test_a_bead_whose_metadata_is_an_array_is_given_up_too(on_server: Place, boa
 
 
 @pytest.mark.slow
-def test_beads_that_bd_cannot_write_any_more(on_server: Place, board: Board) -> None:
+def test_beads_that_bd_can_no_longer_write(on_server: Place, board: Board) -> None:
     """35 KB of description and 33 KB of notes: bd 1.0 fails on every update; only a comment fits."""
     words = f"--description={'d' * 35_000}"
     head, stuck = on_server.create("head", words, "-p", "0"), on_server.create("stuck", words)
@@ -88,15 +88,15 @@ def test_beads_that_bd_cannot_write_any_more(on_server: Place, board: Board) -> 
     on_server.run("sweep")
     again = on_server.run("sweep")
     assert (again.returncode, again.stderr) == (0, ""), "our own comment counts as a sign of life"
-    (told,) = on_server.show(head)["comments"]
-    assert told["text"].startswith("not dispatched: too large")
-    (told,) = on_server.show(stuck)["comments"]
-    assert re.match("reaper: too large to be blocked .no progress for 3[12]m", told["text"])
+    (comment,) = on_server.show(head)["comments"]
+    assert comment["text"].startswith("not dispatched: too large")
+    (comment,) = on_server.show(stuck)["comments"]
+    assert re.match("reaper: too large to be blocked .no progress for 3[1-4]m", comment["text"])
 
 
 @pytest.mark.parametrize("size", [45_000, 60_500])
 def test_notes_near_the_end_of_their_column(on_server: Place, board: Board, size: int) -> None:
-    """What may be left out is left out; a block is still written, with its line."""
+    """Optional lines are left out. A block and its line are still written."""
     bead = on_server.create()
     on_server.bd("update", bead, "--status=in_progress", f"--append-notes={'n' * size}")
     on_server.age(bead, 31.5)
@@ -210,7 +210,7 @@ def test_a_metadata_file_that_is_wrong(tmp_path: Path, embedded: Place, metadata
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_no_secret_is_shown_and_no_file_is_for_others(on_server: Place, board: Board) -> None:
+def test_no_secret_is_shown_and_no_file_is_readable_by_others(on_server: Place, board: Board) -> None:
     secret, bead, seen = "hunter2", on_server.create(), on_server.folder / "seen"
     on_server.sql("CREATE USER IF NOT EXISTS keeper IDENTIFIED BY 'hunter2'")
     on_server.sql("GRANT ALL PRIVILEGES ON *.* TO keeper")
@@ -274,9 +274,7 @@ def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Bo
         ("SSL_CERT_FILE", "/nowhere"),
     ],
 )
-def test_what_else_the_environment_says_does_not_matter(
-    on_server: Place, board: Board, variable: str, value: str
-) -> None:
+def test_other_environment_variables_do_not_matter(on_server: Place, board: Board, variable: str, value: str) -> None:
     bead, old = on_server.create(), on_server.create("old")
     on_server.bd("update", old, "--status=in_progress")
     on_server.age(old, 31.5)
@@ -303,7 +301,7 @@ def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> 
     assert with_code(place, CLOCK.format(hours=hours), "tick", **services(board)).returncode == 1
     board.health = (200, {"busy": False})
     assert place.run("tick", **services(board)).returncode == 0
-    # With a server its clock counts, and the hold is in force; without one the mark is out of reach, and is ignored.
+    # A server's clock counts, so the hold is in force. Without one the mark is out of range and is ignored.
     assert board.sent == ([] if place.server else [bead])
     place.bd("update", bead, "--unset-metadata=beads_dispatch.hold_until")
     for off in (hours, 0, hours):
@@ -311,7 +309,7 @@ def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> 
     assert board.sent == [bead]
 
 
-def test_a_bd_so_slow_that_the_tick_is_over_before_its_claim(on_server: Place, board: Board) -> None:
+def test_a_tick_whose_bd_is_slow_ends_before_its_claim(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     slow = on_server.wrap_bd(f'sleep 1; exec "{on_server.real_bd}" "$@"')
     hasty = "from beads_dispatch import dispatcher; dispatcher.CLAIM_SECONDS = 0.5"
@@ -357,7 +355,7 @@ def test_ticks_a_sweep_an_agent_and_a_person_on_one_bead(on_server: Place, board
 
 
 def tolerant(place: Place, *words: str) -> None:
-    """Another client's call of bd: that it loses against ours, and fails, is its own affair."""
+    """Another client's call of bd. It may fail, where it loses against ours."""
     subprocess.run(
         [place.real_bd, *words, "--actor=agent"], env=place.environ, cwd=place.folder,
         capture_output=True, timeout=60, check=False,

@@ -1,6 +1,6 @@
-"""What becomes of a bead for each fault on the wire: docs/faults.md, held against real ticks.
+"""What becomes of a bead for each fault on the wire: docs/faults.md, compared with real ticks.
 
-All rows run once, side by side, for nearly all of their time is waiting for a deadline. `make faults` writes the page.
+All rows run once, side by side, because they mostly wait for deadlines. `make faults` writes the page.
 """
 
 import json
@@ -23,7 +23,7 @@ from wire import Act, Wire, reply
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 THREADS = 12  # most of them wait
-LONGEST_RUN = 400.0
+LONGEST_RUN = 900.0
 LARGE = 50_000_000
 STATUS, HEALTH, DISPATCH = "GET /api/agent-status", "GET /health", "POST /api/agent-dispatch"
 ENDPOINTS = (STATUS, HEALTH, DISPATCH)
@@ -45,7 +45,7 @@ BUSY: dict[str, Act] = {
     DISPATCH: reply(502, {"error": "Queue full"}),
 }
 
-# Names of ours resolve, in the tick's process, while the file of their name is there: so that one can stop to.
+# In the tick's process our names resolve while a file of that name exists, so that one can stop resolving.
 NAMES = """
 import os, socket
 real = socket.getaddrinfo
@@ -60,7 +60,7 @@ NAME = {STATUS: "beadboard.invalid", HEALTH: "agent.invalid", DISPATCH: "beadboa
 
 @dataclass
 class World:
-    """BeadBoard, the agent service, and where a redirect points: all well until a fault is put in."""
+    """BeadBoard, the agent service, and where a redirect points: all healthy until a fault is put in."""
 
     folder: Path
     board: Wire = field(default_factory=Wire)
@@ -88,14 +88,14 @@ class World:
         return self.agent if endpoint == HEALTH else self.board
 
     def before(self, endpoint: str, change: Callable[[], None]) -> None:
-        """Lets `change` happen before the tick connects: for a dispatch, right before the status is answered."""
+        """Runs `change` before the tick connects: for a dispatch, right before the status is answered."""
         if endpoint == DISPATCH:
             self.board.acts[STATUS] = wire.after(change, self.board.acts[STATUS])
         else:
             change()
 
     def name(self, endpoint: str) -> None:
-        """Has the service asked for by a name that resolves only while its file is there."""
+        """Gives the service a name that resolves only while its file exists."""
         variable = "AGENT_SERVICE_URL" if endpoint == HEALTH else "BEADBOARD_URL"
         self.environ[variable] = f"http://{NAME[endpoint]}:{self.serving(endpoint).port}"
         (self.folder / NAME[endpoint]).touch()
@@ -143,7 +143,7 @@ def answers(act: Callable[[World, str], Act]) -> Fault:
     return put_in
 
 
-def says(status: int, body: object, kind: str = "application/json") -> Fault:
+def replies(status: int, body: object, kind: str = "application/json") -> Fault:
     return answers(lambda world, endpoint: reply(status, body, kind))
 
 
@@ -152,13 +152,13 @@ def well(endpoint: str) -> bytes:
 
 
 def moved(world: World, endpoint: str) -> Act:
-    """To where all would be well: a tick that follows it would be told so."""
+    """A redirect to a healthy service: a tick that follows it would get a good answer."""
     target = world.elsewhere.url + endpoint.split()[1]
     return reply(308, endpoint.split()[1], "text/plain", f"Location: {target}\r\n")
 
 
 def large(world: World, endpoint: str) -> Act:
-    """A true answer, but with 50 MB of it."""
+    """A valid answer of 50 MB."""
     start = well(endpoint)[:-1] + b', "x": "'
 
     def act(connection: socket.socket) -> None:
@@ -191,7 +191,7 @@ class Case:
 
 
 def cases_of(endpoint: str) -> list[Case]:
-    """The faults, in the order of the page. On status what a BeadBoard may say that wakes up takes 45 s."""
+    """The faults, in the order of the page. An answer that BeadBoard may give while it wakes up takes 45 s."""
     waking = WAKING if endpoint == STATUS else 0
     silent = POST if endpoint == DISPATCH else ASK
     field_name = "the job id" if endpoint == DISPATCH else "`busy`"
@@ -206,13 +206,13 @@ def cases_of(endpoint: str) -> list[Case]:
         ("the body is cut off", answers(lambda world, asked: wire.cut_off(well(asked))), 0),
         ("reset once it was sent", answers(lambda world, asked: wire.reset), 0),
         ("200, truncated JSON", answers(lambda world, asked: reply(200, well(asked)[:-3])), waking),
-        ("502, HTML", says(502, "<html><h1>502 Bad Gateway</h1></html>\n", "text/html"), waking),
-        ("500, empty", says(500, b"", ""), waking),
+        ("502, HTML", replies(502, "<html><h1>502 Bad Gateway</h1></html>\n", "text/html"), waking),
+        ("500, empty", replies(500, b"", ""), waking),
         ("308 to a place where all is well", answers(moved), waking),
         ("200, a body of 50 MB", answers(large), waking),
         ("200, not UTF-8", answers(lambda world, asked: reply(200, well(asked).decode().encode("utf-16-le"))), waking),
-        ("502, `error` an array", says(502, {"error": [{"msg": "Field required"}]}), 0),
-        ('502, `error` is `""`', says(502, {"error": ""}), 0),
+        ("502, `error` an array", replies(502, {"error": [{"msg": "Field required"}]}), 0),
+        ('502, `error` is `""`', replies(502, {"error": ""}), 0),
         (f"200, {field_name} a number", answers(lambda world, asked: reply(200, A_NUMBER[asked])), 0),
         (f"200 without {field_name}", answers(lambda world, asked: reply(200, WITHOUT[asked])), 0),
     ]
@@ -222,7 +222,7 @@ def cases_of(endpoint: str) -> list[Case]:
 
 
 CASES = [case for endpoint in ENDPOINTS for case in cases_of(endpoint)]
-# The everyday loop keeps one row of each kind: not delivered, not started, and two that cannot be told.
+# The everyday loop keeps one row of each kind: not delivered, not started, and two that are unclear.
 QUICK = ("refused", "308 to a place where all is well", "reset once it was sent", "the body is cut off")
 
 
@@ -264,7 +264,7 @@ class Outcome:
 
 
 def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
-    """One tick with the fault in its way. Another assignee each time: another queue, with a hold of its own."""
+    """One tick with this fault. Each has its own assignee, and so its own queue and hold."""
     bead = place.create("a bead", f"--assignee={assignee}")
     case.put_in(world, case.endpoint)
     done = place.run("tick", **world.environ, BEADS_ASSIGNEE=assignee)
@@ -276,7 +276,7 @@ def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
 
 @dataclass
 class Rows:
-    """Runs cases side by side. A thread takes a workspace that is free, or makes one.
+    """Runs cases side by side. A thread takes a free workspace, or makes one.
 
     Each case runs once, though each of pytest's workers asks for it: the first to come claims it,
     and leaves its outcome in a folder that all of them share.
@@ -309,7 +309,7 @@ class Rows:
     def _leave(self, case: Case) -> None:
         try:
             found = asdict(self._run(case))
-        except Exception:  # told by the test that asks for this case, in whichever worker it is
+        except Exception:  # reported by the test that asks for this case, in any worker
             found = {"failed": traceback.format_exc()}
         half = self.shared / f"{case.number}.half"
         half.write_text(json.dumps(found))
@@ -349,7 +349,7 @@ INTRO = """\
 
 What becomes of a bead when a service does not answer as it should: one tick for each fault.
 A bead is sent at most once, whatever comes back. It stays `in_progress` only where an agent may have it.
-Everywhere else it is `open`, and a note on it says why; mend the service that the note names.
+Everywhere else it is `open`, and a note on it says why; fix the service that the note names.
 
 - "the queue waits": nothing is dispatched for 2 minutes, longer each time the service fails again.
 - "many": while BeadBoard may be waking up, its status is asked again every second, for 45 seconds at most.
@@ -368,7 +368,7 @@ SHORT = {STATUS: "status", HEALTH: "health", DISPATCH: "dispatch"}
 
 
 def plain(text: str, bead: str) -> str:
-    """The text without what differs from run to run."""
+    """The text without the parts that differ from run to run."""
     text = text.replace(bead, "<id>")
     text = re.sub(r"\[Errno -\d+\] \w[\w ]*\w", "<the resolver's error>", text)
     text = re.sub(r"\(tick [0-9a-f]{6}\)", "(tick <token>)", text)
@@ -382,7 +382,7 @@ def code(text: str) -> str:
 
 
 def times(count: int) -> str:
-    """How often, but where the status is asked again: that depends on how fast the machine is."""
+    """Where the status is asked again, the count depends on how fast the machine is."""
     return str(count) if count < 2 else "many"
 
 

@@ -1,4 +1,4 @@
-"""`status`, `--version` and the other ways in, as a user meets them."""
+"""`status`, `--version` and the installed commands, as a user meets them."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from conftest import Board, Place
 
 
-def test_status_says_of_every_bead_why_it_is_not_running(place: Place, board: Board) -> None:
+def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> None:
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
     sent = place.create("sent", "-p", "0")
     assert place.run("tick", **services).returncode == 0
@@ -40,7 +40,7 @@ def test_status_says_of_every_bead_why_it_is_not_running(place: Place, board: Bo
     assert [line.split()[0] for line in lines] == list(rows)
 
 
-def test_an_empty_queue_is_said(embedded: Place) -> None:
+def test_an_empty_queue_is_reported(embedded: Place) -> None:
     assert embedded.run("status").stdout == "No bead is assigned to agent (closed ones are not shown).\n"
     assert json.loads(embedded.run("status", "--json").stdout) == []
 

@@ -1,12 +1,14 @@
 """Whole ticks as processes, on the real bd, a real Dolt, and an HTTP server that records."""
 
+import queue
 import re
 import signal
+import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import Board, Place, tool
+from conftest import PATIENCE, Board, Place, tool
 
 from beads_dispatch.core import notes
 
@@ -69,7 +71,7 @@ def test_what_becomes_of_the_bead(
 
 
 @pytest.mark.slow
-def test_an_unclear_answer_is_noted_again_after_a_person_sent_it_again(on_server: Place, board: Board) -> None:
+def test_an_unclear_answer_is_noted_again_after_a_person_opened_the_bead(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (502, {"error": "fetch failed"})
     bead = on_server.create()
     for _ in range(2):
@@ -86,8 +88,8 @@ def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Bo
     for step in (1, 2):
         assert on_server.run("tick", **services(board)).returncode == 1
         assert on_server.show(bead)["metadata"]["beads_dispatch.hold_step"] == step
-        ended = "--set-metadata=beads_dispatch.hold_until=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        on_server.bd("update", bead, ended)
+        ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
+        on_server.bd("update", bead, f"--set-metadata=beads_dispatch.hold_until={ended}")
     assert on_server.notes(bead).count("dispatch failed HTTP 502: Invalid token") == 1
 
 
@@ -116,7 +118,7 @@ def test_a_refusal_is_not_forgotten_when_the_agent_was_busy_in_between(on_server
     assert on_server.notes(bead)[-1] == "dispatch failed HTTP 400: bad (attempt 2 of 5)"
 
 
-def test_what_a_person_must_mend_is_told_once_and_never_sent(place: Place, board: Board) -> None:
+def test_what_a_person_must_fix_gets_one_notice_and_is_never_sent(place: Place, board: Board) -> None:
     bare = place.create("bare", acceptance=None)
     nbsp = place.create("nbsp", acceptance="\u00a0\t ")
     wisp = place.create("wisp", "--ephemeral")
@@ -134,7 +136,7 @@ def test_what_a_person_must_mend_is_told_once_and_never_sent(place: Place, board
     assert place.notes(second) == []
 
 
-def test_a_bead_too_large_for_bd_is_told_by_a_comment_and_the_next_one_goes(place: Place, board: Board) -> None:
+def test_a_bead_too_large_for_bd_gets_a_comment_and_the_next_one_is_dispatched(place: Place, board: Board) -> None:
     place.create("large", "-p", "0", f"--description={'x' * 50_000}")
     large = place.bd("list", "--assignee=agent")[0]["id"]
     small = place.create("small")
@@ -164,27 +166,26 @@ def test_sixty_beads_without_criteria_do_not_hide_the_one_that_has_them(on_serve
         assert on_server.notes(bead) == ["not dispatched: no acceptance criteria"]
 
 
-def test_a_bead_whose_deferral_is_over_goes(on_server: Place, board: Board) -> None:
+def test_a_bead_is_dispatched_once_its_deferral_has_ended(on_server: Place, board: Board) -> None:
     bead = on_server.create("later", "--defer=+6h")
     assert on_server.run("tick", **services(board)).returncode == 0
     assert board.sent == []
-    on_server.bd("defer", bead, "--until=+6h")  # bd 1.0: the other way to say so, with a status of its own
+    on_server.bd("defer", bead, "--until=+6h")  # bd 1.0: the other way to defer, with a status of its own
     on_server.sql("UPDATE issues SET defer_until = DATE_SUB(UTC_TIMESTAMP(), INTERVAL 1 MINUTE)")
     for _ in range(2):
         assert on_server.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
 
 
-def test_a_deferred_bead_that_an_agent_may_have_is_blocked_and_says_why(place: Place, board: Board) -> None:
+def test_a_deferred_bead_that_an_agent_may_have_is_blocked_with_a_notice(place: Place, board: Board) -> None:
     """The `ready` of an embedded bd 1.3 would open it."""
     sent, killed = place.create("sent"), place.create("its tick was killed after the POST")
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
+    ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
     for bead, line in ((sent, "dispatched: job=j"), (killed, notes.claimed(datetime.now(UTC), "abcdef"))):
         place.bd("update", bead, "--status=in_progress", f"--append-notes={line}")
-        place.bd("defer", bead, f"--until={soon}")
+        place.bd("defer", bead, f"--until={ended}")
     wisp = place.create("wisp", "--ephemeral")
-    place.bd("defer", wisp, f"--until={soon}")
-    time.sleep(4)
+    place.bd("defer", wisp, f"--until={ended}")
     for _ in range(2):
         assert place.run("tick", **services(board)).returncode == 0
     assert board.sent == []
@@ -194,7 +195,7 @@ def test_a_deferred_bead_that_an_agent_may_have_is_blocked_and_says_why(place: P
     assert place.notes(wisp) == ["not dispatched: ephemeral"]
 
 
-def test_a_bead_that_bd_never_calls_ready_is_told(on_server: Place, board: Board) -> None:
+def test_a_bead_that_bd_never_lists_as_ready_gets_a_notice(on_server: Place, board: Board) -> None:
     gate, pinned = on_server.create("a gate"), on_server.create("pinned")
     on_server.sql("UPDATE issues SET issue_type = 'gate' WHERE id = %s", gate)
     on_server.sql("UPDATE issues SET pinned = 1 WHERE id = %s", pinned)
@@ -215,7 +216,7 @@ def test_busy_is_no_failure_and_claims_nothing(on_server: Place, board: Board) -
     assert "notes" not in on_server.show(bead)
 
 
-def test_a_service_that_is_down_holds_the_queue_and_says_so_once(on_server: Place, board: Board) -> None:
+def test_a_service_that_is_down_holds_the_queue_and_is_reported_once(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     board.health = (503, "down")
     done = on_server.run("tick", **services(board))
@@ -239,26 +240,27 @@ def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> N
     assert place.notes(bare) == place.notes(good) == []
 
 
-def test_sigterm_while_the_post_is_on_its_way_ends_the_tick_with_the_result_written(
-    on_server: Place, board: Board
-) -> None:
+def test_sigterm_during_the_post_ends_the_tick_with_the_result_recorded(on_server: Place, board: Board) -> None:
+    processes: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+
     def slow(task: str) -> tuple[int, object]:
-        process.send_signal(signal.SIGTERM)
+        processes.get(timeout=PATIENCE).send_signal(signal.SIGTERM)
         time.sleep(0.5)
         return 200, {"job_id": "late"}
 
     bead, other = on_server.create("first", "-p", "0"), on_server.create("second")
     board.dispatch = slow
     process = on_server.start("tick", **services(board, BEADS_DISPATCH_PER_TICK="2"))
-    process.communicate(timeout=60)
+    processes.put(process)
+    process.communicate(timeout=PATIENCE)
     assert board.sent == [bead]
     assert on_server.notes(bead)[-1] == "dispatched: job=late"
     assert on_server.notes(other) == []
 
 
-def test_sigterm_between_claim_and_post_puts_the_bead_back(place: Place, board: Board) -> None:
+def test_sigterm_between_claim_and_post_rolls_the_bead_back(place: Place, board: Board) -> None:
     bead = place.create()
-    # The tick is bd's parent: it is told to stop while the claim is written.
+    # The tick is bd's parent. It gets SIGTERM while the claim is written.
     wrapped = place.wrap_bd(f'case "$*" in *--status=in_progress*) kill -TERM $PPID;; esac; exec "{tool("bd")}" "$@"')
     done = place.run("tick", **services(board, PATH=wrapped))
     assert (done.returncode, done.stderr) == (0, "")

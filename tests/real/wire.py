@@ -1,4 +1,4 @@
-"""A small HTTP server on raw sockets that misbehaves as it is told, on a port of loopback that stays its own."""
+"""A small HTTP server on raw sockets that misbehaves as the test asks. Its loopback port stays reserved."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
-PATIENCE = 120.0  # longer than any deadline of a tick: whoever hangs, it is not the client's socket that ends it
+PATIENCE = 120.0  # longer than any deadline of a tick, so this side never ends a hanging connection
 
 # What is done with a connection whose request has been read.
 Act = Callable[[socket.socket], None]
@@ -27,7 +27,7 @@ class Wire:
 
     acts: dict[str, Act] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
-    # Bound but not listening: it refuses connections, and keeps the port from everybody else while nobody listens.
+    # Bound but not listening: connections are refused, and the port stays reserved.
     _holder: socket.socket = field(default_factory=lambda: _bound(0))
     _listener: socket.socket | None = None
     _waiting: list[socket.socket] = field(default_factory=list)
@@ -59,12 +59,12 @@ class Wire:
             self._listener = None
 
     def hang(self) -> None:
-        """From now on connecting hangs: a listener that nobody asks for connections, its backlog full."""
+        """From now on connecting hangs: nobody accepts, and the listener's backlog is full."""
         self.refuse()
         self._listener = _bound(self.port)
         self._listener.listen(0)
         self._waiting = [socket.create_connection((HOST, self.port), 5)]
-        with socket.socket() as one:  # Linux lets one in with a backlog of 0, and drops what comes after it
+        with socket.socket() as one:  # Linux lets one in with a backlog of 0, and drops the next
             one.settimeout(1)
             try:
                 one.connect((HOST, self.port))
@@ -123,7 +123,7 @@ def reply(status: int, body: object, kind: str = "application/json", more: str =
 
 
 def wait_for_the_client(connection: socket.socket) -> None:
-    """Says nothing (more) until the client gives up."""
+    """Sends nothing (more) until the client gives up."""
     while connection.recv(4096):
         pass
 
@@ -144,12 +144,12 @@ def cut_off(body: bytes) -> Act:
 
 
 def reset(connection: socket.socket) -> None:
-    """A RST instead of an answer: what a close does that must not linger."""
+    """A RST instead of an answer: close() sends it where SO_LINGER is 0 s."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def after(first: Callable[[], None], act: Act) -> Act:
-    """`first`, and only then the answer: so it is done before the client's next step."""
+    """`first`, then the answer, so that `first` is done before the client's next step."""
 
     def both(connection: socket.socket) -> None:
         first()

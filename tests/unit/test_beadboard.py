@@ -1,4 +1,4 @@
-"""What the two services are asked, how often, and what each answer becomes."""
+"""The requests to the two services, how often each is sent, and what each answer means."""
 
 import ssl
 from unittest import mock
@@ -30,7 +30,7 @@ def has_room(agent: str = AGENT) -> bool:
 
 @respx.mock
 @pytest.mark.parametrize(
-    ("reply", "meaning"),
+    ("reply", "outcome"),
     [
         (httpx.Response(200, json={"job_id": "a"}), Outcome.ACCEPTED),
         (httpx.Response(409, json={"error": "Agent is busy"}), Outcome.BUSY),
@@ -57,9 +57,9 @@ def has_room(agent: str = AGENT) -> bool:
         (httpx.WriteError("reset"), Outcome.UNCLEAR),
     ],
 )
-def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, meaning: Outcome) -> None:
+def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, outcome: Outcome) -> None:
     route = respx.post(DISPATCH).mock(**{"side_effect" if isinstance(reply, Exception) else "return_value": reply})
-    assert understand(board().dispatch("t-1")).outcome is meaning
+    assert understand(board().dispatch("t-1")).outcome is outcome
     assert route.call_count == 1
     assert route.calls[0].request.content == b'{"taskId":"t-1"}'
 
@@ -123,13 +123,13 @@ def test_a_board_that_never_wakes_up_is_given_up() -> None:
             has_room()
 
 
-def test_a_host_that_is_no_name_is_not_asked() -> None:
+def test_an_invalid_host_name_is_not_asked() -> None:
     reply = board("http://xn--/").dispatch("t-1")
     assert (reply.status, reply.delivered) == (None, False)
 
 
 @respx.mock
-def test_bytes_that_are_no_tls_after_the_post_are_unclear() -> None:
+def test_a_tls_error_after_the_post_is_unclear() -> None:
     respx.post(DISPATCH).mock(side_effect=ssl.SSLError(1, "[SSL] record layer failure"))
     reply = board().dispatch("t-1")
     assert understand(reply).outcome is Outcome.UNCLEAR

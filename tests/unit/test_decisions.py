@@ -1,4 +1,4 @@
-"""The decisions, as tables, and against any garbage."""
+"""The decisions, as tables and on arbitrary garbage."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -66,13 +66,13 @@ def test_order_is_priority_then_age_then_id() -> None:
     assert [one.id for one in eligibility.eligible(beads, NOW)] == ["t-5", "t-2", "t-3", "t-4", "t-1"]
 
 
-def test_a_deferral_ends_when_its_time_has_come() -> None:
+def test_a_deferral_ends_at_its_time() -> None:
     over, later = bead(status="deferred", defer_until=NOW), bead(status="deferred", defer_until=NOW + MINUTE)
     assert eligibility.expired_deferrals([over, later, bead(status="deferred"), bead(defer_until=NOW)], NOW) == [over]
 
 
 @pytest.mark.parametrize(
-    ("lines", "maybe"),
+    ("lines", "possibly"),
     [
         ([], False),
         (["a word of the agent's"], False),
@@ -84,8 +84,8 @@ def test_a_deferral_ends_when_its_time_has_come() -> None:
         ([CLAIM, notes.failed(502, "Invalid token"), CLAIM], True),
     ],
 )
-def test_a_claim_that_nothing_undid_may_have_been_sent(lines: list[str], maybe: bool) -> None:
-    assert notes.possibly_dispatched("\n".join(lines)) is maybe
+def test_a_claim_that_was_not_undone_may_have_been_sent(lines: list[str], possibly: bool) -> None:
+    assert notes.possibly_dispatched("\n".join(lines)) is possibly
 
 
 def test_waiting_doubles_to_an_hour() -> None:
@@ -116,7 +116,7 @@ CLAIMED = notes.claimed(NOW, "aaaaaa")
 
 
 @pytest.mark.parametrize(
-    ("fields", "what"),
+    ("fields", "reason"),
     [
         ({}, None),
         ({"status": "closed"}, "its status is now closed"),
@@ -130,10 +130,10 @@ CLAIMED = notes.claimed(NOW, "aaaaaa")
         ({"acceptance_criteria": "\u00a0"}, "its acceptance criteria are gone"),
     ],
 )
-def test_still_ours(fields: dict[str, object], what: str | None) -> None:
+def test_claim_lost_reason(fields: dict[str, object], reason: str | None) -> None:
     ours = {"beads_dispatch.claim": "taaaaaa 2026-11-23T22:00:00Z"}
     one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": ours, **fields})
-    assert claim.claim_lost_reason(one, "agent", "aaaaaa") == what
+    assert claim.claim_lost_reason(one, "agent", "aaaaaa") == reason
 
 
 def test_a_bead_gets_its_notice_once() -> None:
@@ -191,7 +191,7 @@ def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: li
     shuffled = list(beads)
     random.Random(seed).shuffle(shuffled)
     again = eligibility.eligible(shuffled, NOW)
-    assert [key(one) for one in again] == [key(one) for one in chosen]
+    assert [order_key(one) for one in again] == [order_key(one) for one in chosen]
     pacing.has_work(beads, {}, NOW)
     eligibility.next_wakeup(beads, {}, NOW)
     for one in beads:
@@ -199,5 +199,5 @@ def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: li
         claim.lost_record(one, NOW)
 
 
-def key(one: Bead) -> tuple[object, ...]:
+def order_key(one: Bead) -> tuple[object, ...]:
     return (one.priority, one.updated_at, one.id)

@@ -1,4 +1,4 @@
-"""Where each line goes, and what is left for a pod's status."""
+"""Which stream each line is written to, and what is left for a pod's status."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_what_is_worth_an_alert_goes_to_stderr(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("x: t-1: no progress\n", "x: t-1: bad\n")
 
 
-def test_a_line_of_json_has_always_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_of_json_always_has_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
     Log("x", SYSTEM.now, as_json=True).error("unclear", 'a "b"\nc', bead="t-1")
     Log("x", SYSTEM.now, as_json=True).info("idle", "nothing to do")
     out, err = capsys.readouterr()
@@ -28,7 +28,7 @@ def test_a_line_of_json_has_always_the_same_fields(capsys: pytest.CaptureFixture
     ]
 
 
-def test_a_watcher_says_nothing_twice_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_watcher_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = Log("x", SYSTEM.now, repeats=False)
     for bead in ("a", "a", "b", "a"):
         quiet.info("busy", "waits", bead=bead)

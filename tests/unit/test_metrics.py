@@ -1,21 +1,34 @@
-"""What the watcher's metrics say of the beads that it sees."""
+"""What the watcher's metrics report about its beads."""
 
-import time
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import memory
+from memory import NOW
 
-from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.monitoring.health import Health, page
 from beads_dispatch.monitoring.metrics import Metrics
 
-NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def seen(database: memory.Database) -> Snapshot:
+@dataclass
+class FakeClock:
+    """The watcher's clock, as the test sets it."""
+
+    now: datetime = NOW
+
+    def monotonic(self) -> float:
+        return self.now.timestamp()
+
+
+def metrics_by(clock: FakeClock) -> Metrics:
+    return Metrics(Health(clock.monotonic), lambda: clock.now)
+
+
+def snapshot(database: memory.Database) -> Snapshot:
     return memory.MemoryQueue(database).snapshot()
 
 
@@ -25,7 +38,7 @@ def shown(metrics: Metrics) -> dict[str, float]:
 
 
 def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
+    database, metrics = memory.Database(now=NOW), metrics_by(FakeClock())
     database.put("eligible")
     database.put("waits")
     database.put("bare", acceptance_criteria="")
@@ -36,7 +49,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     database.put("stale", status="blocked", notes="reaper: no progress for 31m — blocking (threshold 30m)")
     database.put("bad", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 5 of 5)")
     database.put("ours", status="blocked", notes="dispatch failed HTTP 400: bad (attempt 1 of 5)\nI need a key")
-    metrics.saw(seen(database), {}, NOW, frozenset({"waits"}))
+    metrics.saw(snapshot(database), {}, NOW, frozenset({"waits"}))
     expected = {
         ("open", "eligible"), ("open", "not ready"), ("open", "no acceptance criteria"), ("open", "deferred"),
         ("in_progress", "dispatched"), ("in_progress", "dispatch unclear"), ("in_progress", "not sent"),
@@ -53,43 +66,51 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
 
 
 def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
+    clock = FakeClock()
+    database, metrics = memory.Database(now=NOW), metrics_by(clock)
     database.put("a", updated_at=NOW - 10 * MINUTE)
     database.put("b", updated_at=NOW - 90 * MINUTE)
     for touched in (NOW - 10 * MINUTE, NOW):
         database.set("a", updated_at=touched)
-        metrics.saw(seen(database), {}, NOW, frozenset({"b"}))
-        assert 600 <= shown(metrics)["oldest_eligible_age_seconds"] < 610
+        metrics.saw(snapshot(database), {}, NOW, frozenset({"b"}))
+        assert shown(metrics)["oldest_eligible_age_seconds"] == 600
+    clock.now += MINUTE
+    assert shown(metrics)["oldest_eligible_age_seconds"] == 660
     metrics.saw(Snapshot(()), {}, NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
-def test_a_bead_that_waited_for_another_one_is_not_old_the_moment_it_may_go() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
+def test_a_bead_that_waited_for_another_one_is_not_old_when_it_becomes_ready() -> None:
+    database, metrics = memory.Database(now=NOW), metrics_by(FakeClock())
     metrics.saw(Snapshot(()), {}, NOW, frozenset())
     database.put("a", updated_at=NOW - 90 * MINUTE)
-    metrics.saw(seen(database), {}, NOW, frozenset())
-    assert shown(metrics)["oldest_eligible_age_seconds"] < 10
+    metrics.saw(snapshot(database), {}, NOW, frozenset())
+    assert shown(metrics)["oldest_eligible_age_seconds"] == 0
 
 
 def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
-    database, metrics = memory.Database(now=NOW), Metrics(Health(time.monotonic), SYSTEM.now)
+    clock = FakeClock()
+    database, metrics = memory.Database(now=NOW), metrics_by(clock)
     database.put("a")
     held = {"service": Hold(NOW + 4 * MINUTE, 1, "down")}
-    metrics.saw(seen(database), held, NOW, frozenset())
-    assert 239 <= shown(metrics)["hold_seconds"] <= 240
+    metrics.saw(snapshot(database), held, NOW, frozenset())
+    assert shown(metrics)["hold_seconds"] == 240
     assert shown(metrics)['beads{reason="held",state="open"}'] == 1
-    metrics.saw(seen(database), held, NOW + 5 * MINUTE, frozenset())
+    clock.now += MINUTE
+    assert shown(metrics)["hold_seconds"] == 180
+    clock.now += 4 * MINUTE
+    metrics.saw(snapshot(database), held, clock.now, frozenset())
     assert shown(metrics)["hold_seconds"] == 0
 
 
 def test_health_is_by_the_loop_and_readiness_by_the_database() -> None:
-    health = Health(time.monotonic)
+    clock = FakeClock()
+    health = Health(clock.monotonic)
     assert page("/readyz", health, bytes)[0] == 503
     health.turned(answered=True)
     assert (page("/healthz", health, bytes)[0], page("/readyz", health, bytes)[0]) == (200, 200)
     health.turned(answered=False)
     assert (page("/healthz", health, bytes)[0], page("/readyz", health, bytes)[0]) == (200, 503)
-    health.turned_at -= 331
+    clock.now += timedelta(seconds=331)
     assert page("/healthz", health, bytes)[0] == 503
     assert page("/metrics", health, lambda: b"x") == (200, b"x")

@@ -1,4 +1,4 @@
-"""Every note's text to the letter, and that we know it again."""
+"""The exact text of every note, and that it is recognised again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -48,7 +48,7 @@ def test_one_line(text: str, shown: str) -> None:
     assert notes.one_line(text) == shown
 
 
-def test_told_stands_only_until_the_next_claim_or_outcome() -> None:
+def test_a_notice_counts_only_until_the_next_claim_or_outcome() -> None:
     line = notes.not_dispatched("no acceptance criteria")
     assert notes.has_line(f"a person's\n{line}\nmore", line)
     assert not notes.has_line("", line)

@@ -49,9 +49,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "meaning"), TABLE)
-def test_what_an_answer_means(status: int, body: str, meaning: Outcome) -> None:
-    assert understand(Reply(status, body)).outcome is meaning
+@pytest.mark.parametrize(("status", "body", "outcome"), TABLE)
+def test_what_an_answer_means(status: int, body: str, outcome: Outcome) -> None:
+    assert understand(Reply(status, body)).outcome is outcome
 
 
 def test_an_answer_that_never_came() -> None:

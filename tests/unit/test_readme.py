@@ -1,4 +1,4 @@
-"""What the README lists is what there is."""
+"""The README lists what exists."""
 
 import re
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_every_variable_is_listed() -> None:
     assert {name for name in read - unlisted if f"`{name}`" not in table} == set()
 
 
-def test_every_file_that_it_names_is_there() -> None:
+def test_every_file_that_it_names_exists() -> None:
     named = re.findall(r"\]\((?!http)([\w./-]+)", README) + re.findall(
         r"`((?:tests|docs|tools|deploy)/[\w./-]+)`", README
     )

@@ -1,4 +1,4 @@
-"""The environment: what is taken, what is refused and in which words."""
+"""The environment: what is accepted, and the message for what is refused."""
 
 import json
 from datetime import timedelta

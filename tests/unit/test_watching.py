@@ -1,4 +1,4 @@
-"""When the watcher looks, ticks, sweeps and waits: by a clock that the test sets."""
+"""When the watcher takes a snapshot, ticks, sweeps and waits, by a clock that the test sets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,14 +53,14 @@ class Watched:
         return self.sweep()
 
     def turn(self, seconds: int = 1) -> None:
-        """So many turns, one a second."""
+        """Takes this many turns, one a second."""
         for _ in range(seconds):
             self.work.turn()
             self.seconds += 1
             self.sleep(1)
 
     def sleep(self, seconds: float) -> None:
-        """Time that only the clock on the wall knows of."""
+        """Advances the time of day, but not the monotonic clock."""
         self.wall += seconds
         self.database.now += timedelta(seconds=seconds)
 
@@ -69,16 +69,16 @@ def between(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
-def test_nothing_but_the_pulse_while_nothing_changes_and_a_full_look_every_five_minutes() -> None:
+def test_while_nothing_changes_it_reads_the_fingerprint_only_and_a_snapshot_every_five_minutes() -> None:
     watched = Watched()
     watched.turn(299)
-    assert (watched.database.pulses, watched.database.reads) == (299, 1)
+    assert (watched.database.fingerprints, watched.database.reads) == (299, 1)
     watched.turn(2)
     assert watched.database.reads == 2
     assert (watched.ticks, watched.sweeps) == ([], [])
 
 
-def test_a_change_is_looked_at_once_and_a_bead_is_a_tick() -> None:
+def test_a_change_costs_one_snapshot_and_a_new_bead_one_tick() -> None:
     watched = Watched()
     watched.turn(3)
     watched.database.put("a", status="closed")
@@ -108,7 +108,7 @@ def test_it_waits_for_the_end_of_a_back_off_a_hold_or_a_deferral(fields: dict[st
     assert watched.ticks == [1120.0]
 
 
-def test_it_asks_for_room_again_and_sooner_where_an_agent_has_ended() -> None:
+def test_it_asks_for_room_again_and_sooner_after_an_agent_has_ended() -> None:
     watched = Watched(tick=lambda: dispatcher.Report(waits=True))
     watched.database.put("a")
     watched.database.put("b", status="in_progress")
@@ -123,7 +123,7 @@ def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() ->
     watched = Watched()
 
     def tick() -> dispatcher.Report:
-        watched.database.set("a", priority=len(watched.ticks))  # it has written
+        watched.database.set("a", priority=len(watched.ticks))  # a tick writes
         return dispatcher.Report(answers=[Outcome.ACCEPTED])
 
     watched.tick = tick
@@ -132,13 +132,13 @@ def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() ->
     assert between(watched.ticks) == [3, 3]
 
 
-@pytest.mark.parametrize("meaning", [Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR])
-def test_the_queue_waits_even_where_its_hold_could_not_be_written(meaning: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR])
+def test_the_queue_waits_even_where_its_hold_could_not_be_written(outcome: Outcome) -> None:
     watched = Watched()
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", notes="a claim, and what became of it")
-        return dispatcher.Report(failed=meaning is not Outcome.BUSY, answers=[meaning])
+        return dispatcher.Report(failed=outcome is not Outcome.BUSY, answers=[outcome])
 
     watched.tick = tick
     watched.database.put("a", metadata=None)
@@ -159,7 +159,7 @@ def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -
     assert set(between(watched.ticks)) == {3}
 
 
-def test_a_bead_that_waits_for_another_one_costs_no_question_to_bd_at_every_change() -> None:
+def test_a_bead_that_is_not_ready_does_not_cost_a_call_of_bd_at_every_change() -> None:
     watched = Watched(tick=lambda: dispatcher.Report(not_ready=frozenset({"a"})))
     watched.database.put("a")
     for _ in range(30):
@@ -168,7 +168,7 @@ def test_a_bead_that_waits_for_another_one_costs_no_question_to_bd_at_every_chan
     assert between(watched.ticks) == [3] * 9
 
 
-def test_after_a_laptop_slept_it_looks_at_once_and_gives_the_agents_time_to_move() -> None:
+def test_after_a_laptop_slept_it_takes_a_snapshot_at_once_and_gives_the_agents_time() -> None:
     watched = Watched()
     watched.database.put("a", status="in_progress")
     watched.turn(590)
@@ -182,7 +182,7 @@ def test_after_a_laptop_slept_it_looks_at_once_and_gives_the_agents_time_to_move
     assert len(watched.sweeps) == sweeps + 1
 
 
-def test_ticks_that_fail_and_send_nothing_come_ever_less_often() -> None:
+def test_ticks_that_fail_and_send_nothing_run_less_and_less_often() -> None:
     watched = Watched(tick=lambda: dispatcher.Report(failed=True))
     watched.database.put("a")
     watched.turn(400)
@@ -203,7 +203,7 @@ def test_a_new_bead_does_not_wait_for_the_failures_of_another() -> None:
     assert watched.ticks[-1] == 1400 + 3  # once BeadBoard has forgotten its status
 
 
-def test_a_job_that_could_not_go_on_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_fails_does_not_end_the_watcher(capsys: pytest.CaptureFixture[str]) -> None:
     def broken() -> dispatcher.Report:
         raise Failure("no way on")
 
@@ -213,7 +213,7 @@ def test_a_job_that_could_not_go_on_ends_nothing(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "watcher: no way on\n"
 
 
-def test_a_database_that_is_gone_is_told_of_once_and_asked_ever_less_often(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_database_is_reported_once_and_asked_less_and_less_often(capsys: pytest.CaptureFixture[str]) -> None:
     watched = Watched()
     watched.turn()
     queues = [watched.work.database.queue]
@@ -228,7 +228,7 @@ def test_a_database_that_is_gone_is_told_of_once_and_asked_ever_less_often(capsy
     assert capsys.readouterr().out == "watcher: the database answers again\n"
 
 
-def test_a_sweep_three_times_within_the_threshold_and_only_where_something_runs() -> None:
+def test_it_sweeps_three_times_per_threshold_and_only_while_something_runs() -> None:
     watched = Watched()
     watched.turn(1300)
     assert watched.sweeps == []
@@ -242,16 +242,16 @@ def test_how_often_it_sweeps(minutes: float, seconds: float) -> None:
     assert pacing.sweep_every(timedelta(minutes=minutes)) == seconds
 
 
-def test_what_can_wait_is_not_worth_a_tick() -> None:
+def test_what_can_wait_is_no_work_for_a_tick() -> None:
     database = Database()
     database.put("a", acceptance_criteria="", notes="not dispatched: no acceptance criteria")
     database.put("b", status="blocked")
     assert not pacing.has_work(database.beads.values(), database.holds, NOW)
     database.put("c", acceptance_criteria="")
-    assert pacing.has_work(database.beads.values(), database.holds, NOW)  # it is to be told
+    assert pacing.has_work(database.beads.values(), database.holds, NOW)  # it needs a notice
 
 
-def test_a_hold_makes_candidates_wait_but_not_what_is_to_be_told() -> None:
+def test_a_hold_delays_eligible_beads_but_not_notices() -> None:
     database = Database()
     database.put("a")
     database.holds["service"] = Hold(NOW + MINUTE, 1, "down")
