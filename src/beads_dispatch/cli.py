@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.core.notes import utc
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log, leave_termination_message, put
@@ -30,7 +31,7 @@ R = TypeVar("R")
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
-    "status": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
+    "status": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
 READS_ONLY = {"status", "logs"}  # commands that a stop signal may end anywhere
 
@@ -82,6 +83,8 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stoppin
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
     if args.command == "status":
         return _status(args, wiring, chosen, log)
+    if args.command == "resume":
+        return _resume(wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
     return int(wiring.run(job, chosen, log).exit_status)
 
@@ -161,6 +164,18 @@ def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
     return state, metrics
 
 
+def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
+    """Ends every hold of the queue now."""
+    with closing(wiring.queue(chosen)) as queue:
+        holds = queue.holds()
+        for kind, hold in holds.items():
+            queue.set_hold(kind, None)
+            log.info("resumed", f"ended: nothing is dispatched until {utc(hold.until)}: {hold}")
+    if not holds:
+        log.info("resumed", "the queue was not held")
+    return 0
+
+
 def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import status
 
@@ -198,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same for a program")
     logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id")
+    commands.add_parser("resume", help="end the queue's hold now")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
     agent.add_argument("--command", dest="run", required=True, help="run for each bead, with BEAD_ID and so on set")
     agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
