@@ -26,7 +26,11 @@ class DoltFailed(Failure):
 
 
 class ServiceFailed(Failure):
-    """BeadBoard or the agent service gave no usable answer, and nothing was asked to start."""
+    """BeadBoard or the agent service gave no usable answer, and nothing was asked to start. `url`: what was asked."""
+
+    def __init__(self, text: str, url: str = "") -> None:
+        super().__init__(text)
+        self.url = url
 
 
 class Unreadable(Failure):

@@ -16,7 +16,7 @@ def has_room(cycle: Cycle) -> bool:
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
     """Records that a service does not answer: once for an outage, on the bead that met it first."""
-    cycle.error("service_failed", str(error), bead)
+    cycle.error("service_failed", f"{error} ({error.url})", bead)
     last, line = holding.service, notes.failed(None, str(error))
     if last is not None and last.reason == line:
         return

@@ -44,8 +44,12 @@ class Wiring:
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
         """Runs a tick or a sweep on a queue of its own."""
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping)
-        agent_service = AgentService(chosen.agent_url, _request)
+
+        def waiting(text: str) -> None:
+            log.info("waiting", text)
+
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, waiting)
+        agent_service = AgentService(chosen.agent_url, _request, waiting)
         with closing(self.queue(chosen)) as queue:
             outside = Outside(
                 queue, self.bd(chosen), board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, self.stopping
@@ -58,7 +62,7 @@ def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
     return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
 
 
-def _request(method: str, url: str, seconds: float, content: dict[str, str] | None) -> Reply:
+def _request(method: str, url: str, seconds: float, content: dict[str, str] | None, slow: Callable[[], None]) -> Reply:
     from beads_dispatch.adapters.http import request  # httpx costs more than a whole idle tick
 
-    return request(method, url, seconds, content)
+    return request(method, url, seconds, content, slow)

@@ -20,12 +20,12 @@ HEALTHY = {"status": "ok", "busy": False, "active": 9, "queued": 0, "capacity": 
 
 
 def board(url: str = URL) -> BeadBoard:
-    return BeadBoard(url, http.request, SYSTEM, lambda: False)
+    return BeadBoard(url, http.request, SYSTEM, lambda: False, print)
 
 
 def has_room(agent: str = AGENT) -> bool:
     """What a tick asks before each claim."""
-    return not board().busy() and AgentService(agent, http.request).has_room()
+    return not board().busy() and AgentService(agent, http.request, print).has_room()
 
 
 @respx.mock

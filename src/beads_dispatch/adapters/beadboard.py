@@ -17,13 +17,19 @@ POST_SECONDS = 60.0
 
 
 class BeadBoard:
-    """BeadBoard by its base URL. `stopping` ends the wait for a BeadBoard that is waking up."""
+    """BeadBoard by its base URL.
 
-    def __init__(self, url: str, request: "Request", clock: Clock, stopping: Callable[[], bool]) -> None:
+    `stopping` ends the wait for a BeadBoard that is waking up. `waiting` gets a line on each long wait, once.
+    """
+
+    def __init__(
+        self, url: str, request: "Request", clock: Clock, stopping: Callable[[], bool], waiting: Callable[[str], None]
+    ) -> None:
         self._url = url
         self._request = request
         self._clock = clock
         self._stopping = stopping
+        self._waiting = waiting
 
     def busy(self) -> bool:
         """Whether its agent has no room. Raises ServiceFailed where it gives no usable answer.
@@ -32,22 +38,31 @@ class BeadBoard:
         """
         busy = self._status().get("busy")
         if not isinstance(busy, bool):
-            raise ServiceFailed("BeadBoard's status has no `busy`")
+            raise ServiceFailed("BeadBoard's status has no `busy`", self._url)
         return busy
 
     def dispatch(self, bead_id: str) -> Reply:
         """POSTs the bead once, on a fresh connection, within 60 s, whatever comes back."""
-        return self._request("POST", f"{self._url}/api/agent-dispatch", POST_SECONDS, {"taskId": bead_id})
+        url = f"{self._url}/api/agent-dispatch"
+        return self._request("POST", url, POST_SECONDS, {"taskId": bead_id}, self._slow("the answer", POST_SECONDS))
+
+    def _slow(self, what: str, seconds: float) -> Callable[[], None]:
+        return lambda: self._waiting(f"waiting for {what} of BeadBoard at {self._url}, for up to {seconds:g} s")
 
     def _status(self) -> dict[str, object]:
         """Refused connections and waiting pages are retried while BeadBoard wakes up."""
-        until = self._clock.monotonic() + WAKE_SECONDS
+        until, url = self._clock.monotonic() + WAKE_SECONDS, f"{self._url}/api/agent-status"
+        slow, noticed = self._slow("the status", ASK_SECONDS), False
         while True:
-            reply = self._request("GET", f"{self._url}/api/agent-status", ASK_SECONDS, None)
+            reply = self._request("GET", url, ASK_SECONDS, None, slow)
             document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document
             waking = document is None and (reply.status is not None or not reply.delivered)
             if not waking or self._stopping() or self._clock.monotonic() + WAKE_PAUSE > until:
-                raise ServiceFailed(f"BeadBoard gave no usable status: {brief(reply)}")
+                raise ServiceFailed(f"BeadBoard gave no usable status: {brief(reply)}", url)
+            if not noticed:
+                what = f"BeadBoard does not answer at {url}: {brief(reply)}"
+                self._waiting(f"{what}; asking again for up to {WAKE_SECONDS:g} s")
+                noticed = True
             self._clock.sleep(WAKE_PAUSE)

@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
+from typing import Any
 
 import httpx
 
@@ -16,16 +17,20 @@ MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
 # Nothing has been sent when these are raised.
 _NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)  # the last: IDNA
 
-Request = Callable[[str, str, float, dict[str, str] | None], Reply]
+NOTICE_SECONDS = 1.5  # after which a person is informed of what we wait for
+
+Content = dict[str, str]
+Request = Callable[[str, str, float, Content | None, Callable[[], None]], Reply]
 
 
-def request(method: str, url: str, seconds: float, content: dict[str, str] | None) -> Reply:
+def request(method: str, url: str, seconds: float, content: Content | None, slow: Callable[[], None]) -> Reply:
     """One exchange on a fresh connection, with one deadline for all of it. (httpx's own limits are for each read.)
 
-    `content` is sent as JSON. Raises nothing: what went wrong is in the Reply.
+    `content` is sent as JSON. `slow` is called where the answer takes more than 1.5 s.
+    Raises nothing: what went wrong is in the Reply.
     """
     try:
-        return asyncio.run(asyncio.wait_for(_exchange(method, url, content), seconds))
+        return asyncio.run(asyncio.wait_for(_noticed(_exchange(method, url, content), slow), seconds))
     except httpx.ConnectTimeout:
         return Reply(None, f"no connection within {CONNECT_SECONDS:g} s", delivered=False)
     except _NOT_SENT as error:
@@ -36,7 +41,15 @@ def request(method: str, url: str, seconds: float, content: dict[str, str] | Non
         return Reply(None, _text(error))
 
 
-async def _exchange(method: str, url: str, content: dict[str, str] | None) -> Reply:
+async def _noticed(exchange: Coroutine[Any, Any, Reply], slow: Callable[[], None]) -> Reply:
+    timer = asyncio.get_running_loop().call_later(NOTICE_SECONDS, slow)
+    try:
+        return await exchange
+    finally:
+        timer.cancel()
+
+
+async def _exchange(method: str, url: str, content: Content | None) -> Reply:
     limits = httpx.Timeout(None, connect=CONNECT_SECONDS)
     headers = {"Accept-Encoding": "identity"}  # a small body must not unpack to a large one
     # Asked directly: behind a proxy of the environment's, "refused" would not prove that nothing was delivered.
