@@ -168,13 +168,17 @@ def soak(changes: int) -> None:
         jobs = watcher.Jobs(
             open_queue=lambda: open_queue(where, bd, "agent", SYSTEM.now),
             tick=dispatcher.Report,
-            sweep=reaper.Report,
+            sweep=lambda gone: reaper.Report(),
             threshold=timedelta(minutes=30),
             clock=SYSTEM,
             jitter=random.uniform,
             log=Log("bench", SYSTEM.now),
         )
-        work, write, snapshots = watcher._Watcher(jobs, watcher._Database(jobs, other)), Writer(place), 0
+        work, write, snapshots = (
+            watcher._Watcher(jobs, watcher._Database(jobs, other), watcher._Sweeping(jobs)),
+            Writer(place),
+            0,
+        )
         begun = time.monotonic()
         for number in range(changes):
             write.change(number)

@@ -24,6 +24,7 @@ from beads_dispatch.wiring import Wiring
 
 if TYPE_CHECKING:
     from beads_dispatch import watcher
+    from beads_dispatch.following import Follower
     from beads_dispatch.monitoring.health import Health
     from beads_dispatch.monitoring.metrics import Metrics
 
@@ -133,21 +134,33 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
 
     from beads_dispatch import dispatcher, reaper, watcher
 
-    def runner(command: str, job: Callable[[Outside, Settings], R]) -> Callable[[], R]:
+    logs = {name: Log(name, SYSTEM.now, first.json_log, repeats=False) for name in (NAMES["tick"], NAMES["sweep"])}
+
+    def run(command: str, job: Callable[[Outside, Settings], R]) -> R:
         name = NAMES[command]
-        own = Log(name, SYSTEM.now, first.json_log, repeats=False)
-        return lambda: wiring.run(job, wiring.settings(name, needs_beadboard=True), own)
+        return wiring.run(job, wiring.settings(name, needs_beadboard=True), logs[name])
 
     return watcher.Jobs(
         open_queue=lambda: wiring.queue(wiring.settings(NAMES["tick"], needs_beadboard=True)),
-        tick=runner("tick", dispatcher.tick),
-        sweep=runner("sweep", reaper.sweep),
+        tick=lambda: run("tick", dispatcher.tick),
+        sweep=lambda gone: run("sweep", partial(reaper.sweep, no_job_left=gone)),
         threshold=first.threshold,
         clock=SYSTEM,
         jitter=random.uniform,
         log=log,
         stamp=first.workspace.stamp,
+        follower=_follower(wiring, first, log),
     )
+
+
+def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
+    """Asks how runs end, where the agent service is known."""
+    if not first.agent_url:
+        return None
+    from beads_dispatch.following import Follower
+
+    service = wiring.agent_service(first, lambda text: log.info("waiting", text))
+    return Follower(service, SYSTEM, first.threshold)
 
 
 def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":

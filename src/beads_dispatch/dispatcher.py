@@ -49,7 +49,7 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    this = _Tick(cycle, report, Holding(cycle))
+    this = _Tick(cycle, report, Holding(cycle), snapshot.beads)
     try:
         _dry_run(this, snapshot.beads) if dry_run else this.run(snapshot.beads)
     except Misconfigured:
@@ -68,6 +68,7 @@ class _Tick:
     cycle: Cycle
     report: Report
     holding: Holding
+    beads: Sequence[Bead]
 
     def run(self, beads: Sequence[Bead]) -> None:
         housekeeping.notify(self.cycle, beads)
@@ -93,12 +94,16 @@ class _Tick:
 
     def dispatch(self, selected: Sequence[Bead]) -> None:
         """Ask → claim → verify → POST → record, for each bead, while there is room."""
-        left, unclaimed = self.cycle.settings.per_tick, None
+        most = left = self.holding.places(self.beads, self.cycle.settings.per_tick)
+        unclaimed = None
         if selected:
             self.cycle.outside.queue.check_writable()
         for bead in selected:
             if not left or self.out_of_time() or not self.has_room(bead) or self.out_of_time():
                 break
+            if room.still_runs(self.cycle, bead):
+                self.report.waits = True
+                continue
             try:
                 claimed = claims.make(self.cycle, bead)
             except BdFailed as error:
@@ -108,7 +113,7 @@ class _Tick:
                 left -= 1
                 if not self.send(claimed):
                     break
-        if unclaimed and left == self.cycle.settings.per_tick:
+        if unclaimed and left == most:
             self.holding.set(unclaimed)
 
     def out_of_time(self) -> bool:
@@ -149,7 +154,7 @@ class _Tick:
             claims.record(cycle, claimed, what.line, what.marks)
         if answer.outcome is Outcome.ACCEPTED:
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
-            self.holding.clear(bead)
+            self.holding.sent(bead)
         return answer.outcome in GOES_ON
 
 

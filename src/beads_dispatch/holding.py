@@ -1,9 +1,10 @@
 """The queue's hold: why nothing is dispatched, recorded beside the queue."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from beads_dispatch.core import backoff
-from beads_dispatch.core.backoff import SERVICE, Hold, Holds
+from beads_dispatch.core.backoff import SERVICE, USAGE, Hold, Holds
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle
 from beads_dispatch.persistence import until_written
@@ -37,9 +38,31 @@ class Holding:
             self.holds = {kind: hold for kind, hold in self.holds.items() if kind != SERVICE}
             self._write(None, bead.id, "the end of the queue's hold")
 
-    def _write(self, hold: Hold | None, bead_id: str, what: str) -> bool:
+    def places(self, beads: Sequence[Bead], per_tick: int) -> int:
+        """How many beads this tick may hand over: after a usage limit one goes first."""
+        allows = self._after_usage_limit(beads)
+        if allows == "none":
+            self.cycle.outside.log.info("held", "waiting: one bead runs first after the usage limit")
+        return {"none": 0, "one": 1}.get(allows, per_tick)
+
+    def _after_usage_limit(self, beads: Sequence[Bead]) -> str:
+        """What an ended usage limit allows: see `backoff.probe`."""
+        allows = backoff.probe(self.holds.get(USAGE), beads, self.cycle.now())
+        if allows != "over":
+            return allows
+        self.holds = {kind: hold for kind, hold in self.holds.items() if kind != USAGE}
+        self._write(None, "", "the end of the usage limit's hold", USAGE)
+        return "all"
+
+    def sent(self, bead: Bead) -> None:
+        """A bead was accepted: it ends the services' hold, and shows whether a usage limit is over."""
+        self.clear(bead)
+        if usage := self.holds.get(USAGE):
+            self._write(replace(usage, bead_id=bead.id), bead.id, "the first bead after a usage limit", USAGE)
+
+    def _write(self, hold: Hold | None, bead_id: str, what: str, kind: str = SERVICE) -> bool:
         def step(_: float) -> bool:
-            self.cycle.outside.queue.set_hold(SERVICE, hold)
+            self.cycle.outside.queue.set_hold(kind, hold)
             return True
 
         return until_written(self.cycle, bead_id, what, step)

@@ -1,34 +1,41 @@
-"""A sweep: blocks the beads in progress that have made no progress for too long, and says so on each."""
+"""A sweep: learns how each run ended, and blocks the beads in progress that have made no progress for too long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from beads_dispatch.core import claim, eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle, Outside
-from beads_dispatch.errors import BdFailed, NotAsExpected
+from beads_dispatch.errors import BdFailed, Failure, NotAsExpected
 from beads_dispatch.settings import Settings
+
+if TYPE_CHECKING:
+    from beads_dispatch.following import Ended
 
 SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
 
 
 @dataclass(slots=True)
 class Report:
-    """What a sweep did."""
+    """What a sweep did. `ended`: the runs whose end it wrote."""
 
     failed: bool = False
     unreadable: bool = False  # a bead that cannot be read was left alone
     blocked: int = 0
+    ended: "list[Ended]" = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
         return int(self.failed or self.unreadable)
 
 
-def sweep(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Report:
-    """Blocks every stale bead of the assignee. Raises Failure.
+def sweep(
+    outside: Outside, settings: Settings, *, dry_run: bool = False, no_job_left: frozenset[str] = frozenset()
+) -> Report:
+    """Looks after every bead of the assignee that is in progress. Raises Failure.
 
-    `dry_run`: prints what it would do. No lock, no write.
+    `dry_run`: prints what it would do. No lock, no write. `no_job_left`: beads whose job is known to be gone.
     """
     if not dry_run and not outside.queue.lock("reaper"):
         outside.log.info("locked", "another sweep is running")
@@ -37,41 +44,78 @@ def sweep(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Rep
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    stale = [bead for bead in snapshot.beads if staleness.stale(bead, cycle.now(), settings.threshold)]
-    for bead in stale:
-        if cycle.out_of_time(SWEEP_SECONDS, "the rest is left to the next sweep"):
+    this = _Sweep(cycle, report, no_job_left, dry_run=dry_run)
+    for bead in snapshot.beads:
+        if bead.status == "in_progress" and not this.check(bead):
             break
-        report.blocked += _block_if_stale(cycle, bead, dry_run=dry_run)
-    if not stale:
+    if not this.acted:
         outside.log.info("idle", f"nothing to do: {snapshot.running} in progress, none stalled")
     report.failed = cycle.failed
     return report
 
 
-def _block_if_stale(cycle: Cycle, bead: Bead, *, dry_run: bool) -> bool:
-    try:
-        return _block(cycle, bead, dry_run=dry_run)
-    except NotAsExpected:
-        cycle.info("alive", "changed meanwhile: left alone", bead)
-    except BdFailed as error:
-        cycle.error("not_blocked", f"has made no progress, but could not be blocked: {error}", bead)
-    return False
+@dataclass(slots=True)
+class _Sweep:
+    """The steps of one sweep."""
 
+    cycle: Cycle
+    report: Report
+    no_job_left: frozenset[str]
+    dry_run: bool
+    acted: bool = False
+    doubt: str = ""  # what the agent service answered instead of a job, once it has been logged
 
-def _block(cycle: Cycle, chosen: Bead, *, dry_run: bool) -> bool:
-    """Reads the bead again, with its comments, heartbeat and lease, and blocks it if it is still stale."""
-    bead, now, threshold = cycle.outside.bd.show(chosen.id), cycle.now(), cycle.settings.threshold
-    age = staleness.idle_for(bead, now)
-    line = notes.blocked(age, threshold, sent=claim.dispatch_recorded(bead))
-    if bead.assignee != cycle.settings.assignee or not staleness.stale(bead, now, threshold):
-        cycle.info("alive", "active again: left alone", bead)
-    elif dry_run:
-        cycle.info("would_block", f"would block: {line}", bead)
-    else:
-        _write(cycle, bead, line, age)
-        cycle.info("blocked", line, bead, level="warning")
+    def check(self, bead: Bead) -> bool:
+        """Ends the run or blocks the bead, if it is time. Returns whether the sweep may go on."""
+        job_id = marks.job(bead) if self.cycle.settings.agent_url else ""
+        stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
+        if not (job_id or stale):
+            return True
+        if self.cycle.out_of_time(SWEEP_SECONDS, "the rest is left to the next sweep"):
+            self.acted = True
+            return False
+        try:
+            if not (job_id and self.follow(bead, job_id)) and stale:
+                self.acted = True
+                self.report.blocked += self.block(bead)
+        except NotAsExpected:
+            self.cycle.info("alive", "changed meanwhile: left alone", bead)
+        except BdFailed as error:
+            self.cycle.error("not_blocked", f"has made no progress, but could not be blocked: {error}", bead)
+        except Failure as error:
+            self.cycle.error("not_held", f"its run has ended, but that could not be written: {error}", bead)
         return True
-    return False
+
+    def follow(self, bead: Bead, job_id: str) -> bool:
+        """Asks the agent service. Returns whether that decides; otherwise the threshold does."""
+        from beads_dispatch import following  # an idle sweep asks about no job
+
+        job = self.cycle.outside.agent_service.job(job_id)
+        if job.stage.value == "doubt" and job.words != self.doubt:
+            self.doubt = job.words
+            self.cycle.outside.log.info("doubt", f"the agent service does not say how jobs are: {job.words}")
+        done = following.conclude(self.cycle, bead, job, no_job_left=bead.id in self.no_job_left, dry_run=self.dry_run)
+        if isinstance(done, bool):
+            return done
+        self.acted = True
+        self.report.ended.append(done)
+        return True
+
+    def block(self, chosen: Bead) -> bool:
+        """Reads the bead again, with its comments, heartbeat and lease, and blocks it if it is still stale."""
+        cycle, threshold = self.cycle, self.cycle.settings.threshold
+        bead, now = cycle.outside.bd.show(chosen.id), cycle.now()
+        age = staleness.idle_for(bead, now)
+        line = notes.blocked(age, threshold, sent=claim.dispatch_recorded(bead))
+        if bead.assignee != cycle.settings.assignee or not staleness.stale(bead, now, threshold):
+            cycle.info("alive", "active again: left alone", bead)
+        elif self.dry_run:
+            cycle.info("would_block", f"would block: {line}", bead)
+        else:
+            _write(cycle, bead, line, age)
+            cycle.info("blocked", line, bead, level="warning")
+            return True
+        return False
 
 
 def _write(cycle: Cycle, bead: Bead, line: str, age: timedelta) -> None:

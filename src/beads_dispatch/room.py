@@ -1,7 +1,7 @@
 """Before a claim: do both services say that an agent can start?"""
 
 from beads_dispatch import claims
-from beads_dispatch.core import backoff, notes
+from beads_dispatch.core import backoff, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import ServiceFailed
@@ -12,6 +12,19 @@ from beads_dispatch.persistence import until_written
 def has_room(cycle: Cycle) -> bool:
     """Asks the agent service first: BeadBoard hangs while it hangs. Raises ServiceFailed."""
     return cycle.outside.agent_service.has_room() and not cycle.outside.board.busy()
+
+
+def still_runs(cycle: Cycle, bead: Bead) -> bool:
+    """Whether the last job of an open bead is still at work: its agent or a person set it open meanwhile."""
+    job_id = marks.job(bead)
+    if not job_id:
+        return False
+    from beads_dispatch.core import runs  # most beads have no last job
+
+    if not runs.at_work(cycle.outside.agent_service.job(job_id), cycle.now(), cycle.settings.threshold):
+        return False
+    cycle.info("still_runs", f"waiting: its last job {job_id} still runs", bead)
+    return True
 
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:

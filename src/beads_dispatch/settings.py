@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,7 @@ class Settings:
     threshold: timedelta
     beadboard_url: str
     agent_url: str
+    agent_token: str = field(repr=False)
     json_log: bool
 
 
@@ -51,6 +52,7 @@ def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: 
         threshold=checked(lambda: _threshold(environ), timedelta()),
         beadboard_url=checked(lambda: _url(environ, "BEADBOARD_URL", required=needs_beadboard), ""),
         agent_url=checked(lambda: _url(environ, "AGENT_SERVICE_URL"), ""),
+        agent_token=checked(lambda: _token(environ), ""),
         json_log=checked(lambda: _json_log(environ), False),
     )
     if wrong:
@@ -93,6 +95,13 @@ def _valid_port(url: str) -> bool:
         return urlsplit(url).port != 0
     except ValueError:  # no number, or out of range
         return False
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    text = environ.get("API_BEARER_TOKEN") or ""
+    if not (text.isascii() and text.isprintable()):  # the text is not shown
+        raise ValueError("API_BEARER_TOKEN: must be printable ASCII, as a header needs it")
+    return text.strip()
 
 
 def _json_log(environ: Mapping[str, str]) -> bool:

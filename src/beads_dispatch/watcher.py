@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import Queue, Snapshot
-from beads_dispatch.core import eligibility, pacing
+from beads_dispatch.core import eligibility, pacing, staleness
 from beads_dispatch.core.backoff import Holds
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
 if TYPE_CHECKING:
+    from beads_dispatch.following import Follower
     from beads_dispatch.monitoring.health import Health
     from beads_dispatch.monitoring.metrics import Metrics
 
@@ -27,18 +28,20 @@ SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 class Jobs:
     """What a watcher runs and is given. `open_queue`: a new connection to the queue that is watched.
 
+    `sweep` gets the beads whose job is known to be gone. `follower` asks how runs end, where the service is known.
     `jitter`: a random number between two, so that not all watchers come back at the same instant.
     `stamp`: a value that changes when the file does that says where the database is.
     """
 
     open_queue: Callable[[], Queue]
     tick: Callable[[], dispatcher.Report]
-    sweep: Callable[[], reaper.Report]
+    sweep: Callable[[frozenset[str]], reaper.Report]
     threshold: timedelta
     clock: Clock
     jitter: Callable[[float, float], float]
     log: Log
     stamp: Callable[[], object] = lambda: None
+    follower: "Follower | None" = None
 
 
 def watch(
@@ -46,7 +49,7 @@ def watch(
 ) -> int:
     """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
     stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
-    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), metrics)
+    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), _Sweeping(jobs), metrics)
     while not stopping():
         answered = watcher.turn()
         if health:
@@ -109,11 +112,36 @@ class _Database:
 
 
 @dataclass(slots=True)
+class _Sweeping:
+    """When a sweep is due: when a run has ended, or a bead becomes stale."""
+
+    jobs: Jobs
+    sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
+
+    def due(self, snapshot: Snapshot, now: datetime) -> bool:
+        follower = self.jobs.follower
+        if follower and follower.found_end(snapshot.beads, now):
+            return True
+        at_work = follower.at_work if follower else frozenset()
+        running = (bead for bead in snapshot.beads if bead.status == "in_progress" and bead.id not in at_work)
+        stale = any(staleness.stale_at(bead, self.jobs.threshold) < now for bead in running)
+        return stale and self.jobs.clock.monotonic() >= self.sweep_at
+
+    def postpone(self) -> None:
+        """No bead can become stale twice within a third of the threshold."""
+        self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
+
+    def sweep(self) -> reaper.Report:
+        return self.jobs.sweep(self.jobs.follower.gone if self.jobs.follower else frozenset())
+
+
+@dataclass(slots=True)
 class _Watcher:
     """What one turn leaves for the next. Times are monotonic seconds."""
 
     jobs: Jobs
     database: _Database
+    sweeping: _Sweeping
     metrics: "Metrics | None" = None
     fingerprint: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
@@ -122,7 +150,6 @@ class _Watcher:
     has_work: bool = False  # whether the last snapshot had work for a tick
     look_at: float = 0.0
     tick_at: float = 0.0
-    sweep_at: float = 0.0
     failures: int = 0  # ticks in a row that failed and sent nothing
     slept: float | None = None  # seconds by which the time of day is ahead of the monotonic clock
 
@@ -131,10 +158,9 @@ class _Watcher:
         self._notice_sleep()
         if not self.database.ask(self._look_if_changed):
             return False
-        now = self.jobs.clock.monotonic()
-        if self.snapshot.running and now >= self.sweep_at:  # one job a turn, because a turn has a deadline
+        if self.sweeping.due(self.snapshot, self.database.queue.now()):  # one job a turn: a turn has a deadline
             self._sweep()
-        elif self.has_work and now >= self.tick_at:
+        elif self.has_work and self.jobs.clock.monotonic() >= self.tick_at:
             self._tick()
         return True
 
@@ -144,7 +170,7 @@ class _Watcher:
         self.slept = clock.now().timestamp() - clock.monotonic()
         if before is not None and self.slept - before > SLEPT_SECONDS:
             self.look_at = 0.0
-            self.sweep_at = clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
+            self.sweeping.postpone()
 
     def _look_if_changed(self, queue: Queue) -> bool:
         fingerprint = queue.fingerprint()
@@ -183,8 +209,8 @@ class _Watcher:
         self._show()
 
     def _sweep(self) -> None:
-        self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
-        report = self._run(self.jobs.sweep, reaper.Report(failed=True))
+        self.sweeping.postpone()
+        report = self._run(self.sweeping.sweep, reaper.Report(failed=True))
         if self.metrics:
             self.metrics.swept(report)
 

@@ -14,6 +14,7 @@ from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.queue import Queue, open_queue
 from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.cycle import Outside
@@ -42,6 +43,9 @@ class Wiring:
         """A queue with a connection of its own. The caller closes it."""
         return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now)
 
+    def agent_service(self, chosen: Settings, waiting: Callable[[str], None]) -> AgentService:
+        return AgentService(chosen.agent_url, chosen.agent_token, _request, waiting)
+
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
         """Runs a tick or a sweep on a queue of its own."""
 
@@ -49,7 +53,7 @@ class Wiring:
             log.info("waiting", text)
 
         board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, waiting)
-        agent_service = AgentService(chosen.agent_url, _request, waiting)
+        agent_service = self.agent_service(chosen, waiting)
         with closing(self.queue(chosen)) as queue:
             outside = Outside(
                 queue, self.bd(chosen), board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, self.stopping
@@ -62,7 +66,7 @@ def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
     return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
 
 
-def _request(method: str, url: str, seconds: float, content: dict[str, str] | None, slow: Callable[[], None]) -> Reply:
+def _request(ask: Ask) -> Reply:
     from beads_dispatch.adapters.http import request  # httpx costs more than a whole idle tick
 
-    return request(method, url, seconds, content, slow)
+    return request(ask)

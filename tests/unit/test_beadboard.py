@@ -7,7 +7,7 @@ import httpx
 import pytest
 import respx
 
-from beads_dispatch.adapters import beadboard, http
+from beads_dispatch.adapters import beadboard, exchange, http
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
@@ -25,7 +25,7 @@ def board(url: str = URL) -> BeadBoard:
 
 def has_room(agent: str = AGENT) -> bool:
     """What a tick asks before each claim."""
-    return not board().busy() and AgentService(agent, http.request, print).has_room()
+    return not board().busy() and AgentService(agent, "", http.request, print).has_room()
 
 
 @respx.mock
@@ -67,7 +67,7 @@ def test_a_dispatch_is_sent_once_whatever_comes_back(reply: object, outcome: Out
 @respx.mock
 def test_a_body_is_read_to_its_limit_only() -> None:
     respx.post(DISPATCH).respond(400, content=b"x" * 10_000_000)
-    assert len(board().dispatch("t-1").body) == http.MOST_BYTES
+    assert len(board().dispatch("t-1").body) == exchange.MOST_BYTES
 
 
 @respx.mock

@@ -42,13 +42,14 @@ class Watched:
             jitter=lambda least, most: (least + most) / 2,
             log=Log("watcher", clock.now),
         )
-        self.work = watcher._Watcher(jobs, watcher._Database(jobs, MemoryQueue(self.database)))
+        database = watcher._Database(jobs, MemoryQueue(self.database))
+        self.work = watcher._Watcher(jobs, database, watcher._Sweeping(jobs))
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)
         return self.tick()
 
-    def _sweep(self) -> reaper.Report:
+    def _sweep(self, gone: frozenset[str]) -> reaper.Report:
         self.sweeps.append(self.seconds)
         return self.sweep()
 
@@ -171,7 +172,7 @@ def test_a_bead_that_is_not_ready_does_not_cost_a_call_of_bd_at_every_change() -
 def test_after_a_laptop_slept_it_takes_a_snapshot_at_once_and_gives_the_agents_time() -> None:
     watched = Watched()
     watched.database.put("a", status="in_progress")
-    watched.turn(590)
+    watched.turn(2000)
     reads, sweeps = watched.database.reads, len(watched.sweeps)
     watched.sleep(3600)
     watched.turn(2)
@@ -228,13 +229,14 @@ def test_a_lost_database_is_reported_once_and_asked_less_and_less_often(capsys: 
     assert capsys.readouterr().out == "watcher: the database answers again\n"
 
 
-def test_it_sweeps_three_times_per_threshold_and_only_while_something_runs() -> None:
+def test_it_sweeps_at_the_moment_a_bead_becomes_stale_and_again_while_it_is() -> None:
     watched = Watched()
-    watched.turn(1300)
-    assert watched.sweeps == []
     watched.database.put("a", status="in_progress")
-    watched.turn(1200)
-    assert between(watched.sweeps) == [600]
+    watched.turn(1800)
+    assert watched.sweeps == []
+    watched.turn(1300)
+    assert watched.sweeps[0] == 1000 + 1801
+    assert between(watched.sweeps) == [600, 600]
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(30, 600), (300, 600), (15, 300), (0.02, 5)])

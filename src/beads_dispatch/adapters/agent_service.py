@@ -1,22 +1,29 @@
-"""The agent service behind BeadBoard: does it have room."""
+"""The agent service behind BeadBoard: whether it has room, and how its jobs are."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.core.outcomes import brief, json_object
 from beads_dispatch.errors import ServiceFailed
 
 if TYPE_CHECKING:
-    from beads_dispatch.adapters.http import Request
+    from beads_dispatch.core.runs import Job
 
 ASK_SECONDS = 10.0
+MOST_BYTES = 1024 * 1024  # a job's answer holds its whole prompt and output; a longer one cannot be judged
 
 
 class AgentService:
-    """The agent service by its base URL, empty where it is not set. `waiting` gets a line on each long wait."""
+    """The agent service by its base URL, empty where it is not set. `token`: for its jobs.
 
-    def __init__(self, url: str, request: "Request", waiting: Callable[[str], None]) -> None:
+    `waiting` gets a line on each long wait.
+    """
+
+    def __init__(self, url: str, token: str, request: Request, waiting: Callable[[str], None]) -> None:
         self._url = url
+        self._token = token
         self._request = request
         self._waiting = waiting
 
@@ -24,10 +31,40 @@ class AgentService:
         """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
         return not self._url or self._room(self._health())
 
+    def idle(self) -> bool | None:
+        """Whether it has no job left, active or queued. None: it cannot say. Needs no token."""
+        try:
+            health = self._health() if self._url else {}
+        except ServiceFailed:
+            return None
+        counts = [health.get(key) for key in ("active", "queued")]
+        if all(isinstance(count, int) for count in counts):
+            return counts == [0, 0]
+        busy = health.get("busy")  # the first generation has one slot and no counts
+        return not busy if isinstance(busy, bool) else None
+
+    def job(self, job_id: str) -> "Job":
+        """A job as it is now. Whatever is no clear answer is a Job in DOUBT; nothing is raised."""
+        from beads_dispatch.core.runs import Job, Stage, parse  # an idle tick asks about no job
+
+        if not self._url:
+            return Job(Stage.DOUBT, "AGENT_SERVICE_URL is not set")
+        url = f"{self._url}/jobs/{quote(job_id, safe='')}"
+        ask = Ask("GET", url, ASK_SECONDS, self._slow(url), token=self._token, most_bytes=MOST_BYTES)
+        reply = self._request(ask)
+        document = json_object(reply.body)
+        if reply.status == 404 and document == {"detail": "Job not found"}:
+            return Job(Stage.UNKNOWN)
+        if reply.status != 200 or document is None:
+            return Job(Stage.DOUBT, brief(reply))
+        return parse(document)
+
+    def _slow(self, url: str) -> Callable[[], None]:
+        return lambda: self._waiting(f"waiting for the agent service at {url}, for up to {ASK_SECONDS:g} s")
+
     def _health(self) -> dict[str, object]:
         url = f"{self._url}/health"
-        wait = f"waiting for the agent service at {url}, for up to {ASK_SECONDS:g} s"
-        reply = self._request("GET", url, ASK_SECONDS, None, lambda: self._waiting(wait))
+        reply = self._request(Ask("GET", url, ASK_SECONDS, self._slow(url)))
         document = json_object(reply.body)
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}", url)

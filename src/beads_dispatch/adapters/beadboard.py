@@ -1,14 +1,11 @@
 """BeadBoard: is its agent busy, and start the agent on a bead."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.core.outcomes import Reply, brief, json_object
 from beads_dispatch.errors import ServiceFailed
-
-if TYPE_CHECKING:
-    from beads_dispatch.adapters.http import Request
 
 ASK_SECONDS = 10.0
 WAKE_SECONDS = 45.0  # how long BeadBoard may take to wake up from zero replicas
@@ -23,7 +20,7 @@ class BeadBoard:
     """
 
     def __init__(
-        self, url: str, request: "Request", clock: Clock, stopping: Callable[[], bool], waiting: Callable[[str], None]
+        self, url: str, request: Request, clock: Clock, stopping: Callable[[], bool], waiting: Callable[[str], None]
     ) -> None:
         self._url = url
         self._request = request
@@ -44,7 +41,8 @@ class BeadBoard:
     def dispatch(self, bead_id: str) -> Reply:
         """POSTs the bead once, on a fresh connection, within 60 s, whatever comes back."""
         url = f"{self._url}/api/agent-dispatch"
-        return self._request("POST", url, POST_SECONDS, {"taskId": bead_id}, self._slow("the answer", POST_SECONDS))
+        slow = self._slow("the answer", POST_SECONDS)
+        return self._request(Ask("POST", url, POST_SECONDS, slow, {"taskId": bead_id}))
 
     def _slow(self, what: str, seconds: float) -> Callable[[], None]:
         return lambda: self._waiting(f"waiting for {what} of BeadBoard at {self._url}, for up to {seconds:g} s")
@@ -54,7 +52,7 @@ class BeadBoard:
         until, url = self._clock.monotonic() + WAKE_SECONDS, f"{self._url}/api/agent-status"
         slow, noticed = self._slow("the status", ASK_SECONDS), False
         while True:
-            reply = self._request("GET", url, ASK_SECONDS, None, slow)
+            reply = self._request(Ask("GET", url, ASK_SECONDS, slow))
             document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document

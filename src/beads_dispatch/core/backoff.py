@@ -1,7 +1,7 @@
 """How long a bead or the whole queue waits after a failure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ BUSY_WAIT = timedelta(minutes=2)
 MAX_ATTEMPTS = 5
 FREE_RUNS = 2  # the third run in a row waits
 MAX_RUNS = 5
+PROVEN = timedelta(seconds=60)  # a run that is so old after a usage limit shows that the limit is over
 
 SERVICE, USAGE = "service", "usage"  # the kinds of a hold
 FURTHEST = {SERVICE: LONGEST_WAIT, USAGE: timedelta(days=8)}
@@ -108,3 +109,21 @@ def next_run_at(bead: Bead) -> datetime | None:
 def runs_used_up(bead: Bead) -> bool:
     """Whether the bead has had all its runs without a person's word."""
     return marks.runs(bead) >= MAX_RUNS
+
+
+def probe(hold: Hold | None, beads: Iterable[Bead], now: datetime) -> str:
+    """What an ended usage hold allows: `all` where there is none, `one` bead, or `none` until that one has shown.
+
+    `over`: the bead that was sent after the hold has run a minute, or is gone from the queue: the hold is removed.
+    """
+    if hold is None:
+        return "all"
+    if not hold.bead_id:
+        return "one"
+    sent = next((bead for bead in beads if bead.id == hold.bead_id), None)
+    if sent is None or sent.status == "blocked":
+        return "over" if sent is None else "one"
+    claim = marks.claim(sent)
+    if sent.status != "in_progress" or claim is None or claim[1] <= hold.until:
+        return "one"
+    return "over" if now - claim[1] >= PROVEN else "none"

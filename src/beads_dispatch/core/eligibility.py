@@ -127,6 +127,7 @@ def next_wakeup(beads: Iterable[Bead], holds: Holds, now: datetime) -> datetime 
     """When the first hold, back-off, wait or deferral ends. None: none is in force."""
     known = tuple(beads)
     ends = [hold.until for hold in holds.values()]
+    ends += [claim[1] + backoff.PROVEN for bead in known if holds and (claim := marks.claim(bead))]
     ends += [end for bead in known if bead.status == "open" for end in _waits(bead, now) if end]
     ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred") and bead.defer_until]
     return min((end for end in ends if end > now), default=None)

@@ -14,7 +14,8 @@ Change = Mapping[str, str | None]
 
 CLAIM, JOB, RUNS = MARK + "claim", MARK + "job", MARK + "runs"
 ATTEMPTS, FAILED_AT, RETRY_AFTER = MARK + "attempts", MARK + "failed_at", MARK + "retry_after"
-ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER)
+LIMITS = MARK + "limits"
+ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, LIMITS)
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
@@ -52,6 +53,11 @@ def runs(bead: Bead) -> int:
 def attempts(bead: Bead) -> int:
     """How many dispatches of this bead failed, each while nothing else was known to fail."""
     return _count(bead, "attempts")
+
+
+def limits(bead: Bead) -> int:
+    """How many runs in a row have ended on a usage limit."""
+    return _count(bead, "limits")
 
 
 def failed_at(bead: Bead, now: datetime) -> datetime | None:

@@ -18,7 +18,7 @@ _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+)(?: \(tick ([0-9a-f]{6})\)
 _DISPATCHED = "dispatched: job="
 _SENT = (_DISPATCHED, "dispatch unclear")
 AS_BEFORE = "returned: not started, as before"  # undoes a claim without a long line that already stands there
-_NOT_SENT = ("dispatch failed", "returned: ")
+_NOT_SENT = ("dispatch failed", "returned: ", "agent ended: usage limit")
 _OUTCOME = (*_SENT, *_NOT_SENT)
 _OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
 _LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
@@ -34,6 +34,16 @@ def one_line(text: str, limit: int = LIMIT) -> str:
 def utc(time: datetime) -> str:
     """A time as notes and marks store it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_minute(time: datetime) -> str:
+    """The same to the minute: `2026-11-23T22:14Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def span(seconds: float) -> str:
+    """A duration in a word: `0s`, `59s`, `4m`, `95m`."""
+    return f"{int(seconds)}s" if seconds < 60 else f"{int(seconds // 60)}m"
 
 
 def claimed(now: datetime, token: str) -> str:
@@ -119,8 +129,10 @@ def kind_of_outcome(notes: str) -> str:
 
 
 def kind_of_block(notes: str) -> str:
-    """Who blocked the bead: the `reaper`, the dispatcher that has `given up`, or `other`."""
+    """Why the bead is blocked: by the `reaper`, `given up`, its `run ended`, or `other`."""
     last = last_line(notes)
+    if last.startswith("agent ended: "):
+        return "run ended"
     return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
 

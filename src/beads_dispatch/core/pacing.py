@@ -25,7 +25,8 @@ def has_work(beads: Iterable[Bead], holds: Holds, now: datetime) -> bool:
         or eligibility.out_of_runs(known, now)
         or claim.lost_records(known, now)
     )
-    return bool(upkeep or (not backoff.in_force(holds, now) and eligibility.eligible(known, now)))
+    waits = backoff.in_force(holds, now) or backoff.probe(holds.get(backoff.USAGE), known, now) == "none"
+    return bool(upkeep or (not waits and eligibility.eligible(known, now)))
 
 
 def pause(times: int) -> float:

@@ -11,6 +11,13 @@ def idle_for(bead: Bead, now: datetime) -> timedelta:
     return max(now - max(sign for sign in signs if sign), timedelta(0))
 
 
+def stale_at(bead: Bead, threshold: timedelta) -> datetime:
+    """When a bead in progress becomes stale, UTC, if it shows no sign of life before."""
+    signs = (bead.updated_at, bead.heartbeat_at, bead.commented_at)
+    last = max(sign for sign in signs if sign) + threshold
+    return max(last, bead.lease_expires_at) if bead.lease_expires_at else last
+
+
 def stale(bead: Bead, now: datetime, threshold: timedelta) -> bool:
     """Whether a bead in progress has shown no sign of life for longer than `threshold`. A lease in force is one."""
     alive = bead.lease_expires_at is not None and bead.lease_expires_at > now

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import last_line, one_line
+from beads_dispatch.core.notes import last_line, one_line, span
 from beads_dispatch.laptop import logs
 from beads_dispatch.laptop.output import Output, Process
 from beads_dispatch.log import Log
@@ -143,8 +143,3 @@ class Jobs:
             job.output.stderr.add(line)
             logs.append(job.path, line)
         self.log.info("ended", f"job={job.id} {job.summary()}", bead=job.bead.id)
-
-
-def span(seconds: float) -> str:
-    """A duration in a word: `0s`, `59s`, `4m`, `95m`."""
-    return f"{int(seconds)}s" if seconds < 60 else f"{int(seconds // 60)}m"

@@ -8,9 +8,10 @@ from datetime import timedelta
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.notes import span
 from beads_dispatch.errors import Failure
 from beads_dispatch.laptop import processes
-from beads_dispatch.laptop.jobs import Job, Jobs, span
+from beads_dispatch.laptop.jobs import Job, Jobs
 
 ASK_SECONDS = 15.0  # between two rounds of questions to bd
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself

@@ -42,6 +42,14 @@ class Metrics:
         self._ticks = self._counter("ticks", "Ticks", "result")
         self._sweeps = self._counter("sweeps", "Sweeps", "result")
         self._blocked = self._counter("blocked", "Beads that a sweep blocked")
+        self._ended = self._counter("runs_ended", "Runs that ended without closing their bead", "end")
+        self._cost = self._counter("run_cost_usd", "What those runs have cost, where their result says so")
+        self._run_seconds = Histogram(
+            "beads_dispatch_run_seconds",
+            "How long those runs took",
+            buckets=(10, 60, 300, 900, 1800, 3600, 7200, 14400),
+            registry=self._registry,
+        )
         self._accepted = Histogram(
             "beads_dispatch_assign_to_accepted_seconds",
             "From a bead's last change before its claim until BeadBoard accepted it",
@@ -88,6 +96,11 @@ class Metrics:
     def swept(self, report: reaper.Report) -> None:
         self._sweeps.labels(RESULTS[report.failed]).inc()
         self._blocked.inc(report.blocked)
+        for run in report.ended:
+            self._ended.labels(run.kind).inc()
+            if run.seconds is not None:
+                self._run_seconds.observe(run.seconds)
+            self._cost.inc(run.cost or 0)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -1,0 +1,30 @@
+"""One question over HTTP, as the services' adapters put it. What answers it is `http.request`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from beads_dispatch.core.outcomes import Reply
+
+MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """`seconds`: the deadline of the whole exchange. `content`: sent as JSON. `token`: a bearer token, or nothing.
+
+    `slow` is called where the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
+    """
+
+    method: str
+    url: str
+    seconds: float
+    slow: Callable[[], None]
+    content: dict[str, str] | None = None
+    token: str = ""
+    most_bytes: int = MOST_BYTES
+
+    def __repr__(self) -> str:
+        return f"Ask({self.method} {self.url})"  # without the token
+
+
+Request = Callable[[Ask], Reply]

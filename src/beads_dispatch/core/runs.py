@@ -1,0 +1,166 @@
+"""How a run ends: what the agent service says of a job, and what follows for its bead."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from enum import Enum
+
+from beads_dispatch.core import limits, marks, notes
+from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.marks import Change
+
+PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
+TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
+LONGEST_RUN = 4  # times the threshold
+MAX_LIMITS = 5  # usage limits in a row on one bead
+
+
+class Stage(Enum):
+    """Where a job is. DOUBT: the answer says nothing that we may act on."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    DOUBT = "doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the agent service describes it. Times are aware, UTC.
+
+    `words`: the agent's own result, else its last line of stderr, else the service's error.
+    `is_error`: what the agent's result says of itself. `cost`: US dollars.
+    """
+
+    stage: Stage
+    words: str = ""
+    is_error: bool = False
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a run's end means for its bead. `kind`: a word to count by. `hold_until`: of a usage limit, UTC."""
+
+    kind: str
+    line: str
+    status: str = "blocked"
+    hold_until: datetime | None = None
+
+
+def parse(document: Mapping[str, object]) -> Job:
+    """A job from the body of `GET /jobs/{id}` (shapes: claude-agent-service eccf0dd and its first generation)."""
+    stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.DOUBT)}
+    stage = stages.get(str(document.get("status")), Stage.DOUBT)
+    result = _result(document.get("output"))
+    words = str(result.get("result") or "") or _last(document.get("stderr")) or str(document.get("error") or "")
+    code, cost = document.get("exit_code"), result.get("total_cost_usd")
+    return Job(
+        stage,
+        words,
+        is_error=result.get("is_error") is True,
+        exit_code=code if isinstance(code, int) else None,
+        started_at=read_time(document.get("started_at")),
+        finished_at=read_time(document.get("finished_at")),
+        cost=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+    )
+
+
+def _result(output: object) -> dict[str, object]:
+    """The JSON object that `claude -p --output-format json` prints, whole or as the last line that is one."""
+    lines = [line for line in output if isinstance(line, str)] if isinstance(output, list) else []
+    for text in ("".join(lines), *reversed(lines[-20:])):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and "result" in found:
+            return found
+    return {}
+
+
+def _last(stderr: object) -> str:
+    return notes.last_line(stderr) if isinstance(stderr, str) else ""
+
+
+def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
+    """Whether the job is a sign of life. A running one is, up to four times the threshold from its start.
+
+    (The first generation of the agent service calls a timed-out job running for ever.)
+    """
+    if job.stage is Stage.RUNNING and job.started_at:
+        return now - job.started_at <= LONGEST_RUN * threshold
+    return job.stage in (Stage.QUEUED, Stage.RUNNING)
+
+
+def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo) -> End | None:
+    """What the end of this job means for its bead, which is in progress. None: nothing is concluded now."""
+    finished = job.finished_at
+    if finished and bead.updated_at > finished + TAKEN_OVER:  # a person took it over: the threshold decides
+        return None
+    match job.stage:
+        case Stage.RUNNING if not at_work(job, now, threshold):
+            return _stuck(job, now, threshold)
+        case Stage.COMPLETED | Stage.FAILED if job.is_error and limits.is_usage_limit(job.words):
+            return _usage_limit(job, bead, now, zone)
+        case Stage.COMPLETED if not finished or now - finished >= PATIENCE:
+            return End("completed", _ended(f"completed{_after(job)}, bead not closed", job.words))
+        case Stage.FAILED:
+            return End("failed", _ended(f"failed (exit {job.exit_code}){_after(job)}", job.words))
+        case Stage.TIMEOUT:
+            return End("timeout", _ended(f"timed out{_after(job)}; its process may still be at work"))
+        case Stage.ERROR:
+            what = notes.one_line(job.words) or "no reason given"
+            return End("error", _ended(f"error: {what}; its process may still be at work"))
+        case Stage.UNKNOWN:
+            why = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
+            return End("unknown", _ended(why))
+    return None
+
+
+NO_JOB_LEFT = End("no job left", "agent ended: the agent service has no job left, bead not closed")
+
+
+def _ended(how: str, words: str = "") -> str:
+    last = notes.one_line(words)
+    return f"agent ended: {how}" + (f": {last}" if last else "")
+
+
+def _after(job: Job) -> str:
+    if not (job.started_at and job.finished_at):
+        return ""
+    return f" after {notes.span((job.finished_at - job.started_at).total_seconds())}"
+
+
+def _stuck(job: Job, now: datetime, threshold: timedelta) -> End:
+    minutes = (now - job.started_at) // timedelta(minutes=1) if job.started_at else 0
+    limit = f"threshold {threshold / timedelta(minutes=1):g}m, the agent service still calls its job running"
+    return End("stuck", f"reaper: no progress for {minutes}m — blocking ({limit})")
+
+
+def _usage_limit(job: Job, bead: Bead, now: datetime, zone: tzinfo) -> End:
+    reset = limits.reset_at(job.words, now, zone)
+    until = limits.hold_until(reset, now)
+    when = f"resets {notes.utc_minute(reset)}" if reset else f"no reset time, next try {notes.utc_minute(until)}"
+    line = f"agent ended: usage limit, {when}"
+    if marks.limits(bead) + 1 >= MAX_LIMITS:
+        return End("usage limit", f"{line}; {MAX_LIMITS} in a row", "blocked", until)
+    return End("usage limit", line, "open", until)
+
+
+def reopened(bead: Bead) -> Change:
+    """The marks of a bead that goes back to open after a usage limit: the run does not count, the limit does."""
+    count = marks.runs(bead) - 1
+    return {
+        **marks.removed(bead, marks.CLAIM, marks.JOB),
+        **({marks.RUNS: str(count)} if count > 0 else marks.removed(bead, marks.RUNS)),
+        marks.LIMITS: str(marks.limits(bead) + 1),
+    }

@@ -1,0 +1,111 @@
+"""How runs end: what the agent service says of the jobs of beads in progress, and what is written for each end."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core import marks, notes, runs
+from beads_dispatch.core.backoff import USAGE, Hold
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.runs import NO_JOB_LEFT, End, Job, Stage
+from beads_dispatch.cycle import Cycle
+from beads_dispatch.errors import NotAsExpected
+
+FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
+QUIET_SECONDS = 15.0  # for how long the service must have had no job, where only its health can be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run whose end was written. `seconds`: how long it ran; `cost`: US dollars; both where they are known."""
+
+    kind: str
+    seconds: float | None = None
+    cost: float | None = None
+
+
+def conclude(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool, dry_run: bool) -> Ended | bool:
+    """Writes what follows from the job's end. True: the job is a sign of life. False: the threshold decides.
+
+    Raises BdFailed; NotAsExpected where the bead has changed meanwhile; Failure where the hold cannot be written.
+    """
+    end = _end(cycle, bead, job, no_job_left=no_job_left)
+    if end is None:
+        return runs.at_work(job, cycle.now(), cycle.settings.threshold)
+    fresh = cycle.outside.bd.show(bead.id)
+    if (fresh.status, fresh.assignee, marks.job(fresh)) != ("in_progress", cycle.settings.assignee, marks.job(bead)):
+        raise NotAsExpected
+    if _end(cycle, fresh, job, no_job_left=no_job_left) is None:
+        return False
+    if dry_run:
+        cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead)
+        return True
+    _write(cycle, fresh, end)
+    seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+    return Ended(end.kind, seconds, job.cost)
+
+
+def _end(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool) -> End | None:
+    if job.stage is Stage.DOUBT:
+        return NO_JOB_LEFT if no_job_left else None
+    return runs.end(job, bead, cycle.now(), cycle.settings.threshold, cycle.outside.clock.zone())
+
+
+def _write(cycle: Cycle, bead: Bead, end: End) -> None:
+    if end.hold_until:  # before the bead is open again
+        _hold(cycle, bead, end, end.hold_until)
+    change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
+    cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
+    cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning")
+
+
+def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
+    known = cycle.outside.queue.holds().get(USAGE)
+    if known is None or known.until < until:
+        cycle.outside.queue.set_hold(USAGE, Hold(until, 0, f"{bead.id}: {end.line}"))
+        cycle.info("usage_limit", f"nothing is dispatched until {notes.utc(until)}: {end.line}", bead)
+
+
+@dataclass(slots=True)
+class Follower:
+    """What the watcher knows of the running jobs between two sweeps. Times are monotonic seconds."""
+
+    agent_service: AgentService
+    clock: Clock
+    threshold: timedelta
+    ask_at: float = -math.inf
+    at_work: frozenset[str] = frozenset()  # beads whose job is a sign of life
+    seen: frozenset[str] = frozenset()  # jobs during which the service's health has shown some job
+    quiet_since: float = math.inf
+    gone: frozenset[str] = frozenset()  # beads whose job is known to be gone
+
+    def found_end(self, beads: Sequence[Bead], now: datetime) -> bool:
+        """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s."""
+        running = [bead for bead in beads if bead.status == "in_progress" and marks.job(bead)]
+        if not running or self.clock.monotonic() < self.ask_at:
+            return False
+        self.ask_at = self.clock.monotonic() + FOLLOW_SECONDS
+        jobs = {bead.id: self.agent_service.job(marks.job(bead)) for bead in running}
+        self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
+        self.gone = self._no_job_left(running, jobs)
+        return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in running)
+
+    def _over(self, bead: Bead, job: Job, now: datetime) -> bool:
+        return runs.end(job, bead, now, self.threshold, self.clock.zone()) is not None
+
+    def _no_job_left(self, running: Sequence[Bead], jobs: Mapping[str, Job]) -> frozenset[str]:
+        """Where jobs cannot be asked about: the beads whose job was there, and now for 15 s no job is."""
+        doubtful = [bead for bead in running if jobs[bead.id].stage is Stage.DOUBT]
+        idle = self.agent_service.idle() if doubtful else None
+        now = self.clock.monotonic()
+        if idle is not True:
+            self.quiet_since = math.inf
+            self.seen |= {marks.job(bead) for bead in doubtful if idle is False}
+            return frozenset()
+        self.quiet_since = min(self.quiet_since, now)
+        if now - self.quiet_since < QUIET_SECONDS:
+            return frozenset()
+        return frozenset(bead.id for bead in doubtful if marks.job(bead) in self.seen)

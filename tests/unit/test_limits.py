@@ -1,0 +1,108 @@
+"""Usage limits: every wording that people reported, and the reset times in them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dateutil import tz
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beads_dispatch.core import limits
+
+NOW = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
+SOFIA = tz.gettz("Europe/Sofia")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("Claude AI usage limit reached|1749924000", True),
+        ("Claude usage limit reached. Your limit will reset at 3pm (America/Bogota).", True),
+        ("5-hour limit reached ∙ resets 5:30am", True),
+        ("Opus weekly limit reached ∙ resets Oct 31, 9am", True),
+        ("You've hit your limit · resets 1:30am (Asia/Dhaka)", True),
+        ("You’ve hit your session limit · resets 11am (UTC)", True),
+        ("You've hit your weekly limit · resets Mon 12:00am", True),
+        ("You've reached your Fable limit.", True),
+        ("You're out of extra usage · resets 11:30am (Asia/Colombo)", True),
+        ('API Error: 429 {"type":"error","error":{"type":"rate_limit_error","message":"x"}}', True),
+        ("You've hit your usage limit. Try again in 4 days 20 hours 9 minutes.", True),
+        ("API Error: Server is temporarily limiting requests (not your usage limit)", False),
+        ("Credit balance is too low", False),
+        ("Not logged in · Please run /login", False),
+        ("I raised the limit of the queue to 20, as the bead asks", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_usage_limit(text: str, limit: bool) -> None:
+    assert limits.is_usage_limit(text) is limit
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "reset"),
+    [
+        ("usage limit reached|1764061200", NOW, at("2025-11-25T09:00")),  # a year ago: see below
+        ("usage limit reached|1795597200", NOW, at("2026-11-25T09:00")),
+        ('{"type":"usage_limit_reached","resets_at":1795597200}', NOW, at("2026-11-25T09:00")),
+        ("resets 3pm (Europe/Sofia)", NOW, at("2026-11-25T13:00")),
+        ("resets 3pm", NOW, at("2026-11-25T13:00")),
+        ("Your limit will reset at 1 PM (Asia/Dubai).", NOW, at("2026-11-25T09:00")),
+        ("resets 1:30am (Asia/Dhaka)", NOW, at("2026-11-25T19:30")),
+        ("resets 2:30am (UTC)", at("2026-11-25T23:00"), at("2026-11-26T02:30")),
+        ("resets 12am (UTC)", at("2026-11-25T23:59"), at("2026-11-26T00:00")),
+        ("resets 12am (UTC)", at("2026-12-31T22:00"), at("2027-01-01T00:00")),
+        ("resets Jan 2, 8am (Europe/Berlin)", at("2026-12-31T22:00"), at("2027-01-02T07:00")),
+        ("resets Nov 27 at 4pm (America/Recife)", NOW, at("2026-11-27T19:00")),
+        ("resets Nov 29", NOW, at("2026-11-28T22:00")),
+        ("resets Mon 12:00am (UTC)", NOW, at("2026-11-30T00:00")),
+        ("resets Wed 3am (UTC)", NOW, at("2026-12-02T03:00")),
+        ("resets 17:20 (UTC)", NOW, at("2026-11-25T17:20")),
+        ("Your limit will reset at 2026-11-26 20:30:24", NOW, at("2026-11-26T18:30:24")),
+        ("Access resets at 11:00 AM GMT+2.", NOW, at("2026-11-25T09:00")),
+        ("resets in 2h", NOW, at("2026-11-25T10:00")),
+        ("Try again in 4 days 20 hours 9 minutes.", NOW, at("2026-11-30T04:09")),
+        ("try again in 3 hours 2 minutes.", NOW, at("2026-11-25T11:02")),
+        ("try again at Nov 26th, 2026 1:36 PM.", NOW, at("2026-11-26T11:36")),
+        # both changes of the clock: 3:30 does not exist in the spring, and comes twice in the autumn
+        ("resets 3:30am (Europe/Sofia)", at("2026-03-28T23:00"), at("2026-03-29T01:30")),
+        ("resets 3:30am (Europe/Sofia)", at("2026-10-24T22:00"), at("2026-10-25T01:30")),
+        # passed within the last hour: the service was late, it is not tomorrow's
+        ("resets 7:30am (UTC)", NOW, None),
+        ("resets 8am (UTC)", NOW, None),
+        ("resets 6:30am (UTC)", NOW, at("2026-11-26T06:30")),
+        # unreadable, or too far away
+        ("resets at dawn", NOW, None),
+        ("resets 3pm (Mars/Olympus)", NOW, None),
+        ("resets Jan 15, 8am (UTC)", NOW, None),
+        ("in 99 days", NOW, None),
+        ("429 rate_limit_error", NOW, None),
+    ],
+)
+def test_when_a_limit_resets(text: str, now: datetime, reset: datetime | None) -> None:
+    expected = None if reset is not None and reset <= now else reset
+    assert SOFIA is not None
+    assert limits.reset_at(text, now, SOFIA) == expected
+
+
+def test_two_minutes_are_added_and_half_an_hour_is_the_default() -> None:
+    assert limits.hold_until(NOW, NOW) - NOW == timedelta(minutes=2)
+    assert limits.hold_until(None, NOW) - NOW == timedelta(minutes=30)
+
+
+WORDS = st.sampled_from(
+    ["resets", "reset at", "try again in", "try again at", " ", "3pm", "25:99", "12:60am", "Feb 30", "Mon", "(UTC)",
+     "(Europe/Sofia)", "GMT+99", "|9999999999", "in 9999 days", "resetsAt: 9999999999", "2026-13-45", "0001-01-01"]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(WORDS | st.text(max_size=8), max_size=8).map("".join), st.datetimes(timezones=st.just(UTC)))
+def test_no_text_raises_and_no_hold_is_longer_than_eight_days(text: str, now: datetime) -> None:
+    limits.is_usage_limit(text)
+    if datetime(1971, 1, 1, tzinfo=UTC) < now < datetime(9990, 1, 1, tzinfo=UTC):
+        reset = limits.reset_at(text, now, UTC)
+        assert now < limits.hold_until(reset, now) <= now + timedelta(days=8)
