@@ -15,6 +15,7 @@ from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import NotAsExpected
 
 FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
+EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
 QUIET_SECONDS = 15.0  # for how long the service must have had no job, where only its health can be asked
 
 
@@ -76,18 +77,22 @@ class Follower:
     agent_service: AgentService
     clock: Clock
     threshold: timedelta
-    ask_at: float = -math.inf
+    asked_at: float = -math.inf
     at_work: frozenset[str] = frozenset()  # beads whose job is a sign of life
     seen: frozenset[str] = frozenset()  # jobs during which the service's health has shown some job
     quiet_since: float = math.inf
     gone: frozenset[str] = frozenset()  # beads whose job is known to be gone
 
-    def found_end(self, beads: Sequence[Bead], now: datetime) -> bool:
-        """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s."""
+    def found_end(self, beads: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
+        """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.
+
+        `eager`: sooner, because a tick comes next.
+        """
         running = [bead for bead in beads if bead.status == "in_progress" and marks.job(bead)]
-        if not running or self.clock.monotonic() < self.ask_at:
+        waited = self.clock.monotonic() - self.asked_at
+        if not running or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
             return False
-        self.ask_at = self.clock.monotonic() + FOLLOW_SECONDS
+        self.asked_at = self.clock.monotonic()
         jobs = {bead.id: self.agent_service.job(marks.job(bead)) for bead in running}
         self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
         self.gone = self._no_job_left(running, jobs)

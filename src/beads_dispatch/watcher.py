@@ -118,9 +118,9 @@ class _Sweeping:
     jobs: Jobs
     sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
 
-    def due(self, snapshot: Snapshot, now: datetime) -> bool:
+    def due(self, snapshot: Snapshot, now: datetime, *, before_tick: bool) -> bool:
         follower = self.jobs.follower
-        if follower and follower.found_end(snapshot.beads, now):
+        if follower and follower.found_end(snapshot.beads, now, eager=before_tick):
             return True
         at_work = follower.at_work if follower else frozenset()
         running = (bead for bead in snapshot.beads if bead.status == "in_progress" and bead.id not in at_work)
@@ -158,9 +158,10 @@ class _Watcher:
         self._notice_sleep()
         if not self.database.ask(self._look_if_changed):
             return False
-        if self.sweeping.due(self.snapshot, self.database.queue.now()):  # one job a turn: a turn has a deadline
+        tick = self.has_work and self.jobs.clock.monotonic() >= self.tick_at
+        if self.sweeping.due(self.snapshot, self.database.queue.now(), before_tick=tick):
             self._sweep()
-        elif self.has_work and self.jobs.clock.monotonic() >= self.tick_at:
+        elif tick:  # one job a turn, because a turn has a deadline
             self._tick()
         return True
 

@@ -1,0 +1,197 @@
+"""How a run ends: sweeps and the watcher as processes, against an agent service that answers GET /jobs/{id}."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from conftest import Board, Place, Reply, wait_for
+
+from beads_dispatch.core import notes
+
+
+@dataclass
+class Service(Board):
+    """BeadBoard and the agent service. `jobs`: the answer for each job id; for all others `job`."""
+
+    jobs: dict[str, Reply] = field(default_factory=dict)
+    job: Reply = (404, {"detail": "Job not found"})
+
+    def answer(self, path: str, body: bytes) -> Reply:
+        if not path.startswith("/jobs/"):
+            return super().answer(path, body)
+        self.asked.append(path)
+        return self.jobs.get(path.removeprefix("/jobs/"), self.job)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    one = Service()
+    server = one.serve()
+    yield one
+    server.shutdown()
+    server.server_close()
+
+
+def services(service: Service, **more: str) -> dict[str, str]:
+    return {"BEADBOARD_URL": service.url, "AGENT_SERVICE_URL": service.url, "API_BEARER_TOKEN": "hunter2", **more}
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def job(status: str, **fields: object) -> Reply:
+    """An answer about a job that began four minutes ago. Made when it is asked for: its times are relative to now."""
+    known: dict[str, object] = {"status": status, "prompt": "x", "agent": "y", "started_at": ago(240)}
+    ended = {} if status in ("queued", "running") else {"finished_at": ago(20)}
+    return 200, {**known, **ended, **fields}
+
+
+def result(text: str, **fields: object) -> list[str]:
+    return [json.dumps({"type": "result", "result": text, **fields}) + "\n"]
+
+
+LIMIT = "You've hit your limit · resets in 2h"
+ENDS: list[tuple[Callable[[], Reply], str, str | None]] = [
+    (lambda: job("queued"), "in_progress", None),
+    (lambda: job("running"), "in_progress", None),
+    (
+        lambda: job("completed", exit_code=0, output=result("I need a key")),
+        "blocked",
+        "completed after 3m, bead not closed: I",
+    ),
+    (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "blocked", "failed (exit 1) after 3m: boom"),
+    (lambda: job("failed", exit_code=-9), "blocked", "failed (exit -9) after 3m"),
+    (lambda: job("failed", exit_code=1, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
+    (lambda: job("completed", exit_code=0, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
+    (lambda: job("timeout"), "blocked", "timed out after 3m; its process may still be at work"),
+    (
+        lambda: job("error", error="[Errno 2] claude"),
+        "blocked",
+        "error: [Errno 2] claude; its process may still be at work",
+    ),
+    (lambda: (404, {"detail": "Job not found"}), "blocked", "the agent service does not know job"),
+    (lambda: (404, {"detail": "Not Found"}), "in_progress", None),
+    (lambda: (401, {"detail": "Invalid token"}), "in_progress", None),
+    (lambda: (200, "nonsense"), "in_progress", None),
+    (lambda: (200, "x" * 2_000_000), "in_progress", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "ended"),
+    [row if number in (3, 5) else pytest.param(*row, marks=pytest.mark.slow) for number, row in enumerate(ENDS)],
+)
+def test_each_end_becomes_a_note_and_a_status(
+    on_server: Place, service: Service, answer: Callable[[], Reply], status: str, ended: str | None
+) -> None:
+    bead = on_server.create()
+    assert on_server.run("tick", **services(service)).returncode == 0
+    service.job = answer()
+    for _ in range(2):
+        done = on_server.run("sweep", **services(service))
+        assert done.returncode == 0, done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
+    shown, lines = on_server.show(bead), on_server.notes(bead)
+    assert shown["status"] == status
+    assert [line for line in lines if line.startswith("agent ended: ")] == ([lines[-1]] if ended else [])
+    assert ended is None or lines[-1].startswith(f"agent ended: {ended}")
+    marks = {key for key in shown.get("metadata") or {} if key.startswith("beads_dispatch.")}
+    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": set(), "open": {"limits"}}[status]
+    assert marks == {f"beads_dispatch.{name}" for name in expected}
+
+
+def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_server: Place, service: Service) -> None:
+    beads = {on_server.create() for _ in range(3)}
+    two = services(service, BEADS_DISPATCH_PER_TICK="2")
+    on_server.run("tick", **two)
+    service.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True))
+    on_server.run("sweep", **two)
+    assert {on_server.show(bead)["status"] for bead in beads} == {"open"}
+    assert on_server.run("tick", **two).returncode == 0
+    assert len(service.sent) == 2
+    assert on_server.run("status").stdout.count("usage limit, resets") >= 3
+    assert on_server.run("resume").returncode == 0
+    assert on_server.run("tick", **two).returncode == 0
+    assert len(service.sent) == 4
+
+
+def test_a_bead_that_its_agent_closed_meanwhile_stays_closed(on_server: Place, service: Service) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    service.job = job("completed", exit_code=0, output=[])
+    on_server.bd("close", bead, "--actor=agent")
+    assert on_server.run("sweep", **services(service)).returncode == 0
+    assert on_server.show(bead)["status"] == "closed"
+
+
+def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_server: Place, service: Service) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    on_server.age(bead, 100)
+    service.job = job("running", started_at=ago(100 * 60))
+    on_server.run("sweep", **services(service))
+    assert on_server.show(bead)["status"] == "in_progress"
+    service.job = job("running", started_at=ago(121.5 * 60))
+    on_server.run("sweep", **services(service))
+    assert on_server.notes(bead)[-1].startswith("reaper: no progress for 121m — blocking (threshold 30m, the agent")
+
+
+def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service: Service) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    on_server.bd("update", bead, "--status=open")
+    service.job = job("running")
+    done = on_server.run("tick", **services(service))
+    assert "still runs" in done.stdout
+    assert service.sent == [bead]
+    service.job = job("failed", exit_code=1)
+    on_server.run("tick", **services(service))
+    assert service.sent == [bead, bead]
+
+
+@pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
+def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.FixtureRequest, mode: str) -> None:
+    place: Place = request.getfixturevalue(mode)
+    agent = place.start("agent", "--port=0", "--command", "claudee -p x", XDG_STATE_HOME=str(place.folder / "state"))
+    assert agent.stdout
+    url = agent.stdout.readline().split("BEADBOARD_URL=")[1].strip()
+    watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
+    try:
+        bead = place.create()
+        began = time.monotonic()
+        wait_for(lambda: place.show(bead)["status"] == "blocked", 60)
+        assert time.monotonic() - began < 30
+        assert "agent ended: failed (exit 127) after 0s" in place.notes(bead)[-1]
+        assert "claudee: not found" in place.notes(bead)[-1]
+    finally:
+        for process in (watcher, agent):
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def test_while_nothing_runs_the_agent_service_is_not_asked(on_server: Place, service: Service) -> None:
+    on_server.create("bare", acceptance=None)
+    on_server.run("sweep", **services(service))
+    on_server.run("tick", **services(service))
+    assert service.asked == []
+
+
+def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(on_server: Place, service: Service) -> None:
+    done = on_server.run("sweep", **services(service, API_BEARER_TOKEN="hunter2é"))
+    assert done.returncode == 2
+    assert "API_BEARER_TOKEN" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_the_hold_of_a_usage_limit_is_in_the_zone_of_the_text(on_server: Place, service: Service) -> None:
+    on_server.create()
+    on_server.run("tick", **services(service))
+    inside = datetime.now(UTC) + timedelta(hours=3)
+    words = f"You've hit your limit · resets {inside:%I:%M%p} (UTC)"
+    service.job = job("failed", exit_code=1, output=result(words, is_error=True))
+    done = on_server.run("sweep", **services(service, TZ="Asia/Dhaka"))
+    assert f"resets {notes.utc_minute(inside)}" in done.stdout
