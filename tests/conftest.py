@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,7 +91,7 @@ class DoltServer:
 
     home: Path
     process: subprocess.Popen[bytes] | None = None
-    _holder: socket.socket = field(default_factory=held_port)
+    _holder: socket.socket = field(default_factory=held_port, init=False)
 
     @property
     def port(self) -> int:
@@ -135,21 +135,26 @@ class DoltServer:
             self.process = None
 
 
+@contextmanager
+def running(server: DoltServer) -> Iterator[DoltServer]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def dolt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
-    server = DoltServer(tmp_path_factory.mktemp("dolt"))
-    server.start()
-    yield server
-    server.stop()
+    with running(DoltServer(tmp_path_factory.mktemp("dolt"))) as server:
+        yield server
 
 
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
     """A server that no other test uses, so this one may stop and start it."""
-    server = DoltServer(tmp_path_factory.mktemp("own"))
-    server.start()
-    yield server
-    server.stop()
+    with running(DoltServer(tmp_path_factory.mktemp("own"))) as server:
+        yield server
 
 
 @dataclass

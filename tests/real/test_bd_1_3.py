@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Board, DoltServer, Place, free_port, make_place
+from conftest import Board, DoltServer, Place, held_port, make_place, running
 
 
 def services(board: Board) -> dict[str, str]:
@@ -74,16 +74,16 @@ class SocketDolt(DoltServer):
 def test_a_unix_socket_comes_first_where_there_is_one(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, board: Board, where: str
 ) -> None:
-    server = SocketDolt(tmp_path_factory.mktemp("s"))  # a socket's path is short
-    server.start()
-    place = make_place(tmp_path / "place", server)
-    bead, metadata = place.create(), json.loads(place.metadata.read_text())
-    if where == "environment":
-        place.environ["BEADS_DOLT_SERVER_SOCKET"] = str(server.socket)
-    else:
-        metadata["dolt_server_socket"] = str(server.socket)
-    (place.folder / ".beads" / "dolt-server.port").write_text(str(free_port()))  # where nobody listens
-    place.metadata.write_text(json.dumps(metadata))
-    done = place.run("tick", **services(board))
-    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
-    server.stop()
+    # A socket's path is short. On the held port nobody listens.
+    with running(SocketDolt(tmp_path_factory.mktemp("s"))) as server, held_port() as refuses:
+        assert isinstance(server, SocketDolt)
+        place = make_place(tmp_path / "place", server)
+        bead, metadata = place.create(), json.loads(place.metadata.read_text())
+        if where == "environment":
+            place.environ["BEADS_DOLT_SERVER_SOCKET"] = str(server.socket)
+        else:
+            metadata["dolt_server_socket"] = str(server.socket)
+        (place.folder / ".beads" / "dolt-server.port").write_text(str(refuses.getsockname()[1]))
+        place.metadata.write_text(json.dumps(metadata))
+        done = place.run("tick", **services(board))
+        assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])

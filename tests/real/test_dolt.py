@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Board, DoltServer, Place, free_port, make_place, wait_for
+from conftest import Board, DoltServer, Place, make_place, running, wait_for
 from tls import Authority, Overheard, TlsDolt
 
 from beads_dispatch.adapters import workspace
@@ -159,11 +159,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(params=["IP:127.0.0.1", "DNS:elsewhere.example"])
 def tls_place(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[tuple[str, Place]]:
-    """A certificate for whom, and a workspace on a Dolt that has it. The common name is right in both."""
-    server = TlsDolt(tmp_path / "tls", free_port(), None, *authority.certify(request.param))
-    server.start()
-    yield request.param, make_place(tmp_path / "place", server)
-    server.stop()
+    """The name in a certificate, and a workspace on a Dolt that has it. The common name is right in both."""
+    key, certificate = authority.certify(request.param)
+    with running(TlsDolt(tmp_path / "tls", key=key, certificate=certificate)) as server:
+        yield request.param, make_place(tmp_path / "place", server)
 
 
 def over_tls(place: Place, port: int, **environ: str) -> dict[str, str]:

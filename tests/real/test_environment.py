@@ -1,4 +1,4 @@
-"""What surrounds us and must not reach bd, or must not be left behind: variables, folders, locales, a kill -9."""
+"""The surroundings: variables and folders that must not reach bd, locales, and what a kill -9 leaves behind."""
 
 import os
 import signal
@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, Board, Place
-from test_watcher import wait_for
+from conftest import PATIENCE, Board, Place, wait_for
 
 HARMFUL = {
     "BD_JSON_ENVELOPE": "1",
@@ -52,7 +51,7 @@ def test_nor_does_one_of_the_workspaces_dotenv_that_changes_the_output(
 
 @pytest.mark.parametrize("inside", ["packages/one", "."])
 def test_the_labels_of_a_folder_hide_no_bead(place: Place, board: Board, inside: str) -> None:
-    """Neither those of the folder that one stands in, nor those of the workspace's own."""
+    """Neither those of the working folder, nor those of the workspace's own folder."""
     bead, folder = place.create(), place.folder / inside
     folder.mkdir(parents=True, exist_ok=True)
     labelled = folder.name if inside == "." else inside
@@ -71,11 +70,12 @@ def test_nothing_is_pushed(place: Place, board: Board) -> None:
         port = remote.stdout.readline().strip()
         quiet = {**place.environ, "BD_DOLT_AUTO_PUSH": "false"}
         words = ["dolt", "remote", "add", "origin", f"http://127.0.0.1:{port}/nobody/nothing"]
-        subprocess.run(
-            [place.real_bd, *words], env=quiet, cwd=place.folder, check=True, capture_output=True, timeout=60
-        )
-        done = place.run("tick", BEADBOARD_URL=board.url, BD_DOLT_AUTO_PUSH="true")
-        remote.kill()
+        try:
+            bd = [place.real_bd, *words]
+            subprocess.run(bd, env=quiet, cwd=place.folder, check=True, capture_output=True, timeout=PATIENCE)
+            done = place.run("tick", BEADBOARD_URL=board.url, BD_DOLT_AUTO_PUSH="true")
+        finally:
+            remote.kill()
         calls = remote.stdout.read()
     assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
     assert calls == ""
@@ -121,6 +121,16 @@ def test_a_bd_on_a_relative_path(place: Place, board: Board) -> None:
 # --- what a killed process leaves
 
 
+# The command with so long a deadline that its bd hangs until the test ends it.
+PATIENT = """
+import sys
+from beads_dispatch import cli
+from beads_dispatch.adapters import bd_process
+bd_process.BdProcess.__init__.__defaults__ = (600.0,)
+sys.exit(cli.main())
+"""
+
+
 def left(folder: Path) -> list[Path]:
     return sorted(folder.glob("beads-dispatch-*"))
 
@@ -137,19 +147,22 @@ def test_what_a_killed_process_left_is_removed_but_nothing_that_is_in_use(
         "TMPDIR": str(folder), "PATH": hangs,
     }  # fmt: skip
     killed, living = (
-        subprocess.Popen([*COMMAND, "tick", *words], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", PATIENT, "tick", *words],
+            env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
         for words in ((), ("--dry-run",))
-    )
+    )  # fmt: skip
     wait_for(lambda: len(left(folder)) == 3 and len(sleeping(folder)) == 2)
     killed.kill()
-    killed.wait(30)
+    killed.wait(PATIENCE)
     (tmp_path / "go").touch()
     run = {"BEADS_METADATA": str(on_server.metadata), "TMPDIR": str(folder), "BEADBOARD_URL": board.url}
     assert on_server.run("tick", **run).returncode == 0
     assert len(left(folder)) == 3  # the orphaned bd of the one that was killed still runs, and so does the other
     for bd in sleeping(folder):
         os.kill(bd, signal.SIGKILL)
-    living.communicate(timeout=60)
+    living.communicate(timeout=PATIENCE)
     assert on_server.run("tick", **run).returncode == 0
     other = on_server.create()
     assert on_server.run("tick", **run).returncode == 0

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Board, Place, Reply
+from conftest import PATIENCE, Board, Place, Reply
+from test_watcher import watching
 
 # The first thing that the command line needs. This one takes its place, and the signal comes while it is imported.
 FIRST_IMPORT = """
@@ -48,7 +49,7 @@ def test_a_signal_at_once_after_the_start_is_heard(
     done = subprocess.run(
         [*prefix, sys.executable, "-m", "beads_dispatch", command],
         env={**on_server.environ, "PYTHONPATH": str(tmp_path), "BEADBOARD_URL": board.url},
-        cwd=on_server.folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=on_server.folder, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert ("stopped" if command == "watch" else "stopping") in done.stdout
@@ -69,9 +70,9 @@ def test_a_closed_terminal_between_post_and_note(on_server: Place, board: Board)
         return 200, {"job_id": "abc"}
 
     board.dispatch = closes
-    bead = on_server.create()
     watcher = on_server.start("watch", BEADBOARD_URL=board.url)
-    out, err = watcher.communicate(timeout=90)
+    bead = on_server.create()  # not earlier: `closes` needs to know the watcher
+    out, err = watcher.communicate(timeout=PATIENCE)
     assert (watcher.returncode, err) == (0, "")
     assert board.sent == [bead]
     assert on_server.notes(bead)[-1] == "dispatched: job=abc"
@@ -80,12 +81,8 @@ def test_a_closed_terminal_between_post_and_note(on_server: Place, board: Board)
 
 def test_nohup_keeps_it_at_work(on_server: Place, board: Board) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    watcher = on_server.start("watch", BEADBOARD_URL=board.url)
-    assert watcher.stdout
-    assert "watching" in watcher.stdout.readline()
-    watcher.send_signal(signal.SIGHUP)
-    bead = on_server.create()
-    assert any(f"{bead}: dispatched" in line for line in iter(watcher.stdout.readline, ""))
-    watcher.send_signal(signal.SIGTERM)
-    watcher.communicate(timeout=60)
-    assert watcher.returncode == 0
+    with watching(on_server, board) as watcher:
+        watcher.process.send_signal(signal.SIGHUP)
+        bead = on_server.create()
+        watcher.wait_for(f"{bead}: dispatched")
+        assert watcher.end() == 0

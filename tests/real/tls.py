@@ -1,4 +1,4 @@
-"""A certificate authority made on the spot, a Dolt that has a certificate of its, and a wire that is overheard."""
+"""A certificate authority, a Dolt with a certificate of its, and a connection that is overheard."""
 
 import socket
 import subprocess
@@ -54,7 +54,7 @@ class TlsDolt(DoltServer):
 
 @dataclass
 class Overheard:
-    """A port of loopback before another one. `sent`: what clients have said through it."""
+    """A loopback port that relays to another one. `sent`: what clients have sent through it."""
 
     to: int
     sent: bytearray = field(default_factory=bytearray)
@@ -80,7 +80,7 @@ class Overheard:
 
     def _pass(self, one: socket.socket, other: socket.socket, kept: bytearray) -> None:
         with suppress(OSError):
-            while said := one.recv(65536):
-                kept += said
-                other.sendall(said)
+            while data := one.recv(65536):
+                kept += data
+                other.sendall(data)
             other.shutdown(socket.SHUT_WR)
