@@ -1,6 +1,7 @@
 """Real parts for the tests: a Dolt sql-server, workspaces in both of bd's modes, a recording BeadBoard."""
 
 import atexit
+import hashlib
 import json
 import os
 import shutil
@@ -252,6 +253,26 @@ class Place:
         finally:
             connection.close()
 
+    def hold(self, assignee: str = "agent") -> dict[str, Any]:
+        """The services' hold as it is stored, or nothing."""
+        who = hashlib.sha1(assignee.encode()).hexdigest()[:12]
+        if self.server:
+            key = f"beads_dispatch.hold.service.{who}"
+            rows = self.sql("SELECT value FROM local_metadata WHERE `key` = %s", key)
+            return dict(json.loads(rows[0]["value"])) if rows else {}
+        file = self.metadata.parent / f"beads-hold-{who}.lock"
+        return dict(json.loads(json.loads(file.read_text()).get("service") or "{}")) if file.exists() else {}
+
+    def expire_hold(self) -> None:
+        """The hold ends now; that there was a failure stays known."""
+        known = {**self.hold(), "until": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60))}
+        if self.server:
+            where = "WHERE `key` LIKE 'beads_dispatch.hold.service.%%'"
+            self.sql(f"UPDATE local_metadata SET value = %s {where}", json.dumps(known))
+        else:
+            (file,) = self.metadata.parent.glob("beads-hold-*.lock")
+            file.write_text(json.dumps({"service": json.dumps(known)}))
+
     def age(self, bead_id: str, minutes: float) -> None:
         """Sets the bead's last change this many minutes back, by the database's clock."""
         self.sql(
@@ -336,6 +357,8 @@ class Board:
     dispatch: Callable[[str], Reply] = lambda task: (200, {"job_id": f"job-{task}"})
     status: Reply = (200, {"busy": False})
     health: Reply = (200, {"status": "ok", "busy": False, "active": 0, "queued": 0, "capacity": 10})
+    jobs: dict[str, Reply] = field(default_factory=dict)
+    job: Reply = (401, {"detail": "Missing bearer token"})  # for a job that `jobs` does not have
     sent: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     passing: Callable[[str], None] = lambda phase: None  # called when a request arrives, and when it is answered
@@ -350,6 +373,8 @@ class Board:
             return self.status
         if path == "/health":
             return self.health
+        if path.startswith("/jobs/"):
+            return self.jobs.get(path.removeprefix("/jobs/"), self.job)
         assert path == "/api/agent-dispatch"
         return self.dispatch(json.loads(body)["taskId"])
 

@@ -34,14 +34,14 @@ class Flow:
     command: str = "tick"
 
 
-ASK = "ready /status /health"
+ASK = "ready /health /status"
 FLOWS = (
-    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post update"),
+    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post update show"),
     Flow("unclear", f"{ASK} update /post update", reply=UNCLEAR),
-    Flow("busy", f"{ASK} update /post show update", f"list {ASK} show update show /post show update", (409, {})),
-    Flow("not-started", f"{ASK} update /post show update", reply=(502, {"error": "Invalid token"})),
-    Flow("at-fault", f"{ASK} update /post show update", reply=(400, {"error": "bad"})),
-    Flow("unhealthy", f"{ASK} update"),
+    Flow("busy", f"{ASK} update /post update", f"list {ASK} show update show /post show update", (409, {})),
+    Flow("not-started", f"{ASK} update /post update", reply=(502, {"error": "Invalid token"})),
+    Flow("at-fault", f"{ASK} update /post update", reply=(400, {"error": "bad"})),
+    Flow("unhealthy", "ready /health update"),
     Flow("needs-notice", "update", "list update"),
     Flow("sweep", "show update", "list show update", command="sweep"),
 )

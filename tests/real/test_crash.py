@@ -101,12 +101,9 @@ def until_quiet(place: Place, environ: dict[str, str], command: str, before: Cal
 
 def forget(point: Point, place: Place) -> None:
     """Time passes: every hold and back-off ends."""
-    if place.server:
-        place.sql("UPDATE issues SET metadata = '{}' WHERE assignee = %s", point.name)
-        return
-    marks = [f"--unset-metadata=beads_dispatch.{name}" for name in ("hold_until", "retry_after")]
+    assert place.run("resume", BEADS_ASSIGNEE=point.name).returncode == 0
     for bead in place.bd("list", f"--assignee={point.name}", "--status=open"):
-        place.bd("update", bead["id"], *marks)
+        place.bd("update", bead["id"], "--unset-metadata=beads_dispatch.retry_after")
 
 
 def has_a_reason(place: Place, environ: dict[str, str]) -> None:

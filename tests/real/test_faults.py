@@ -248,6 +248,7 @@ class Outcome:
     asked: dict[str, int]
     followed: int  # requests to where a redirect points
     swallowed: bool
+    held: bool
 
     @property
     def status(self) -> str:
@@ -256,11 +257,6 @@ class Outcome:
     @property
     def notes(self) -> list[str]:
         return [line for line in str(self.shown.get("notes") or "").split("\n") if line]
-
-    @property
-    def held(self) -> bool:
-        metadata = self.shown.get("metadata")
-        return isinstance(metadata, dict) and "beads_dispatch.hold_until" in metadata
 
 
 def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
@@ -271,7 +267,8 @@ def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
     seen = [*world.board.seen, *world.agent.seen]
     asked = {what: seen.count(what) for what in ENDPOINTS}
     shown, followed = place.show(bead), len(world.elsewhere.seen)
-    return Outcome(bead, shown, done.returncode, done.stderr, asked, followed, world.swallowed)
+    held = place.hold(assignee).get("until", "") > time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Outcome(bead, shown, done.returncode, done.stderr, asked, followed, world.swallowed, held)
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,30 +11,14 @@ from conftest import Board, Place, Reply, wait_for
 from beads_dispatch.core import notes
 
 
-@dataclass
-class Service(Board):
-    """BeadBoard and the agent service. `jobs`: the answer for each job id; for all others `job`."""
-
-    jobs: dict[str, Reply] = field(default_factory=dict)
-    job: Reply = (404, {"detail": "Job not found"})
-
-    def answer(self, path: str, body: bytes) -> Reply:
-        if not path.startswith("/jobs/"):
-            return super().answer(path, body)
-        self.asked.append(path)
-        return self.jobs.get(path.removeprefix("/jobs/"), self.job)
-
-
 @pytest.fixture
-def service() -> Iterator[Service]:
-    one = Service()
-    server = one.serve()
-    yield one
-    server.shutdown()
-    server.server_close()
+def service(board: Board) -> Board:
+    """BeadBoard and the agent service, which knows no job."""
+    board.job = (404, {"detail": "Job not found"})
+    return board
 
 
-def services(service: Service, **more: str) -> dict[str, str]:
+def services(service: Board, **more: str) -> dict[str, str]:
     return {"BEADBOARD_URL": service.url, "AGENT_SERVICE_URL": service.url, "API_BEARER_TOKEN": "hunter2", **more}
 
 
@@ -86,7 +69,7 @@ ENDS: list[tuple[Callable[[], Reply], str, str | None]] = [
     [row if number in (3, 5) else pytest.param(*row, marks=pytest.mark.slow) for number, row in enumerate(ENDS)],
 )
 def test_each_end_becomes_a_note_and_a_status(
-    on_server: Place, service: Service, answer: Callable[[], Reply], status: str, ended: str | None
+    on_server: Place, service: Board, answer: Callable[[], Reply], status: str, ended: str | None
 ) -> None:
     bead = on_server.create()
     assert on_server.run("tick", **services(service)).returncode == 0
@@ -104,7 +87,7 @@ def test_each_end_becomes_a_note_and_a_status(
     assert marks == {f"beads_dispatch.{name}" for name in expected}
 
 
-def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_server: Place, service: Service) -> None:
+def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_server: Place, service: Board) -> None:
     beads = {on_server.create() for _ in range(3)}
     two = services(service, BEADS_DISPATCH_PER_TICK="2")
     on_server.run("tick", **two)
@@ -119,7 +102,7 @@ def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_serv
     assert len(service.sent) == 4
 
 
-def test_a_bead_that_its_agent_closed_meanwhile_stays_closed(on_server: Place, service: Service) -> None:
+def test_a_bead_that_its_agent_closed_meanwhile_stays_closed(on_server: Place, service: Board) -> None:
     bead = on_server.create()
     on_server.run("tick", **services(service))
     service.job = job("completed", exit_code=0, output=[])
@@ -128,7 +111,7 @@ def test_a_bead_that_its_agent_closed_meanwhile_stays_closed(on_server: Place, s
     assert on_server.show(bead)["status"] == "closed"
 
 
-def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_server: Place, service: Service) -> None:
+def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_server: Place, service: Board) -> None:
     bead = on_server.create()
     on_server.run("tick", **services(service))
     on_server.age(bead, 100)
@@ -140,7 +123,7 @@ def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_serve
     assert on_server.notes(bead)[-1].startswith("reaper: no progress for 121m — blocking (threshold 30m, the agent")
 
 
-def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service: Service) -> None:
+def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service: Board) -> None:
     bead = on_server.create()
     on_server.run("tick", **services(service))
     on_server.bd("update", bead, "--status=open")
@@ -173,21 +156,21 @@ def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.Fixtur
             process.communicate(timeout=60)
 
 
-def test_while_nothing_runs_the_agent_service_is_not_asked(on_server: Place, service: Service) -> None:
+def test_while_nothing_runs_the_agent_service_is_not_asked(on_server: Place, service: Board) -> None:
     on_server.create("bare", acceptance=None)
     on_server.run("sweep", **services(service))
     on_server.run("tick", **services(service))
     assert service.asked == []
 
 
-def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(on_server: Place, service: Service) -> None:
+def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(on_server: Place, service: Board) -> None:
     done = on_server.run("sweep", **services(service, API_BEARER_TOKEN="hunter2é"))
     assert done.returncode == 2
     assert "API_BEARER_TOKEN" in done.stderr
     assert "hunter2" not in done.stderr
 
 
-def test_the_hold_of_a_usage_limit_is_in_the_zone_of_the_text(on_server: Place, service: Service) -> None:
+def test_the_hold_of_a_usage_limit_is_in_the_zone_of_the_text(on_server: Place, service: Board) -> None:
     on_server.create()
     on_server.run("tick", **services(service))
     inside = datetime.now(UTC) + timedelta(hours=3)

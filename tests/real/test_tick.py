@@ -76,7 +76,8 @@ def test_an_unclear_answer_is_noted_again_after_a_person_opened_the_bead(on_serv
     bead = on_server.create()
     for _ in range(2):
         assert on_server.run("tick", **services(board)).returncode == 1
-        on_server.bd("update", bead, "--status=open", "--unset-metadata=beads_dispatch.hold_until")
+        on_server.bd("update", bead, "--status=open")
+        on_server.expire_hold()
     assert board.sent == [bead, bead]
     assert on_server.notes(bead).count("dispatch unclear HTTP 502: fetch failed") == 2
 
@@ -87,10 +88,13 @@ def test_a_roll_back_that_repeats_is_not_noted_again(on_server: Place, board: Bo
     bead = on_server.create()
     for step in (1, 2):
         assert on_server.run("tick", **services(board)).returncode == 1
-        assert on_server.show(bead)["metadata"]["beads_dispatch.hold_step"] == step
-        ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
-        on_server.bd("update", bead, f"--set-metadata=beads_dispatch.hold_until={ended}")
-    assert on_server.notes(bead).count("dispatch failed HTTP 502: Invalid token") == 1
+        assert on_server.hold()["step"] == step
+        on_server.expire_hold()
+        if step == 1:
+            on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
+    lines = on_server.notes(bead)
+    assert lines.count("dispatch failed HTTP 502: Invalid token") == 1
+    assert lines[-1] == "returned: not started, as before"
 
 
 @pytest.mark.slow
@@ -111,10 +115,10 @@ def test_a_bead_at_fault_is_given_up_after_five_attempts(on_server: Place, board
 def test_a_refusal_is_not_forgotten_when_the_agent_was_busy_in_between(on_server: Place, board: Board) -> None:
     bead, replies = on_server.create(), [(400, {"error": "bad"}), (409, {}), (400, {"error": "bad"})]
     board.dispatch = lambda task: replies[len(board.sent) - 1]
-    unmark = [f"--unset-metadata=beads_dispatch.{mark}" for mark in ("retry_after", "hold_until")]
     for _ in replies:
         on_server.run("tick", **services(board))
-        on_server.bd("update", bead, *unmark)
+        on_server.run("resume")
+        on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
     assert on_server.notes(bead)[-1] == "dispatch failed HTTP 400: bad (attempt 2 of 5)"
 
 
@@ -216,18 +220,22 @@ def test_busy_is_no_failure_and_claims_nothing(on_server: Place, board: Board) -
     assert "notes" not in on_server.show(bead)
 
 
-def test_a_service_that_is_down_holds_the_queue_and_is_reported_once(on_server: Place, board: Board) -> None:
+def test_a_service_that_is_down_is_asked_again_at_each_tick_and_noted_once(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     board.health = (503, "down")
     done = on_server.run("tick", **services(board))
     assert done.returncode == 1
-    assert on_server.run("tick", **services(board)).returncode == 0
-    assert board.asked == ["/api/agent-status", "/health"]
+    assert f"({board.url}/health)" in done.stderr
+    assert on_server.run("tick", **services(board)).returncode == 1  # asking has no side effect, so it asks again
+    assert board.asked == ["/health", "/health"]
     assert on_server.notes(bead) == ["dispatch failed: the agent service is not healthy: HTTP 503: down"]
     other = on_server.create("another")
     shown = on_server.run("status").stdout
-    assert shown.count(f"; {bead}: dispatch failed: the agent service is not healthy: HTTP 503: down") == 2
-    assert f"{other}  2  open   the queue is held until" in shown
+    assert shown.count("last time: dispatch failed: the agent service is not healthy: HTTP 503: down") == 2
+    board.health = (200, {"busy": False})
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+    assert f"{other}  2  open         next: a tick dispatches it" in on_server.run("status").stdout
 
 
 def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> None:
