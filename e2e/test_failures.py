@@ -38,8 +38,8 @@ def test_a_service_that_is_down(world: World, name: str, port: int, message: str
         assert re.search(message, failed(world, name), re.IGNORECASE)
         assert world.show(bead_id)["status"] == "open"
         assert world.notes(bead_id)[-1].startswith("dispatch failed: ")
-    assert "the queue is held until" in world.why(bead_id)
-    world.page("bd update <id> --unset-metadata beads_dispatch.hold_until", id=bead_id)
+    assert "last time: dispatch failed: " in world.why(bead_id)
+    world.page("beads-dispatch resume")
     assert world.run_job(f"{name}-after")[0] == "Complete"
     assert both_notes(world, bead_id)
     assert world.posts().count(bead_id) == 1

@@ -18,7 +18,9 @@ with connection.cursor() as cursor:
     for (one,) in cursor.fetchall():
         with contextlib.suppress(pymysql.Error):  # bd's own, which has just ended
             cursor.execute(f"KILL {{int(one)}}")
+# A bead that is opened so often would wait before its third run.
 subprocess.run(["bd", "update", bead, "--status=open", "--priority=0"], check=True)
+subprocess.run(["bd", "update", bead, "--unset-metadata=beads_dispatch.runs"], check=True)
 subprocess.run([{sys.executable!r}, "-m", "beads_dispatch", "tick"], check=True)
 """
 
