@@ -133,7 +133,7 @@ def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = Non
                 cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
             return True
         first = False
-        undone = marks.released(claimed.bead, bead) if status == "open" else marks.ended(bead)
+        undone = marks.released(claimed.bead, bead) if status == "open" else marks.removed(bead, *marks.ALL)
         note = _undo_line(bead, line) if status == "open" else line
         cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=seconds)
         return True

@@ -36,6 +36,7 @@ class Cycle:
     settings: Settings
     started: float
     failed: bool = False
+    answered_at: float | None = None  # since when what follows from a POST is being written, monotonic seconds
     ended_early: str = ""  # why, once it has been logged
 
     def now(self) -> datetime:

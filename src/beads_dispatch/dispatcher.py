@@ -144,6 +144,7 @@ class _Tick:
         cycle, bead = self.cycle, claimed.bead
         answer = understand(cycle.outside.board.dispatch(bead.id))
         self.report.answers.append(answer.outcome)
+        cycle.answered_at = cycle.outside.clock.monotonic()
         what = consequence(answer, bead, self.holding.service, cycle.now())
         (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, level=what.level)
         if what.hold:  # before the bead is open again
@@ -155,6 +156,7 @@ class _Tick:
         if answer.outcome is Outcome.ACCEPTED:
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
             self.holding.sent(bead)
+        cycle.answered_at = None
         return answer.outcome in GOES_ON
 
 

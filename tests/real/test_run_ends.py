@@ -83,7 +83,7 @@ def test_each_end_becomes_a_note_and_a_status(
     assert [line for line in lines if line.startswith("agent ended: ")] == ([lines[-1]] if ended else [])
     assert ended is None or lines[-1].startswith(f"agent ended: {ended}")
     marks = {key for key in shown.get("metadata") or {} if key.startswith("beads_dispatch.")}
-    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": set(), "open": {"limits"}}[status]
+    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": {"claim"}, "open": {"limits"}}[status]
     assert marks == {f"beads_dispatch.{name}" for name in expected}
 
 

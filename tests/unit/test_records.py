@@ -77,7 +77,7 @@ JOB_MARK = {marks.JOB: '"j"'}
         (CLAIM_MARK | JOB_MARK, [CLAIM, "dispatched: job=j"], (None, {})),
         (CLAIM_MARK | JOB_MARK, [CLAIM, "a word of the agent"], ("dispatched: job=j", {})),
         (CLAIM_MARK | JOB_MARK, ["half of it"], ("dispatched: job=j", {})),
-        ({}, [CLAIM, "dispatched: job=j"], (None, CLAIM_MARK | JOB_MARK)),
+        ({}, [CLAIM, "dispatched: job=j"], (None, CLAIM_MARK | JOB_MARK | {marks.RUNS: "1"})),
         (CLAIM_MARK, [CLAIM], (None, {})),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:
     one = bead(metadata={**CLAIM_MARK, marks.RUNS: 5})
     assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
     assert eligibility.out_of_runs([one, bead()], NOW) == [one]
-    assert applied(one, marks.ended(one)).metadata == {}
+    assert applied(one, marks.ended(one)).metadata == CLAIM_MARK
 
 
 def test_a_bead_that_failed_comes_behind_all_that_have_not() -> None:
@@ -176,3 +176,11 @@ def test_what_follows_from_an_answer(
     assert what.marks.get(marks.ATTEMPTS) == charged
     assert ((what.hold.until - NOW) // MINUTE if what.hold else None) == minutes
     assert (what.marks.get(marks.FAILED_AT) is not None) == (answer in ("refused", "bad") and status == "open")
+
+
+def test_an_agent_that_takes_the_marks_away_does_not_start_the_count_anew() -> None:
+    lines = [CLAIM, "dispatched: job=a", CLAIM, "dispatched: job=b", CLAIM, "dispatched: job=j"]
+    one = bead(status="in_progress", metadata={"mine": 1}, notes="\n".join(lines))
+    assert claim.lost_record(one, NOW)[1][marks.RUNS] == "3"
+    blocked = replace(one, notes="\n".join(["dispatched: job=x", "reaper: no progress for 31m", *lines]))
+    assert claim.lost_record(blocked, NOW)[1][marks.RUNS] == "3"

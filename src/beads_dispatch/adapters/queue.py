@@ -199,7 +199,7 @@ class EmbeddedQueue:
 
     def _stored_holds(self) -> str:
         try:
-            return self._hold_file.read_text("utf-8")
+            return self._hold_file.read_text("utf-8", "replace")  # what cannot be read counts as absent
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeError) as error:

@@ -35,7 +35,9 @@ def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
         return None, {}
     if by_mark:
         return notes.dispatched(by_mark), {}
-    return None, {**_claim_from_line(bead), marks.JOB: marks.job_value(by_line)}
+    # The count is gone with the marks: a lower bound of it stands in the notes.
+    count = {marks.RUNS: str(max(marks.runs(bead), notes.dispatches(bead.notes)))}
+    return None, {**_claim_from_line(bead), marks.JOB: marks.job_value(by_line), **count}
 
 
 def lost_records(beads: Iterable[Bead], now: datetime) -> list[Bead]:

@@ -103,5 +103,8 @@ def released(before: Bead, claimed: Bead) -> Change:
 
 
 def ended(bead: Bead) -> Change:
-    """Nothing of the past counts any more: for a bead that is blocked."""
-    return removed(bead, *ALL)
+    """Nothing counts any more for a bead that is blocked, but its claim stays as the record that an agent had it.
+
+    Without it, an agent that replaces the notes leaves no record, and `bd defer` opens the bead when it is due.
+    """
+    return removed(bead, *(name for name in ALL if name != CLAIM))

@@ -146,6 +146,17 @@ def recorded(notes: str, line: str) -> bool:
     return _newest(notes, lambda known: known == line or _CLAIM.fullmatch(known)) == line
 
 
+def dispatches(notes: str) -> int:
+    """How many accepted dispatches the notes record since the bead was last blocked by us, or returned."""
+    ends = ("reaper: ", "agent ended: ", "not dispatched: ")
+    count = 0
+    for line in reversed(notes.split("\n")):
+        if line.startswith(ends):
+            break
+        count += line.startswith(_DISPATCHED)
+    return count
+
+
 def dispatch_recorded(notes: str) -> bool:
     """Whether the newest claim is followed by a line that says it was sent."""
     newest = _newest(notes, lambda line: line.startswith(_SENT) or _CLAIM.fullmatch(line))
