@@ -15,8 +15,8 @@ LEAST_SECONDS = 5.0  # what the last call of bd gets, however late it is
 def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[float], bool]) -> bool:
     """Repeats `step` until it returns True. False, and a line in the log, where time runs out.
 
-    The time counts from the answer to the POST, where there was one. `step` gets the seconds that are left. A step that returns False is repeated at once, one that raises Failure
-    after a pause.
+    The time counts from the answer to the POST, where there was one. `step` gets the seconds that are left. A step
+    that returns False is repeated at once, one that raises Failure after a pause.
     """
     clock, pause = cycle.outside.clock, FIRST_PAUSE
     began = clock.monotonic() if cycle.answered_at is None else cycle.answered_at
