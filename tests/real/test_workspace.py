@@ -204,7 +204,9 @@ def test_a_mounted_file_that_is_corrected_is_read_again(
 
 def test_a_mounted_file_that_is_broken_for_a_while(tmp_path: Path, dolt_server: DoltServer, board: Board) -> None:
     with two_databases(tmp_path, dolt_server) as (one, two, file):
+        first = one.create()
         with watching(one, board, BEADS_METADATA=str(file)) as watcher:
+            watcher.wait_for(f"{first}: dispatched")  # it has read the file
             file.write_text("{")
             watcher.wait_for("is not valid JSON.*watching as before")
             file.write_bytes(two.metadata.read_bytes())
