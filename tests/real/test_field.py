@@ -1,0 +1,141 @@
+"""What broke in the field: each test is named by what happened there."""
+
+import time
+from pathlib import Path
+
+from conftest import Board, Place, tool
+
+
+def services(board: Board, **more: str) -> dict[str, str]:
+    return {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, **more}
+
+
+def due(place: Place, bead: str) -> None:
+    """Defers the bead to a time that has passed since."""
+    place.bd("defer", bead, "--until=+6h")
+    place.sql("UPDATE issues SET defer_until = DATE_SUB(UTC_TIMESTAMP(), INTERVAL 1 MINUTE) WHERE id = %s", bead)
+
+
+def test_an_agent_replaced_its_notes_and_the_bead_was_deferred(on_server: Place, board: Board) -> None:
+    beads = {on_server.create(): "half of it", on_server.create(): "returned: half of it"}
+    on_server.run("tick", **services(board, BEADS_DISPATCH_PER_TICK="2"))
+    for bead, notes in beads.items():
+        on_server.bd("update", bead, f"--notes={notes}")
+        due(on_server, bead)
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert sorted(board.sent) == sorted(beads)
+    assert {on_server.show(bead)["status"] for bead in beads} == {"blocked"}
+
+
+def test_the_line_or_the_mark_of_a_dispatch_was_lost(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (200, {"job_id": "1234567890e5"})
+    line, mark = on_server.create(), on_server.create()
+    on_server.run("tick", **services(board, BEADS_DISPATCH_PER_TICK="2"))
+    on_server.bd("update", line, "--notes=a word of the agent")
+    on_server.bd("update", mark, "--unset-metadata=beads_dispatch.job", "--unset-metadata=beads_dispatch.claim")
+    assert on_server.run("tick", **services(board)).returncode == 0
+    for bead in (line, mark):
+        assert on_server.notes(bead)[-1] == "dispatched: job=1234567890e5"
+        assert on_server.show(bead)["metadata"]["beads_dispatch.job"] == '"1234567890e5"'
+
+
+def test_an_agent_set_its_own_bead_open_again_and_again(on_server: Place, board: Board) -> None:
+    bead, other = on_server.create("eager", "-p", "0"), on_server.create("patient", "-p", "4")
+    for _ in range(4):
+        assert on_server.run("tick", **services(board)).returncode == 0
+        on_server.bd("update", bead, "--status=open")
+    assert board.sent == [bead, bead, other]
+    assert "run 3 in a row waits until" in on_server.run("status").stdout
+    on_server.bd("update", bead, "--set-metadata=beads_dispatch.runs=5")
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1].startswith("not dispatched: 5 runs, and it is open again")
+
+
+def failing_after_the_post(place: Place, board: Board, calls: int) -> str:
+    """A bd whose first calls after the POST are refused by its circuit breaker."""
+    posted, count = place.folder / "posted", place.folder / "count"
+    reply = board.dispatch
+
+    def dispatch(task: str) -> tuple[int, object]:
+        posted.touch()
+        return reply(task)
+
+    board.dispatch = dispatch
+    count.touch()
+    breaker = f"echo x >> {count}; echo 'Error: dolt circuit breaker is open (cooldown 5s)' >&2; exit 1"
+    return place.wrap_bd(
+        f'if [ -e {posted} ] && [ "$(wc -l < {count})" -lt {calls} ]; then {breaker}; fi; exec "{tool("bd")}" "$@"'
+    )
+
+
+def test_bd_refused_to_write_for_seconds_after_the_post(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    done = on_server.run("tick", **services(board, PATH=failing_after_the_post(on_server, board, 4)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
+
+
+def test_bd_refused_to_write_for_seconds_after_a_refusal(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (502, {"error": "Service unauthenticated"})
+    bead = on_server.create()
+    done = on_server.run("tick", **services(board, PATH=failing_after_the_post(on_server, board, 4)))
+    assert len(done.stderr.splitlines()) == 1
+    assert on_server.show(bead)["status"] == "open"
+    assert on_server.notes(bead)[-1] == "dispatch failed HTTP 502: Service unauthenticated"
+    assert on_server.hold()["step"] == 1
+
+
+def test_one_bead_that_beadboard_never_finds_held_up_all_others(on_server: Place, board: Board) -> None:
+    odd = on_server.create("a comma in a label", "-p", "0")
+    others = [on_server.create(str(number), "-p", "4") for number in range(5)]
+    board.dispatch = lambda task: (400, {"error": f"Bead {task} not found."}) if task == odd else (200, {"job_id": "j"})
+    for number in range(5):
+        on_server.run("tick", **services(board))
+        on_server.expire_hold()
+        on_server.run("tick", **services(board))
+        assert board.sent[-1] == others[number]
+        if number < 4:
+            on_server.bd("update", odd, "--unset-metadata=beads_dispatch.retry_after")
+            on_server.bd("update", odd, "--unset-metadata=beads_dispatch.failed_at")
+    assert on_server.show(odd)["status"] == "blocked"
+    assert on_server.notes(odd)[-1].endswith("(attempt 5 of 5)")
+
+
+def test_the_bead_that_caused_a_hold_was_closed(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (429, "")
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    on_server.bd("close", bead, "--actor=agent")
+    other = on_server.create()
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+    assert "the queue is held until" in on_server.run("status").stdout
+    assert on_server.run("resume").returncode == 0
+    on_server.run("tick", **services(board))
+    assert board.sent == [bead, other]
+
+
+def test_a_user_who_may_only_read(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    user = f"reader_{on_server.database}"
+    on_server.sql(f"CREATE USER '{user}'@'%%'")
+    on_server.sql(f"GRANT SELECT ON *.* TO '{user}'@'%%'")
+    done = on_server.run("tick", **services(board, BEADS_DOLT_SERVER_USER=user))
+    assert done.returncode == 1
+    assert "this user may not write; grant it SELECT, INSERT, UPDATE and DELETE" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (board.asked, board.sent) == ([], [])
+    assert "nothing can be claimed: " in on_server.run("status", BEADS_DOLT_SERVER_USER=user).stdout
+    assert on_server.show(bead)["status"] == "open"
+
+
+def test_a_service_that_hangs_is_named_within_two_seconds(on_server: Place, board: Board, tmp_path: Path) -> None:
+    def hang(phase: str) -> None:
+        if phase == "asked":
+            time.sleep(4)
+
+    board.passing = hang
+    on_server.create()
+    done = on_server.run("tick", **services(board))
+    assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in done.stdout
