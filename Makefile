@@ -38,6 +38,10 @@ quick: $(VENV)/installed tools ## the everyday loop: all but the slow tests
 crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)
 	$(BIN)/pytest -n 4 tests/real/test_crash.py --every-point
 
+.PHONY: simulate
+simulate: $(VENV)/installed ## the tick in a simulated world: N=100000 schedules from seed BEGIN, or the story of SEED
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--begin $(or $(BEGIN),0) --number $(or $(N),10000))
+
 .PHONY: faults
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
 	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
