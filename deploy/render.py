@@ -43,7 +43,7 @@ KINDS = {
 # Blocks of which the provider writes one each where the API has a list, by another name than camelCase.
 PLURALS = {"container", "port", "toleration", "volume", "volume_mount"}
 # Texts in the provider, numbers in the API.
-NUMBERS = {"replicas", "run_as_group", "run_as_user", "toleration_seconds", "ttl_seconds_after_finished"}
+NUMBERS = {"replicas", "run_as_group", "run_as_user", "toleration_seconds"}
 # What the provider's plan says unasked, and the API as well: without these the files do not depend on its version.
 DEFAULTS: dict[str, Any] = {
     "allocate_load_balancer_node_ports": True,

@@ -18,23 +18,28 @@ locals {
   watchers  = var.mode == "watch" ? 1 : 0
 
   # --- the environment ---
-  common_env = merge(var.extra_env, {
+  # The reaper asks the agent service too: how a run ended.
+  agent_service_env = { for url in var.agent_service_url[*] : "AGENT_SERVICE_URL" => url }
+  common_env = merge(var.extra_env, local.agent_service_env, {
     BEADS_ASSIGNEE = var.assignee
     HOME           = "/tmp"
     LOG_FORMAT     = var.log_format
   })
-  dispatcher_env = { for name, value in {
+  dispatcher_env = {
     BEADBOARD_URL           = var.beadboard_url
-    AGENT_SERVICE_URL       = var.agent_service_url
     BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick)
-  } : name => value if value != null }
+  }
   reaper_env  = { BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes) }
   watcher_env = merge(local.common_env, local.dispatcher_env, local.reaper_env)
   own_env = [
-    "AGENT_SERVICE_URL", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE", "BEADS_DISPATCH_PER_TICK",
-    "BEADS_DOLT_PASSWORD", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
+    "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE",
+    "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
   ]
-  password_secrets = var.dolt_password_secret[*]
+  # By reference: Terraform never reads the Secrets.
+  secret_env = { for name, secret in {
+    API_BEARER_TOKEN    = var.agent_service_token_secret
+    BEADS_DOLT_PASSWORD = var.dolt_password_secret
+  } : name => secret if secret != null }
 
   # --- where bd finds the database; Kubernetes, and so Terraform, sorts the keys ---
   metadata = jsonencode({
@@ -60,7 +65,7 @@ locals {
   user        = "65532" # the image's own
   metrics     = { name = "metrics", port = 8080 }
   tmp_size    = "32Mi" # counts against the memory limit
-  grace       = 120    # a POST (60 s) and the write of its note
+  grace       = 150    # a POST (60 s), up to 60 s to record it, and bd's own deadlines
   mount_paths = { metadata = "/etc/beads-metadata", tmp = "/tmp" }
 
   # --- who may talk to whom ---
@@ -72,9 +77,10 @@ locals {
   }, var.network_policy_peers)
 
   # --- for the validations ---
-  dns_label = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-  dns_name  = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
-  url       = "^https?://[^/@[:space:]?#]+(/[^@[:space:]?#]*)?$"
+  dns_label  = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+  dns_name   = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+  secret_key = "^(\\.[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,251}|[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,252})$" # as Kubernetes has it: not . or ..x
+  url        = "^https?://[^/@[:space:]?#]+(/[^@[:space:]?#]*)?$"
 
   # A schedule's five fields: each a list of *, a value or a range, with a step or without.
   cron_values = [

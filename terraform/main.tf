@@ -42,9 +42,8 @@ resource "kubernetes_cron_job_v1" "this" {
       }
 
       spec {
-        active_deadline_seconds    = 300 # ends a hung tick
-        backoff_limit              = 0   # the next tick is the retry
-        ttl_seconds_after_finished = "600"
+        active_deadline_seconds = 300 # ends a hung tick
+        backoff_limit           = 0   # the next tick is the retry
 
         template {
           metadata {
@@ -102,9 +101,9 @@ resource "kubernetes_cron_job_v1" "this" {
               }
 
               dynamic "env" {
-                for_each = local.password_secrets
+                for_each = local.secret_env
                 content {
-                  name = "BEADS_DOLT_PASSWORD"
+                  name = env.key
                   value_from {
                     secret_key_ref {
                       name = env.value.name

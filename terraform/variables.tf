@@ -206,7 +206,7 @@ variable "dolt_password_secret" {
 
   validation {
     condition = var.dolt_password_secret == null || (
-      can(regex(local.dns_name, var.dolt_password_secret.name)) && can(regex("^[a-zA-Z0-9._-]+$", var.dolt_password_secret.key))
+      can(regex(local.dns_name, var.dolt_password_secret.name)) && can(regex(local.secret_key, var.dolt_password_secret.key))
     )
     error_message = "dolt_password_secret must name a Secret and a key in it: { name = \"dolt\", key = \"password\" }."
   }
@@ -234,6 +234,19 @@ variable "agent_service_url" {
   validation {
     condition     = var.agent_service_url == null || can(regex(local.url, var.agent_service_url))
     error_message = "agent_service_url must be http:// or https:// and a host, without user, password or query; or null."
+  }
+}
+
+variable "agent_service_token_secret" {
+  description = "Secret, in `namespace`, and key that hold the agent service's bearer token, such as `{ name = \"beadboard-agent-service\", key = \"api_bearer_token\" }`. With it, how a run ends is known at the next sweep, and to a watcher within a minute. By reference only: the token is in no plan and no state. `null`: no token."
+  type        = object({ name = string, key = string })
+  default     = null
+
+  validation {
+    condition = var.agent_service_token_secret == null || (
+      can(regex(local.dns_name, var.agent_service_token_secret.name)) && can(regex(local.secret_key, var.agent_service_token_secret.key))
+    )
+    error_message = "agent_service_token_secret must name a Secret and a key in it: { name = \"beadboard-agent-service\", key = \"api_bearer_token\" }."
   }
 }
 
@@ -324,7 +337,7 @@ variable "extra_env" {
 
   validation {
     condition     = length(setintersection(keys(var.extra_env), local.own_env)) == 0
-    error_message = "extra_env must not hold what the module sets itself: ${join(", ", sort(setintersection(keys(var.extra_env), local.own_env)))}. There is an input for each; for a password it is dolt_password_secret."
+    error_message = "extra_env must not hold what the module sets itself: ${join(", ", sort(setintersection(keys(var.extra_env), local.own_env)))}. There is an input for each; for a password it is dolt_password_secret, for the agent service's token agent_service_token_secret."
   }
   validation {
     condition     = alltrue([for name in keys(var.extra_env) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])

@@ -108,9 +108,9 @@ resource "kubernetes_deployment_v1" "watcher" {
           }
 
           dynamic "env" {
-            for_each = local.password_secrets
+            for_each = local.secret_env
             content {
-              name = "BEADS_DOLT_PASSWORD"
+              name = env.key
               value_from {
                 secret_key_ref {
                   name = env.value.name

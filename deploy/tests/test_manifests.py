@@ -1,6 +1,8 @@
 """deploy/*.yaml is what the Terraform module makes, and Kubernetes accepts it."""
 
 import copy
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import render
 import yaml
 
 KUBERNETES = "1.34"
+WORKLOADS = ("CronJob", "Deployment")
 
 
 @pytest.fixture(params=render.FILES)
@@ -41,6 +44,7 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
         network_policy_enabled="true",
         network_policy_peers='{ dolt = { cidr = "10.0.0.5/32", port = 3306 } }',
         metrics_namespace="monitoring",
+        agent_service_token_secret='{ name = "beadboard-agent-service", key = "api_bearer_token" }',
         dolt_password_secret='{ name = "dolt", key = "password" }',
         image_pull_secret="registry-credentials",
         tolerations='[{ key = "spot", operator = "Exists", toleration_seconds = 60 }]',
@@ -51,6 +55,31 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
     (_, dispatcher, _) = render.manifests(time_zone="Europe/Berlin")
     assert dispatcher["spec"]["timeZone"] == "Europe/Berlin"
     check(dispatcher)
+
+
+def test_a_token_adds_one_reference_to_every_pod_and_nothing_else(file: str) -> None:
+    secret = {"name": "beadboard-agent-service", "key": "api_bearer_token"}
+    without, with_token = (
+        [container(one) for one in render.manifests(**render.FILES[file], **inputs) if one["kind"] in WORKLOADS]
+        for inputs in ({}, {"agent_service_token_secret": json.dumps(secret)})
+    )
+    for one in without:
+        one["env"].append({"name": "API_BEARER_TOKEN", "valueFrom": {"secretKeyRef": secret}})
+    assert list(differences(without, with_token)) == []
+
+
+def test_the_snippet_for_the_manifests_is_what_the_module_makes() -> None:
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", (render.HERE / "README.md").read_text(), re.DOTALL)
+    secret = '{ name = "beadboard-agent-service", key = "api_bearer_token" }'
+    _, dispatcher, _ = render.manifests(agent_service_token_secret=secret)
+    assert yaml.safe_load(snippet) == container(dispatcher)["env"][-1:]
+
+
+def test_failed_jobs_stay_until_newer_ones_push_them_out() -> None:
+    for one in documents("beads-dispatch.yaml"):
+        if one["kind"] == "CronJob":
+            assert one["spec"]["failedJobsHistoryLimit"] == 3
+            assert "ttlSecondsAfterFinished" not in one["spec"]["jobTemplate"]["spec"]
 
 
 def test_the_kill_switch_changes_nothing_else(file: str) -> None:
@@ -105,6 +134,14 @@ def fill(values: dict[str, Any], block: dict[str, Any]) -> None:
 
 def check(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def container(workload: dict[str, Any]) -> dict[str, Any]:
+    """The one container of a CronJob's or Deployment's pods."""
+    spec = workload["spec"]
+    template = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+    (only,) = template["spec"]["containers"]
+    return dict(only)
 
 
 def documents(file: str) -> list[dict[str, Any]]:

@@ -67,11 +67,11 @@ run "the_schedule_is_careful" {
     condition = alltrue([for job in kubernetes_cron_job_v1.this : alltrue([for spec in job.spec[0].job_template[0].spec : alltrue([
       spec.backoff_limit == 0,
       spec.active_deadline_seconds == 300,
-      spec.ttl_seconds_after_finished == "600",
+      spec.ttl_seconds_after_finished == null,
       spec.template[0].spec[0].restart_policy == "Never",
-      spec.template[0].spec[0].termination_grace_period_seconds == 120,
+      spec.template[0].spec[0].termination_grace_period_seconds == 150,
     ])])])
-    error_message = "no retry, a deadline, time for a POST and its note, gone after ten minutes"
+    error_message = "no retry, a deadline, time for a POST and its record; only the history limits remove a Job"
   }
 }
 
@@ -145,6 +145,7 @@ run "the_environment" {
   }
   assert {
     condition = { for env in kubernetes_cron_job_v1.this["reaper"].spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value } == {
+      AGENT_SERVICE_URL              = "http://claude-agent-service.claude-agent.svc.cluster.local:8080"
       BEADS_ACTOR                    = "beads-reaper"
       BEADS_ASSIGNEE                 = "agent"
       BEADS_REAPER_THRESHOLD_MINUTES = "30"

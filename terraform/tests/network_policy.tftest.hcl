@@ -76,6 +76,10 @@ run "watch" {
     error_message = "for the watcher's pod"
   }
   assert {
+    condition     = contains([for rule in kubernetes_network_policy_v1.this[0].spec[0].egress : "${rule.to[0].namespace_selector[0].match_labels["kubernetes.io/metadata.name"]} ${rule.ports[0].port}"], "claude-agent 8080")
+    error_message = "which asks the agent service too"
+  }
+  assert {
     condition     = length(kubernetes_network_policy_v1.this[0].spec[0].ingress) == 0
     error_message = "and nothing comes in, the metrics' port included"
   }

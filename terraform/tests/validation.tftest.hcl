@@ -10,38 +10,39 @@ run "allowed_at_the_lower_edge" {
   command = plan
 
   variables {
-    image                    = "a"
-    namespace                = "a"
-    dispatcher_name          = "a"
-    reaper_name              = "b"
-    watcher_name             = "w"
-    metadata_config_map_name = "m"
-    assignee                 = "a"
-    project_id               = "00000000-0000-0000-0000-000000000000"
-    dolt_host                = "d"
-    dolt_port                = 1
-    dolt_user                = "u"
-    dolt_database            = "d"
-    dolt_password_secret     = { name = "d", key = "k" }
-    beadboard_url            = "http://b"
-    agent_service_url        = "http://a"
-    beads_per_tick           = 1
-    reaper_threshold_minutes = 15
-    dispatcher_schedule      = "* * * * *"
-    reaper_schedule          = "@hourly"
-    time_zone                = "UTC"
-    extra_env                = { _X = "" }
-    labels                   = { x = "" }
-    tolerations              = [{ operator = "Exists" }]
-    cpu_request              = "1m"
-    memory_request           = "1Mi"
-    memory_limit             = "1Gi"
-    image_pull_policy        = "Never"
-    image_pull_secret        = "s"
-    mode                     = "cronjobs"
-    log_format               = "text"
-    network_policy_peers     = { dolt = { cidr = "10.0.0.5/32", port = 1 } }
-    metrics_namespace        = "m"
+    image                      = "a"
+    namespace                  = "a"
+    dispatcher_name            = "a"
+    reaper_name                = "b"
+    watcher_name               = "w"
+    metadata_config_map_name   = "m"
+    assignee                   = "a"
+    project_id                 = "00000000-0000-0000-0000-000000000000"
+    dolt_host                  = "d"
+    dolt_port                  = 1
+    dolt_user                  = "u"
+    dolt_database              = "d"
+    dolt_password_secret       = { name = "d", key = "k" }
+    agent_service_token_secret = { name = "t", key = ".t" }
+    beadboard_url              = "http://b"
+    agent_service_url          = "http://a"
+    beads_per_tick             = 1
+    reaper_threshold_minutes   = 15
+    dispatcher_schedule        = "* * * * *"
+    reaper_schedule            = "@hourly"
+    time_zone                  = "UTC"
+    extra_env                  = { _X = "" }
+    labels                     = { x = "" }
+    tolerations                = [{ operator = "Exists" }]
+    cpu_request                = "1m"
+    memory_request             = "1Mi"
+    memory_limit               = "1Gi"
+    image_pull_policy          = "Never"
+    image_pull_secret          = "s"
+    mode                       = "cronjobs"
+    log_format                 = "text"
+    network_policy_peers       = { dolt = { cidr = "10.0.0.5/32", port = 1 } }
+    metrics_namespace          = "m"
   }
 }
 
@@ -49,38 +50,39 @@ run "allowed_at_the_upper_edge" {
   command = plan
 
   variables {
-    image                    = "r.example.org:5000/a_b/c-d:V1.0@sha256:0af90af90af90af90af90af90af90af90af90af90af90af90af90af90af90af9"
-    namespace                = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-    dispatcher_name          = "dddddddddddddddddddddddddddddddddddddddddddddddddddd"
-    reaper_name              = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
-    watcher_name             = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww"
-    metadata_config_map_name = "m.n-o"
-    assignee                 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    project_id               = "ABCDEF01-2345-6789-abcd-ef0123456789"
-    dolt_host                = "10.89.0.1"
-    dolt_port                = 65535
-    dolt_user                = "beads@host"
-    dolt_database            = "a_B-9"
-    dolt_password_secret     = { name = "d.o-lt", key = "K_e.y-1" }
-    beadboard_url            = "https://b.example.org:8443/x/"
-    agent_service_url        = null
-    beads_per_tick           = 999
-    reaper_threshold_minutes = 999999.5
-    dispatcher_schedule      = "0,30,59 */2 1-31/2 JAN-dec,12 0-6,sat"
-    reaper_schedule          = "59 23 31 12 ?"
-    time_zone                = "America/Argentina/Buenos_Aires"
-    extra_env                = { BEADS_DOLT_SERVER_TLS = "true" }
-    labels                   = { "example.org/team" = "beads" }
-    tolerations              = [{ key = "a", value = "b" }]
-    cpu_request              = "0.5"
-    memory_request           = "100Ki"
-    memory_limit             = "2Gi"
-    image_pull_policy        = "Always"
-    image_pull_secret        = null
-    mode                     = "watch"
-    log_format               = "json"
-    network_policy_peers     = { proxy = { namespace = "a", pod_labels = { a = "b" }, port = 65535 }, dns = { cidr = "fd00::/8", port = 53 } }
-    metrics_namespace        = null
+    image                      = "r.example.org:5000/a_b/c-d:V1.0@sha256:0af90af90af90af90af90af90af90af90af90af90af90af90af90af90af90af9"
+    namespace                  = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+    dispatcher_name            = "dddddddddddddddddddddddddddddddddddddddddddddddddddd"
+    reaper_name                = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
+    watcher_name               = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww"
+    metadata_config_map_name   = "m.n-o"
+    assignee                   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    project_id                 = "ABCDEF01-2345-6789-abcd-ef0123456789"
+    dolt_host                  = "10.89.0.1"
+    dolt_port                  = 65535
+    dolt_user                  = "beads@host"
+    dolt_database              = "a_B-9"
+    dolt_password_secret       = { name = "d.o-lt", key = "K_e.y-1" }
+    agent_service_token_secret = { name = "d.o-lt", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
+    beadboard_url              = "https://b.example.org:8443/x/"
+    agent_service_url          = null
+    beads_per_tick             = 999
+    reaper_threshold_minutes   = 999999.5
+    dispatcher_schedule        = "0,30,59 */2 1-31/2 JAN-dec,12 0-6,sat"
+    reaper_schedule            = "59 23 31 12 ?"
+    time_zone                  = "America/Argentina/Buenos_Aires"
+    extra_env                  = { BEADS_DOLT_SERVER_TLS = "true" }
+    labels                     = { "example.org/team" = "beads" }
+    tolerations                = [{ key = "a", value = "b" }]
+    cpu_request                = "0.5"
+    memory_request             = "100Ki"
+    memory_limit               = "2Gi"
+    image_pull_policy          = "Always"
+    image_pull_secret          = null
+    mode                       = "watch"
+    log_format                 = "json"
+    network_policy_peers       = { proxy = { namespace = "a", pod_labels = { a = "b" }, port = 65535 }, dns = { cidr = "fd00::/8", port = 53 } }
+    metrics_namespace          = null
   }
 }
 
@@ -88,36 +90,37 @@ run "refused_empty" {
   command = plan
 
   variables {
-    image                    = ""
-    namespace                = ""
-    reaper_name              = ""
-    watcher_name             = ""
-    metadata_config_map_name = ""
-    assignee                 = ""
-    project_id               = ""
-    dolt_host                = ""
-    dolt_user                = ""
-    dolt_database            = ""
-    beadboard_url            = ""
-    agent_service_url        = ""
-    dispatcher_schedule      = ""
-    reaper_schedule          = ""
-    time_zone                = ""
-    image_pull_policy        = ""
-    image_pull_secret        = ""
-    mode                     = ""
-    log_format               = ""
-    cpu_request              = ""
-    memory_request           = ""
-    memory_limit             = ""
-    metrics_namespace        = ""
-    dolt_password_secret     = { name = "", key = "k" }
-    extra_env                = { "" = "x" }
-    dolt_port                = 0
-    beads_per_tick           = 0
-    reaper_threshold_minutes = 0
-    tolerations              = [{ operator = "" }]
-    network_policy_peers     = { dolt = { port = 3306 } }
+    image                      = ""
+    namespace                  = ""
+    reaper_name                = ""
+    watcher_name               = ""
+    metadata_config_map_name   = ""
+    assignee                   = ""
+    project_id                 = ""
+    dolt_host                  = ""
+    dolt_user                  = ""
+    dolt_database              = ""
+    beadboard_url              = ""
+    agent_service_url          = ""
+    dispatcher_schedule        = ""
+    reaper_schedule            = ""
+    time_zone                  = ""
+    image_pull_policy          = ""
+    image_pull_secret          = ""
+    mode                       = ""
+    log_format                 = ""
+    cpu_request                = ""
+    memory_request             = ""
+    memory_limit               = ""
+    metrics_namespace          = ""
+    dolt_password_secret       = { name = "", key = "k" }
+    agent_service_token_secret = { name = "", key = "api_bearer_token" }
+    extra_env                  = { "" = "x" }
+    dolt_port                  = 0
+    beads_per_tick             = 0
+    reaper_threshold_minutes   = 0
+    tolerations                = [{ operator = "" }]
+    network_policy_peers       = { dolt = { port = 3306 } }
   }
 
   expect_failures = [
@@ -145,6 +148,7 @@ run "refused_empty" {
     var.memory_limit,
     var.metrics_namespace,
     var.dolt_password_secret,
+    var.agent_service_token_secret,
     var.extra_env,
     var.dolt_port,
     var.beads_per_tick,
@@ -158,23 +162,24 @@ run "refused_just_beyond" {
   command = plan
 
   variables {
-    namespace                = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-    reaper_name              = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
-    watcher_name             = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww"
-    metadata_config_map_name = "mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm"
-    assignee                 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    project_id               = "00000000-0000-0000-0000-00000000000"
-    dolt_port                = 65536
-    beads_per_tick           = 1000
-    reaper_threshold_minutes = 14.9
-    dispatcher_schedule      = "60 * * * *"
-    reaper_schedule          = "* * * * 7"
-    image_pull_policy        = "ifNotPresent"
-    mode                     = "cronjob"
-    log_format               = "JSON"
-    network_policy_peers     = { dolt = { namespace = "a", port = 65536 } }
-    dolt_password_secret     = { name = "dolt", key = "" }
-    extra_env                = { "9X" = "x" }
+    namespace                  = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+    reaper_name                = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
+    watcher_name               = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww"
+    metadata_config_map_name   = "mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm"
+    assignee                   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    project_id                 = "00000000-0000-0000-0000-00000000000"
+    dolt_port                  = 65536
+    beads_per_tick             = 1000
+    reaper_threshold_minutes   = 14.9
+    dispatcher_schedule        = "60 * * * *"
+    reaper_schedule            = "* * * * 7"
+    image_pull_policy          = "ifNotPresent"
+    mode                       = "cronjob"
+    log_format                 = "JSON"
+    network_policy_peers       = { dolt = { namespace = "a", port = 65536 } }
+    dolt_password_secret       = { name = "dolt", key = "" }
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "" }
+    extra_env                  = { "9X" = "x" }
   }
 
   expect_failures = [
@@ -194,6 +199,7 @@ run "refused_just_beyond" {
     var.log_format,
     var.network_policy_peers,
     var.dolt_password_secret,
+    var.agent_service_token_secret,
     var.extra_env,
   ]
 }
@@ -202,33 +208,34 @@ run "refused_wrong_kind" {
   command = plan
 
   variables {
-    image                    = "my image"
-    namespace                = "Beads"
-    reaper_name              = "beads.reaper"
-    watcher_name             = "9watcher"
-    metadata_config_map_name = "beads/metadata"
-    assignee                 = "   "
-    project_id               = "code"
-    dolt_host                = "dolt:3306"
-    dolt_port                = 3306.5
-    dolt_user                = "a b"
-    dolt_database            = "code/main"
-    dolt_password_secret     = { name = "no such name", key = "k" }
-    beadboard_url            = "beadboard:3000"
-    agent_service_url        = "http://user:secret@host"
-    beads_per_tick           = 1.5
-    dispatcher_schedule      = "every two minutes"
-    reaper_schedule          = "* * * *"
-    time_zone                = "two o'clock"
-    extra_env                = { BEADS_DOLT_PASSWORD = "secret" }
-    labels                   = { "app.kubernetes.io/name" = "x" }
-    tolerations              = [{ operator = "Maybe" }]
-    cpu_request              = "lots"
-    memory_request           = "128"
-    memory_limit             = "256 Mi"
-    image_pull_secret        = "Registry"
-    network_policy_peers     = { dolt = { cidr = "10.0.0.5", port = 3306 } }
-    metrics_namespace        = "a/b"
+    image                      = "my image"
+    namespace                  = "Beads"
+    reaper_name                = "beads.reaper"
+    watcher_name               = "9watcher"
+    metadata_config_map_name   = "beads/metadata"
+    assignee                   = "   "
+    project_id                 = "code"
+    dolt_host                  = "dolt:3306"
+    dolt_port                  = 3306.5
+    dolt_user                  = "a b"
+    dolt_database              = "code/main"
+    dolt_password_secret       = { name = "no such name", key = "k" }
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "api bearer token" }
+    beadboard_url              = "beadboard:3000"
+    agent_service_url          = "http://user:secret@host"
+    beads_per_tick             = 1.5
+    dispatcher_schedule        = "every two minutes"
+    reaper_schedule            = "* * * *"
+    time_zone                  = "two o'clock"
+    extra_env                  = { BEADS_DOLT_PASSWORD = "secret" }
+    labels                     = { "app.kubernetes.io/name" = "x" }
+    tolerations                = [{ operator = "Maybe" }]
+    cpu_request                = "lots"
+    memory_request             = "128"
+    memory_limit               = "256 Mi"
+    image_pull_secret          = "Registry"
+    network_policy_peers       = { dolt = { cidr = "10.0.0.5", port = 3306 } }
+    metrics_namespace          = "a/b"
   }
 
   expect_failures = [
@@ -244,6 +251,7 @@ run "refused_wrong_kind" {
     var.dolt_user,
     var.dolt_database,
     var.dolt_password_secret,
+    var.agent_service_token_secret,
     var.beadboard_url,
     var.agent_service_url,
     var.beads_per_tick,
@@ -266,16 +274,18 @@ run "refused_more" {
   command = plan
 
   variables {
-    beadboard_url        = "ftp://b"
-    agent_service_url    = "http://a?b"
-    dispatcher_schedule  = "* 24 * * *"
-    reaper_schedule      = "*/0 * * * *"
-    image                = "a@sha256:12"
-    dolt_host            = "http://dolt"
-    assignee             = "a\nb"
-    network_policy_peers = { dolt = { namespace = "a", cidr = "10.0.0.5/32", port = 3306 } }
-    time_zone            = "Local"
-    extra_env            = { HOME = "/root" }
+    beadboard_url              = "ftp://b"
+    agent_service_url          = "http://a?b"
+    dispatcher_schedule        = "* 24 * * *"
+    reaper_schedule            = "*/0 * * * *"
+    image                      = "a@sha256:12"
+    dolt_host                  = "http://dolt"
+    assignee                   = "a\nb"
+    network_policy_peers       = { dolt = { namespace = "a", cidr = "10.0.0.5/32", port = 3306 } }
+    time_zone                  = "Local"
+    extra_env                  = { API_BEARER_TOKEN = "secret" }
+    dolt_password_secret       = { name = "dolt", key = "..k" }
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "." }
   }
 
   expect_failures = [
@@ -289,6 +299,8 @@ run "refused_more" {
     var.network_policy_peers,
     var.time_zone,
     var.extra_env,
+    var.dolt_password_secret,
+    var.agent_service_token_secret,
   ]
 }
 
@@ -296,11 +308,12 @@ run "refused_still_more" {
   command = plan
 
   variables {
-    beadboard_url        = "http://"
-    agent_service_url    = "http://a b"
-    dispatcher_schedule  = "* * 0 * *"
-    reaper_schedule      = "* * * 13 *"
-    network_policy_peers = { dolt = { cidr = "10.0.0.5/32", pod_labels = { a = "b" }, port = 3306 } }
+    beadboard_url              = "http://"
+    agent_service_url          = "http://a b"
+    dispatcher_schedule        = "* * 0 * *"
+    reaper_schedule            = "* * * 13 *"
+    network_policy_peers       = { dolt = { cidr = "10.0.0.5/32", pod_labels = { a = "b" }, port = 3306 } }
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
   }
 
   expect_failures = [
@@ -309,6 +322,7 @@ run "refused_still_more" {
     var.dispatcher_schedule,
     var.reaper_schedule,
     var.network_policy_peers,
+    var.agent_service_token_secret,
   ]
 }
 

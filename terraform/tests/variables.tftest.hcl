@@ -100,6 +100,25 @@ run "the_password_is_a_reference" {
   }
 }
 
+run "the_token_is_a_reference" {
+  command = plan
+
+  variables {
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "api_bearer_token" }
+  }
+
+  assert {
+    condition = { for key, job in kubernetes_cron_job_v1.this : key => join(", ", [
+      for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : "${env.name} ${env.value_from[0].secret_key_ref[0].name}/${env.value_from[0].secret_key_ref[0].key}"
+      if env.value == null
+      ]) } == {
+      dispatcher = "API_BEARER_TOKEN beadboard-agent-service/api_bearer_token"
+      reaper     = "API_BEARER_TOKEN beadboard-agent-service/api_bearer_token"
+    }
+    error_message = "API_BEARER_TOKEN comes from the Secret, by reference, in both jobs' pods, and nothing else does"
+  }
+}
+
 run "the_environment" {
   command = plan
 
@@ -128,6 +147,7 @@ run "the_environment" {
   }
   assert {
     condition = { for env in kubernetes_cron_job_v1.this["reaper"].spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value } == {
+      AGENT_SERVICE_URL              = "http://10.89.0.1:8080"
       BEADS_ACTOR                    = "beads-reaper"
       BEADS_ASSIGNEE                 = "night agent"
       BEADS_DOLT_SERVER_TLS          = "true"
@@ -147,8 +167,8 @@ run "no_agent_service" {
   }
 
   assert {
-    condition     = !contains([for env in kubernetes_cron_job_v1.this["dispatcher"].spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name], "AGENT_SERVICE_URL")
-    error_message = "null leaves AGENT_SERVICE_URL unset"
+    condition     = alltrue([for job in kubernetes_cron_job_v1.this : !contains([for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name], "AGENT_SERVICE_URL")])
+    error_message = "null leaves AGENT_SERVICE_URL unset, in both"
   }
 }
 

@@ -40,7 +40,7 @@ run "the_deployment" {
       spec.replicas == "1",
       spec.strategy[0].type == "Recreate",
       spec.template[0].spec[0].restart_policy == "Always",
-      spec.template[0].spec[0].termination_grace_period_seconds == 120,
+      spec.template[0].spec[0].termination_grace_period_seconds == 150,
       spec.template[0].metadata[0].annotations["beads-dispatch/metadata-sha256"] == sha256(kubernetes_config_map_v1.beads_metadata.data["metadata.json"]),
       alltrue([for name, value in spec.selector[0].match_labels : spec.template[0].metadata[0].labels[name] == value]),
     ])])
@@ -190,6 +190,22 @@ run "the_environment" {
       if env.name == "BEADS_DOLT_PASSWORD" && env.value == null
     ] == ["dolt/beads-password"]
     error_message = "the password by reference"
+  }
+}
+
+run "the_token_is_a_reference" {
+  command = plan
+
+  variables {
+    agent_service_token_secret = { name = "beadboard-agent-service", key = "api_bearer_token" }
+  }
+
+  assert {
+    condition = [
+      for env in kubernetes_deployment_v1.watcher[0].spec[0].template[0].spec[0].container[0].env : "${env.name} ${env.value_from[0].secret_key_ref[0].name}/${env.value_from[0].secret_key_ref[0].key}"
+      if env.value == null
+    ] == ["API_BEARER_TOKEN beadboard-agent-service/api_bearer_token"]
+    error_message = "API_BEARER_TOKEN comes from the Secret, by reference, and nothing else does"
   }
 }
 
