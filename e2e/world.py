@@ -82,12 +82,12 @@ class World:
 
     def end(self) -> None:
         """Leaves nothing behind, in the cluster or on this machine."""
-        self.info("cleans up")
+        self.say("cleans up")
         self.uninstall()
         run("kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", seconds=150)
 
     def install(self) -> None:
-        self.info("terraform apply")
+        self.say("terraform apply")
         for part in (ROOT / "terraform").glob("*.tf"):
             shutil.copy(part, self.folder)
         self.terraform("init")
