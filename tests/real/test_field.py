@@ -94,10 +94,11 @@ def test_one_bead_that_beadboard_never_finds_held_up_all_others(on_server: Place
         on_server.run("tick", **services(board))
         on_server.expire_hold()
         on_server.run("tick", **services(board))
-        assert board.sent[-1] == others[number]
+        assert len(set(board.sent) - {odd}) == number + 1
         if number < 4:
             on_server.bd("update", odd, "--unset-metadata=beads_dispatch.retry_after")
             on_server.bd("update", odd, "--unset-metadata=beads_dispatch.failed_at")
+    assert set(others) < set(board.sent)
     assert on_server.show(odd)["status"] == "blocked"
     assert on_server.notes(odd)[-1].endswith("(attempt 5 of 5)")
 
