@@ -294,16 +294,16 @@ def make_place(folder: Path, server: DoltServer | None) -> Place:
     return place
 
 
-_templates: dict[int, Place] = {}
+_templates: dict[tuple[Path, int] | None, Place] = {}  # by the home too: a later server may get the same port
 _making = threading.Lock()  # several `bd init` of 1.3 at once on one server take a minute each
 
 
 def _template(server: DoltServer | None) -> Place:
-    port = server.port if server else 0
+    key = (server.home, server.port) if server else None
     with _making:
-        if port not in _templates:
-            _templates[port] = _init(Path(tempfile.mkdtemp(prefix="beads-template-")), server)
-        return _templates[port]
+        if key not in _templates:
+            _templates[key] = _init(Path(tempfile.mkdtemp(prefix="beads-template-")), server)
+        return _templates[key]
 
 
 def _init(folder: Path, server: DoltServer | None) -> Place:

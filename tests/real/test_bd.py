@@ -56,7 +56,7 @@ def test_a_bd_that_hangs_is_ended_whole(embedded: Place) -> None:
     bd, begun = make_bd(embedded, deadline=1, script="sleep 60 & wait"), time.monotonic()
     with pytest.raises(BdFailed, match="no answer within 1 s"):
         bd.show("t-1")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # the script's sleep takes 60
 
 
 def test_a_missing_bd_is_reported_with_what_to_install(embedded: Place, tmp_path: Path) -> None:

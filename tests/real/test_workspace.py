@@ -182,6 +182,13 @@ def two_databases(tmp_path: Path, server: DoltServer) -> Iterator[tuple[Place, P
     yield one, two, file
 
 
+def put(file: Path, content: bytes) -> None:
+    """Replaces it at once, as a ConfigMap is updated: no watcher reads half of it."""
+    new = file.with_name("new")
+    new.write_bytes(content)
+    new.replace(file)
+
+
 @pytest.mark.parametrize("wrong", ["another database", "a port that refuses"])
 def test_a_mounted_file_that_is_corrected_is_read_again(
     tmp_path: Path, dolt_server: DoltServer, board: Board, wrong: str
@@ -195,8 +202,7 @@ def test_a_mounted_file_that_is_corrected_is_read_again(
         with watching(one, board, BEADS_METADATA=str(file), PATH=path) as watcher:
             time.sleep(2)
             assert board.sent == []
-            (tmp_path / "new").write_bytes(two.metadata.read_bytes())
-            (tmp_path / "new").replace(file)  # as a ConfigMap is updated
+            put(file, two.metadata.read_bytes())
             watcher.wait_for(f"{bead}: dispatched")
         assert f'"{two.database}"' in seen.read_text()  # bd's private copy too
         assert f'"{one.database}"' not in seen.read_text()
@@ -207,9 +213,9 @@ def test_a_mounted_file_that_is_broken_for_a_while(tmp_path: Path, dolt_server: 
         first = one.create()
         with watching(one, board, BEADS_METADATA=str(file)) as watcher:
             watcher.wait_for(f"{first}: dispatched")  # it has read the file
-            file.write_text("{")
+            put(file, b"{")
             watcher.wait_for("is not valid JSON.*watching as before")
-            file.write_bytes(two.metadata.read_bytes())
+            put(file, two.metadata.read_bytes())
             bead = two.create()
             watcher.wait_for(f"{bead}: dispatched")
         assert len([line for line in watcher.lines if "watching as before" in line]) == 1
@@ -232,11 +238,12 @@ def test_an_idle_watcher_on_a_laptop_runs_no_bd(place: Place, board: Board) -> N
 
 
 def settled(calls: Path) -> None:
-    """Waits until no call of bd has begun or ended for six seconds. The watcher pauses for three after a tick."""
+    """Waits until no call of bd has been under way for six seconds. The watcher pauses for three after a tick."""
     state = {"size": -1, "since": time.monotonic()}
 
     def quiet() -> bool:
-        if calls.stat().st_size != state["size"]:
+        under_way = len(calls.read_text().splitlines()) % 2
+        if under_way or calls.stat().st_size != state["size"]:
             state.update(size=calls.stat().st_size, since=time.monotonic())
         return time.monotonic() - state["since"] > 6
 
