@@ -130,11 +130,12 @@ def play(demo: Demo, url: str) -> None:
     crash = demo.create("Refactor until it crashes", '--acceptance "the tests pass"')
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
-    demo.step("A sweep (every ten minutes in a cluster) blocks the beads that make no progress, and says why.")
-    print("   The threshold is 30 minutes; here a second, so that you need not wait.")
+    demo.step(
+        "A sweep (every ten minutes in a cluster) learns how each run ended, and blocks the bead with the reason."
+    )
     time.sleep(2.5)
-    demo.run("BEADS_REAPER_THRESHOLD_MINUTES=0.02 beads-dispatch sweep", expect=f"{crash}: reaper: no progress")
-    demo.show(crash, "blocked", "reaper: no progress for 0m — blocking")
+    demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
+    demo.show(crash, "blocked", "agent ended: failed .exit -9. after")
 
     demo.step("A bead without acceptance criteria is never sent. It gets one notice.")
     bare = demo.create("Make it better")
