@@ -130,9 +130,7 @@ def play(demo: Demo, url: str) -> None:
     crash = demo.create("Refactor until it crashes", '--acceptance "the tests pass"')
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
-    demo.step(
-        "A sweep (every ten minutes in a cluster) learns how each run ended, and blocks the bead with the reason."
-    )
+    demo.step("A sweep (every ten minutes in a cluster) learns how the run ended, and blocks the bead.")
     time.sleep(2.5)
     demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
     demo.show(crash, "blocked", "agent ended: failed .exit -9. after")
