@@ -159,8 +159,7 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
         return None
     from beads_dispatch.following import Follower
 
-    service = wiring.agent_service(first, lambda text: log.info("waiting", text))
-    return Follower(service, SYSTEM, first.threshold)
+    return Follower(wiring.agent_service(first, log), SYSTEM, first.threshold)
 
 
 def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":

@@ -49,9 +49,9 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    this = _Tick(cycle, report, Holding(cycle), snapshot.beads)
+    this = _Tick(cycle, report, snapshot.beads, Holding(cycle))
     try:
-        _dry_run(this, snapshot.beads) if dry_run else this.run(snapshot.beads)
+        _dry_run(this) if dry_run else this.run()
     except Misconfigured:
         raise
     except Failure as error:  # what was done until here still counts
@@ -67,19 +67,19 @@ class _Tick:
 
     cycle: Cycle
     report: Report
-    holding: Holding
     beads: Sequence[Bead]
+    holding: Holding
 
-    def run(self, beads: Sequence[Bead]) -> None:
-        housekeeping.notify(self.cycle, beads)
-        housekeeping.tidy(self.cycle, beads, CLAIM_SECONDS)
+    def run(self) -> None:
+        housekeeping.notify(self.cycle, self.beads)
+        housekeeping.tidy(self.cycle, self.beads, CLAIM_SECONDS)
         if not self.out_of_time():
-            self.dispatch(self.select(beads))
+            self.dispatch(self.select())
 
-    def select(self, beads: Sequence[Bead]) -> list[Bead]:
+    def select(self) -> list[Bead]:
         """The beads to try, in order. Logs why there is none. bd is asked only where a bead is eligible."""
         outside, now = self.cycle.outside, self.cycle.now()
-        eligible = eligibility.eligible(beads, now)
+        eligible = eligibility.eligible(self.beads, now)
         if eligible and (hold := self.holding.read()):
             outside.log.info("held", f"nothing is dispatched until {notes.utc(hold.until)}: {hold}")
             return []
@@ -87,7 +87,7 @@ class _Tick:
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
         selected = [bead for bead in eligible if bead.id in ready]
         if not selected:
-            counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in eligible})
+            counts = eligibility.summary(self.beads, now, {bead.id: eligibility.NOT_READY for bead in eligible})
             why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
             outside.log.info("idle", f"nothing to do{': ' + why if why else ''}")
         return selected
@@ -160,13 +160,13 @@ class _Tick:
         return answer.outcome in GOES_ON
 
 
-def _dry_run(tick: _Tick, beads: Sequence[Bead]) -> None:
+def _dry_run(tick: _Tick) -> None:
     """Logs what a tick would do."""
-    cycle = tick.cycle
+    cycle, beads = tick.cycle, tick.beads
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):
         cycle.info("would_notify", f"would note: {notes.not_dispatched(reason.text)}", bead)
     for bead in eligibility.expired_deferrals(beads, cycle.now()):
         what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
-    for bead in tick.select(beads)[: cycle.settings.per_tick]:
+    for bead in tick.select()[: cycle.settings.per_tick]:
         cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)

@@ -30,13 +30,12 @@ class Holding:
     def set(self, hold: Hold) -> bool:
         """Records a hold until it is written. Returns whether it is."""
         self.holds = {**self.holds, SERVICE: hold}
-        return self._write(hold, hold.bead_id, f"the queue's hold ({hold.reason})")
+        return self._write(SERVICE, hold, hold.bead_id, f"the queue's hold ({hold.reason})")
 
     def clear(self, bead: Bead) -> None:
         """Ends the services' hold. `bead`: the one that was accepted."""
         if self.service:
-            self.holds = {kind: hold for kind, hold in self.holds.items() if kind != SERVICE}
-            self._write(None, bead.id, "the end of the queue's hold")
+            self._remove(SERVICE, bead.id, "the end of the queue's hold")
 
     def places(self, beads: Sequence[Bead], per_tick: int) -> int:
         """How many beads this tick may hand over: after a usage limit one goes first."""
@@ -50,17 +49,20 @@ class Holding:
         allows = backoff.probe(self.holds.get(USAGE), beads, self.cycle.now())
         if allows != "over":
             return allows
-        self.holds = {kind: hold for kind, hold in self.holds.items() if kind != USAGE}
-        self._write(None, "", "the end of the usage limit's hold", USAGE)
+        self._remove(USAGE, "", "the end of the usage limit's hold")
         return "all"
 
     def sent(self, bead: Bead) -> None:
         """A bead was accepted: it ends the services' hold, and shows whether a usage limit is over."""
         self.clear(bead)
         if usage := self.holds.get(USAGE):
-            self._write(replace(usage, bead_id=bead.id), bead.id, "the first bead after a usage limit", USAGE)
+            self._write(USAGE, replace(usage, bead_id=bead.id), bead.id, "the first bead after a usage limit")
 
-    def _write(self, hold: Hold | None, bead_id: str, what: str, kind: str = SERVICE) -> bool:
+    def _remove(self, kind: str, bead_id: str, what: str) -> None:
+        self.holds = {other: hold for other, hold in self.holds.items() if other != kind}
+        self._write(kind, None, bead_id, what)
+
+    def _write(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> bool:
         def step(_: float) -> bool:
             self.cycle.outside.queue.set_hold(kind, hold)
             return True

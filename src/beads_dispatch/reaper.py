@@ -89,9 +89,10 @@ class _Sweep:
     def follow(self, bead: Bead, job_id: str) -> bool:
         """Asks the agent service. Returns whether that decides; otherwise the threshold does."""
         from beads_dispatch import following  # an idle sweep asks about no job
+        from beads_dispatch.core.runs import Stage
 
         job = self.cycle.outside.agent_service.job(job_id)
-        if job.stage.value == "doubt" and job.words != self.doubt:
+        if job.stage is Stage.DOUBT and job.words != self.doubt:
             self.doubt = job.words
             self.cycle.outside.log.info("doubt", f"the agent service does not say how jobs are: {job.words}")
         done = following.conclude(self.cycle, bead, job, no_job_left=bead.id in self.no_job_left, dry_run=self.dry_run)

@@ -43,17 +43,13 @@ class Wiring:
         """A queue with a connection of its own. The caller closes it."""
         return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now)
 
-    def agent_service(self, chosen: Settings, waiting: Callable[[str], None]) -> AgentService:
-        return AgentService(chosen.agent_url, chosen.agent_token, _request, waiting)
+    def agent_service(self, chosen: Settings, log: Log) -> AgentService:
+        return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log))
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
         """Runs a tick or a sweep on a queue of its own."""
-
-        def waiting(text: str) -> None:
-            log.info("waiting", text)
-
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, waiting)
-        agent_service = self.agent_service(chosen, waiting)
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, _waiting(log))
+        agent_service = self.agent_service(chosen, log)
         with closing(self.queue(chosen)) as queue:
             outside = Outside(
                 queue, self.bd(chosen), board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, self.stopping
@@ -64,6 +60,11 @@ class Wiring:
 @cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher
 def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
     return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
+
+
+def _waiting(log: Log) -> Callable[[str], None]:
+    """Where an adapter reports a long wait."""
+    return lambda text: log.info("waiting", text)
 
 
 def _request(ask: Ask) -> Reply:

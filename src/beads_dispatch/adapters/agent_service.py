@@ -37,8 +37,7 @@ class AgentService:
             health = self._health() if self._url else {}
         except ServiceFailed:
             return None
-        counts = [health.get(key) for key in ("active", "queued")]
-        if all(isinstance(count, int) for count in counts):
+        if (counts := _counts(health, "active", "queued")) is not None:
             return counts == [0, 0]
         busy = health.get("busy")  # the first generation has one slot and no counts
         return not busy if isinstance(busy, bool) else None
@@ -72,10 +71,15 @@ class AgentService:
 
     def _room(self, health: dict[str, object]) -> bool:
         """Not busy and, where the service counts, a free place. Its first generation has only `busy`."""
-        counts = [health.get(key) for key in ("capacity", "active", "queued")]
-        if all(isinstance(count, int) for count in counts):
-            capacity, active, queued = (int(str(count)) for count in counts)
+        if (counts := _counts(health, "capacity", "active", "queued")) is not None:
+            capacity, active, queued = counts
             return capacity - active - queued > 0 and health.get("busy") is not True
         if not isinstance(health.get("busy"), bool):
             raise ServiceFailed("the agent service's health has no `busy`", self._url)
         return not health["busy"]
+
+
+def _counts(health: dict[str, object], *keys: str) -> list[int] | None:
+    """These counts, or None where the service does not give all of them."""
+    counts = [value for key in keys if isinstance(value := health.get(key), int)]
+    return counts if len(counts) == len(keys) else None

@@ -202,7 +202,7 @@ class EmbeddedQueue:
             return self._hold_file.read_text("utf-8", "replace")  # what cannot be read counts as absent
         except FileNotFoundError:
             return ""
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise Failure(f"{self._hold_file}: cannot be read: {error}") from None
 
     @property

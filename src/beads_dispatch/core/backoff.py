@@ -102,8 +102,9 @@ def refused(bead: Bead, now: datetime) -> Change:
 
 def next_run_at(bead: Bead) -> datetime | None:
     """When an open bead may run once more, UTC: its third run waits 2 minutes after its last claim, then 4, 8."""
-    count, claim = marks.runs(bead), marks.claim(bead)
-    return claim[1] + backoff(count - FREE_RUNS + 1) if claim and count >= FREE_RUNS else None
+    count = marks.runs(bead)
+    claim = marks.claim(bead) if count >= FREE_RUNS else None  # its time is a text: reading one costs an import
+    return claim[1] + backoff(count - FREE_RUNS + 1) if claim else None
 
 
 def runs_used_up(bead: Bead) -> bool:

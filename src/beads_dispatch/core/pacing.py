@@ -42,7 +42,7 @@ def rest(answers: Collection[Outcome], failures: int, *, waits: bool, asked: boo
     """
     if failures:
         return max(CACHE_SECONDS, pause(failures))
-    if HOLDING & set(answers):  # a hold as long as this stands on the bead, or could not be written
+    if HOLDING & set(answers):  # the queue is held as long as this, or that could not be written
         return backoff.BUSY_WAIT.total_seconds()
     if waits:
         return ROOM_SECONDS
