@@ -218,6 +218,19 @@ class Place:
             check=False,
         )
 
+    def run_changed(self, code: str, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command after some lines of Python have changed its modules."""
+        code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
+        return subprocess.run(
+            [sys.executable, "-c", code, command],
+            env={**self.environ, **environ},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*COMMAND, *words],

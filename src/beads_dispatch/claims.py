@@ -9,7 +9,7 @@ from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.marks import Change
 from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import BdFailed, DoltFailed, Failure, NotAsExpected
-from beads_dispatch.persistence import until_written
+from beads_dispatch.persistence import Left, until_written
 
 
 def make(cycle: Cycle, chosen: Bead) -> Claim | None:
@@ -58,11 +58,15 @@ def _ours(cycle: Cycle, bead: Bead | None, claimed: Claim) -> bool:
 
 
 def verify(cycle: Cycle, claimed: Claim) -> bool:
-    """Whether the bead is still ours, right before the POST. If not, it is released. Raises Failure."""
+    """Whether the bead is still ours, right before the POST. If not, it is released.
+
+    Raises Failure where the database was lost, and perhaps the lock with it.
+    """
     try:
         bead = fetch(cycle, claimed.bead)
     except Failure as error:
-        raise Failure(f"{claimed.bead.id}: claimed but not dispatched, the sweep will block it: {error}") from None
+        release(cycle, claimed, notes.returned("the database was lost before the dispatch"))
+        raise Failure(f"{claimed.bead.id}: claimed but not dispatched: {error}") from None
     reason = claim.claim_lost_reason(bead, cycle.settings.assignee, claimed.token)
     if reason:
         cycle.info("changed", f"not dispatched: {reason}", claimed.bead)
@@ -81,17 +85,17 @@ def record(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
     fits = notes.fits(claimed.bead.notes, line)  # where it does not fit, the marks alone are the record
     missing: tuple[str | None, Change] | None = (line if fits else None, change)
 
-    def step(seconds: float) -> bool:
+    def step(left: Left) -> bool:
         nonlocal missing
         known, to_write, missing = claimed.bead, missing, None
         if to_write is None:
-            bead = read(cycle, known, seconds)
+            bead = read(cycle, known, left)
             if bead is None or _somebody_elses(bead, claimed):
                 return True
             known, to_write = bead, _missing(bead, line, change)
         if to_write == (None, {}):
             return True
-        cycle.outside.bd.update(known, note=to_write[0], marks=to_write[1], within=seconds)
+        cycle.outside.bd.update(known, note=to_write[0], marks=to_write[1], within=left())
         return False
 
     return until_written(cycle, claimed.bead.id, line, step)
@@ -113,21 +117,21 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def read(cycle: Cycle, known: Bead, seconds: float) -> Bead | None:
+def read(cycle: Cycle, known: Bead, left: Left) -> Bead | None:
     """The bead as it now is, also where our own connection, and with it the lock, is lost. Raises Failure."""
     try:
         return cycle.outside.queue.fetch(known.id)[1]
     except Failure:
-        return cycle.outside.bd.show(known.id, within=seconds)
+        return cycle.outside.bd.show(known.id, within=left())
 
 
 def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = None, status: str = "open") -> bool:
     """Undoes the claim in one write, only while the bead has our token, until it is written."""
     first = True
 
-    def step(seconds: float) -> bool:
+    def step(left: Left) -> bool:
         nonlocal first
-        bead = read(cycle, claimed.bead, seconds)
+        bead = read(cycle, claimed.bead, left)
         if bead is None or not _ours(cycle, bead, claimed):
             if first:
                 cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
@@ -135,7 +139,7 @@ def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = Non
         first = False
         undone = marks.released(claimed.bead, bead) if status == "open" else marks.removed(bead, *marks.ALL)
         note = _undo_line(bead, line) if status == "open" else line
-        cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=seconds)
+        cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=left())
         return True
 
     return until_written(cycle, claimed.bead.id, line, step)

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.queue import Queue
+from beads_dispatch.core import backoff
+from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.notes import utc
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, Misconfigured
@@ -179,13 +182,20 @@ def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
     """Ends every hold of the queue now."""
     with closing(wiring.queue(chosen)) as queue:
-        holds = queue.holds()
-        for kind, hold in holds.items():
-            queue.set_hold(kind, None)
-            log.info("resumed", f"ended: nothing is dispatched until {utc(hold.until)}: {hold}")
-    if not holds:
+        ended = [hold for kind, hold in queue.holds().items() if _resume_one(queue, kind, hold)]
+    for hold in ended:
+        log.info("resumed", f"ended: nothing is dispatched until {utc(hold.until)}: {hold}")
+    if not ended:
         log.info("resumed", "the queue was not held")
     return 0
+
+
+def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
+    """Whether there was anything to end: a failure that is only remembered holds nothing."""
+    stays = backoff.resumed(kind, hold, queue.now())
+    if stays != hold:
+        queue.set_hold(kind, stays)
+    return stays != hold
 
 
 def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:

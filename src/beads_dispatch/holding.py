@@ -7,7 +7,7 @@ from beads_dispatch.core import backoff
 from beads_dispatch.core.backoff import SERVICE, USAGE, Hold, Holds
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle
-from beads_dispatch.persistence import until_written
+from beads_dispatch.persistence import Left, until_written
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Holding:
         self._write(kind, None, bead_id, what)
 
     def _write(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> bool:
-        def step(_: float) -> bool:
+        def step(_: Left) -> bool:
             self.cycle.outside.queue.set_hold(kind, hold)
             return True
 

@@ -11,19 +11,21 @@ STOPPING_SECONDS = 30.0  # after a SIGTERM; the pod's grace period allows for it
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 LEAST_SECONDS = 5.0  # what the last call of bd gets, however late it is
 
+Left = Callable[[], float]  # the seconds that a call of bd may still take
 
-def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[float], bool]) -> bool:
+
+def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[Left], bool]) -> bool:
     """Repeats `step` until it returns True. False, and a line in the log, where time runs out.
 
-    The time counts from the answer to the POST, where there was one. `step` gets the seconds that are left. A step
-    that returns False is repeated at once, one that raises Failure after a pause.
+    The time counts from the answer to the POST, where there was one. A step that returns False is
+    repeated at once, one that raises Failure after a pause.
     """
     clock, pause = cycle.outside.clock, FIRST_PAUSE
     began = clock.monotonic() if cycle.answered_at is None else cycle.answered_at
     while True:
         problem: Failure | None = None
         try:
-            if step(max(LEAST_SECONDS, _left(cycle, began))):
+            if step(lambda: max(LEAST_SECONDS, _left(cycle, began))):
                 return True
         except Failure as error:  # NotAsExpected too: another client wrote in between, so read again
             problem = error

@@ -6,7 +6,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import ServiceFailed
 from beads_dispatch.holding import Holding
-from beads_dispatch.persistence import until_written
+from beads_dispatch.persistence import Left, until_written
 
 
 def has_room(cycle: Cycle) -> bool:
@@ -34,11 +34,11 @@ def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed
     if last is not None and last.reason == line:
         return
     if holding.set(backoff.outage(last, cycle.now(), line, bead.id)):
-        until_written(cycle, bead.id, line, lambda seconds: _noted(cycle, bead, line, seconds))
+        until_written(cycle, bead.id, line, lambda left: _noted(cycle, bead, line, left))
 
 
-def _noted(cycle: Cycle, bead: Bead, line: str, seconds: float) -> bool:
-    known = claims.read(cycle, bead, seconds)
+def _noted(cycle: Cycle, bead: Bead, line: str, left: Left) -> bool:
+    known = claims.read(cycle, bead, left)
     if known and notes.last_outcome(known.notes) != line and notes.fits(known.notes, line):
-        cycle.outside.bd.update(known, note=line, within=seconds)
+        cycle.outside.bd.update(known, note=line, within=left())
     return True

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from conftest import Board, Place, tool
+from conftest import PATIENCE, Board, Place, tool
 
 
 def services(board: Board, **more: str) -> dict[str, str]:
@@ -84,6 +84,69 @@ def test_bd_refused_to_write_for_seconds_after_a_refusal(on_server: Place, board
     assert on_server.show(bead)["status"] == "open"
     assert on_server.notes(bead)[-1] == "dispatch failed HTTP 502: Service unauthenticated"
     assert on_server.hold()["step"] == 1
+
+
+def test_a_pod_was_stopped_while_bd_refused_to_write(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    path = failing_after_the_post(on_server, board, 4)
+    posting = board.dispatch
+
+    def dispatch(task: str) -> tuple[int, object]:
+        tick.terminate()
+        time.sleep(0.5)  # an unhandled one has ended it by now
+        return posting(task)
+
+    board.dispatch = dispatch
+    tick = on_server.start("tick", **services(board, PATH=path))
+    _, err = tick.communicate(timeout=PATIENCE)
+    assert (tick.returncode, err) == (0, "")
+    assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
+
+
+def test_an_agent_wrote_its_own_metadata_while_the_dispatch_was_recorded(on_server: Place, board: Board) -> None:
+    """The agent's `--metadata`, read before our write and written after it, would take the mark away."""
+    bead, once = on_server.create(), on_server.folder / "once"
+    board.dispatch = lambda task: (200, {"job_id": "abc"})
+    real = tool("bd")
+    path = on_server.wrap_bd(
+        f'"{real}" "$@"; code=$?\n'
+        f'case "$*" in *job=abc*) [ -e {once} ] || "{real}" update {bead} --notes=mine --metadata=\'{{"mine": 1}}\' '
+        f">{once};; esac\n"
+        "exit $code"
+    )
+    assert on_server.run("tick", **services(board, PATH=path)).returncode == 0
+    shown = on_server.show(bead)
+    assert shown["metadata"]["beads_dispatch.job"] == '"abc"'
+    assert shown["metadata"]["mine"] == 1
+    assert on_server.notes(bead) == ["mine", "dispatched: job=abc"]
+
+
+def test_a_bead_that_is_alone_was_given_up_for_the_service(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (502, {"error": "Not Found"})
+    bead = on_server.create()
+    for number in range(1, 7):
+        on_server.run("tick", **services(board))
+        assert len(board.sent) == number
+        assert on_server.run("resume").stdout.startswith("beads-dispatch: ended: nothing is dispatched until ")
+        assert on_server.run("resume").stdout == "beads-dispatch: the queue was not held\n"
+        if number == 1:  # this one was the outage's first, so it was charged
+            on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
+    shown = on_server.show(bead)
+    assert (shown["status"], shown["metadata"]["beads_dispatch.attempts"]) == ("open", 1)
+
+
+def test_a_line_that_could_not_be_written_names_its_reason(on_server: Place, board: Board) -> None:
+    board.dispatch = lambda task: (502, {"error": "Not Found"})
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    on_server.expire_hold()
+    on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
+    path = failing_after_the_post(on_server, board, 1000)
+    hasty = "from beads_dispatch import persistence; persistence.WRITE_SECONDS = 1.0"
+    done = on_server.run_changed(hasty, "tick", **services(board, PATH=path))
+    assert done.returncode == 1
+    assert f"{bead}: dispatch failed HTTP 502: Not Found: could not be written: " in done.stderr
+    assert "None" not in done.stderr
 
 
 def test_one_bead_that_beadboard_never_finds_held_up_all_others(on_server: Place, board: Board) -> None:

@@ -35,9 +35,12 @@ def test_an_assigned_bead_is_claimed_sent_once_and_noted(place: Place, board: Bo
 
 ANSWERS = [
     ((409, {"error": "Agent is busy"}), "open", "returned: agent busy", 0),
+    ((429, {"error": "Too many requests"}), "open", "returned: agent busy", 0),
     ((502, {"error": "Queue full"}), "open", "returned: agent busy", 0),
     ((500, {"error": "Claude agent service is not configured (x)"}), "open", None, 1),
     ((502, {"error": "Invalid token"}), "open", "dispatch failed HTTP 502: Invalid token", 1),
+    ((502, {"error": "Service unauthenticated"}), "open", "dispatch failed HTTP 502: Service unauthenticated", 1),
+    ((502, {"error": "Not Found"}), "open", "dispatch failed HTTP 502: Not Found", 1),
     ((400, {"error": "Bead x not found."}), "open", "dispatch failed HTTP 400: Bead x not found.", 1),
     ((400, {"error": "bad"}), "open", "dispatch failed HTTP 400: bad (attempt 1 of 5)", 1),
     ((308, "moved"), "open", "dispatch failed HTTP 308: moved", 1),

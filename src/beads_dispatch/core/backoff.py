@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from beads_dispatch.core import marks, notes
@@ -85,6 +85,14 @@ def busy_hold(last: Hold | None, now: datetime, bead_id: str) -> Hold:
 def outage(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:
     """The record of a service that did not answer. It holds nothing, because asking again has no side effect."""
     return Hold(now, max(last.step if last else 0, 1), reason, bead_id)
+
+
+def resumed(kind: str, hold: Hold, now: datetime) -> Hold | None:
+    """What stays of a hold that a person ends. A service's first failure is remembered: only an acceptance undoes it.
+
+    Otherwise a bead that is alone would be charged once for each `resume`, and given up for the service's reasons.
+    """
+    return replace(hold, until=min(now, hold.until), step=min(hold.step, 1)) if kind == SERVICE and hold.step else None
 
 
 def claim_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:
