@@ -26,7 +26,8 @@ class Report:
     failed: bool = False
     unreadable: bool = False  # a bead that cannot be read was left alone
     locked: bool = False  # another tick was running
-    waits: bool = False  # there was no room for the next bead
+    waits: bool = False  # the next bead must wait: BeadBoard's agent is busy, or its own last job still runs
+    full: bool = False  # the agent service has no place for the next bead
     unreachable: bool = False  # a service that was asked for room did not answer
     not_ready: frozenset[str] | None = None  # eligible beads that bd does not list as ready. None: bd was not asked
     answers: list[Outcome] = field(default_factory=list)
@@ -121,15 +122,17 @@ class _Tick:
 
     def has_room(self, bead: Bead) -> bool:
         """Whether an agent can start. `bead`: the one that waits for it."""
-        try:
-            free = room.has_room(self.cycle)
+        outside, report = self.cycle.outside, self.report
+        try:  # the agent service first: BeadBoard hangs while it hangs
+            report.full = not outside.agent_service.has_room()
+            free = not report.full and not outside.board.busy()
         except ServiceFailed as error:
-            self.report.unreachable = True
-            if not self.cycle.outside.stopping():
+            report.unreachable = True
+            if not outside.stopping():
                 room.note_outage(self.cycle, self.holding, bead, error)
             return False
         if not free:
-            self.report.waits = True
+            report.waits = True
             self.cycle.info("busy", "waiting: the agent is busy", bead)
         return free
 

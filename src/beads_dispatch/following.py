@@ -12,7 +12,7 @@ from beads_dispatch.core.backoff import USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runs import NO_JOB_LEFT, End, Job, Stage
 from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import NotAsExpected
+from beads_dispatch.errors import NotAsExpected, ServiceFailed
 
 FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
 EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
@@ -72,7 +72,7 @@ def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
 
 @dataclass(slots=True)
 class Follower:
-    """What the watcher knows of the running jobs between two sweeps. Times are monotonic seconds."""
+    """What the watcher knows of the agent service between two jobs. Times are monotonic seconds."""
 
     agent_service: AgentService
     clock: Clock
@@ -82,6 +82,13 @@ class Follower:
     seen: frozenset[str] = frozenset()  # jobs during which the service's health has shown some job
     quiet_since: float = math.inf
     gone: frozenset[str] = frozenset()  # beads whose job is known to be gone
+
+    def has_room(self) -> bool:
+        """Whether the service has a place for one more agent. One that does not answer has none."""
+        try:
+            return self.agent_service.has_room()
+        except ServiceFailed:
+            return False
 
     def found_end(self, beads: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
         """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.

@@ -1,4 +1,4 @@
-"""Before a claim: do both services say that an agent can start?"""
+"""Before a claim: would an agent start, and is the bead's last one gone?"""
 
 from beads_dispatch import claims
 from beads_dispatch.core import backoff, marks, notes
@@ -7,11 +7,6 @@ from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import ServiceFailed
 from beads_dispatch.holding import Holding
 from beads_dispatch.persistence import Left, until_written
-
-
-def has_room(cycle: Cycle) -> bool:
-    """Asks the agent service first: BeadBoard hangs while it hangs. Raises ServiceFailed."""
-    return cycle.outside.agent_service.has_room() and not cycle.outside.board.busy()
 
 
 def still_runs(cycle: Cycle, bead: Bead) -> bool:

@@ -28,7 +28,8 @@ SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 class Jobs:
     """What a watcher runs and is given. `open_queue`: a new connection to the queue that is watched.
 
-    `sweep` gets the beads whose job is known to be gone. `follower` asks how runs end, where the service is known.
+    `sweep` gets the beads whose job is known to be gone. `follower` asks how runs end, and for a free place, where the
+    agent service is known.
     `jitter`: a random number between two, so that not all watchers come back at the same instant.
     `stamp`: a value that changes when the file does that says where the database is.
     """
@@ -49,12 +50,13 @@ def watch(
 ) -> int:
     """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
     stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
-    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), _Sweeping(jobs), metrics)
+    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), _Ticking(jobs), _Sweeping(jobs), metrics)
     while not stopping():
         answered = watcher.turn()
         if health:
             health.turned(answered)
-        jobs.clock.sleep(TURN_SECONDS)
+        if not watcher.ticking.goes_on:
+            jobs.clock.sleep(TURN_SECONDS)
     jobs.log.info("stopped", "stopped")
     return 0
 
@@ -67,7 +69,9 @@ class _Database:
     queue: Queue
     stamp: object = None
     failures: int = 0  # questions in a row without an answer
+    reason: str = ""  # of the last failure
     ask_at: float = 0.0  # monotonic seconds
+    remind_at: float = 0.0
 
     def ask(self, question: Callable[[Queue], R]) -> R | None:
         """The answer. None: there is none, or it is too early to ask again."""
@@ -81,7 +85,7 @@ class _Database:
             return None
         if self.failures:
             self.jobs.log.info("found", "the database answers again")
-        self.failures = 0
+        self.failures, self.reason = 0, ""
         return answer
 
     def _follow(self) -> None:
@@ -99,11 +103,12 @@ class _Database:
         self.queue = queue
 
     def _lost(self, error: Failure) -> None:
-        if not self.failures:
+        now = self.jobs.clock.monotonic()
+        if str(error) != self.reason or now >= self.remind_at:
             self.jobs.log.error("lost", f"{error} (asking until it answers)")
+            self.reason, self.remind_at = str(error), now + pacing.REMINDER_SECONDS
         self.failures += 1
-        pause = pacing.pause(self.failures) * self.jobs.jitter(0.5, 1)
-        self.ask_at = self.jobs.clock.monotonic() + pause
+        self.ask_at = now + min(pacing.pause(self.failures), pacing.LONGEST_LOSS) * self.jobs.jitter(0.5, 1)
         self.queue.close()
         try:
             self.queue = self.jobs.open_queue()
@@ -136,29 +141,75 @@ class _Sweeping:
 
 
 @dataclass(slots=True)
+class _Ticking:
+    """When a tick is due: where there is work, and after the pause that the last tick asks for."""
+
+    jobs: Jobs
+    has_work: bool = False  # whether the last snapshot had work for a tick
+    tick_at: float = 0.0  # monotonic seconds
+    failures: int = 0  # ticks in a row that failed and sent nothing
+    waits: int = 0  # ticks in a row that found no room
+    full: bool = False  # whether the agent service had no place at the last tick
+    goes_on: bool = False  # whether the next turn follows at once
+
+    def due(self) -> bool:
+        self.goes_on = False
+        return self.has_work and (self.jobs.clock.monotonic() >= self.tick_at or self._has_room_again())
+
+    def _has_room_again(self) -> bool:
+        """A place is filled as soon as it is free. Asked each second while a bead waits for one: it costs 2 ms."""
+        return self.full and self.jobs.follower is not None and self.jobs.follower.has_room()
+
+    def database_found(self) -> None:
+        """What made the last ticks fail is over."""
+        if self.failures:
+            self.failures, self.tick_at = 0, 0.0
+
+    def saw(self, before: Snapshot, after: Snapshot) -> None:
+        ended = after.running < before.running  # there may be room, once the agent is gone
+        new = self.failures and after.ids - before.ids  # a bead that had no part in what failed
+        if ended or new:
+            pause = 0.0 if self.jobs.follower else pacing.CACHE_SECONDS
+            self.tick_at = min(self.tick_at, self.jobs.clock.monotonic() + pause)
+
+    def ticked(self, report: dispatcher.Report) -> None:
+        unsent = report.failed and not report.answers and not report.unreachable
+        self.failures = self.failures + 1 if unsent else 0
+        self.waits = self.waits + 1 if report.waits or report.unreachable else 0
+        self.full = report.full
+        # What a tick has written changes the fingerprint. After a tick that could not write, the work is still there.
+        self.has_work = bool(report.locked or self.waits or self.failures)
+        asked, counts = bool(report.locked or report.not_ready), self.jobs.follower is not None
+        rest = pacing.rest(report.answers, self.failures, self.waits, asked=asked, counts=counts)
+        self.goes_on = bool(report.answers) and not rest
+        self.tick_at = self.jobs.clock.monotonic() + rest
+
+
+@dataclass(slots=True)
 class _Watcher:
     """What one turn leaves for the next. Times are monotonic seconds."""
 
     jobs: Jobs
     database: _Database
+    ticking: _Ticking
     sweeping: _Sweeping
     metrics: "Metrics | None" = None
     fingerprint: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
     holds: Holds = field(default_factory=dict)
     not_ready: frozenset[str] = frozenset()
-    has_work: bool = False  # whether the last snapshot had work for a tick
     look_at: float = 0.0
-    tick_at: float = 0.0
-    failures: int = 0  # ticks in a row that failed and sent nothing
     slept: float | None = None  # seconds by which the time of day is ahead of the monotonic clock
 
     def turn(self) -> bool:
         """Looks if anything changed, then runs what is due. Returns whether the database answered."""
         self._notice_sleep()
+        lost = self.database.failures
         if not self.database.ask(self._look_if_changed):
             return False
-        tick = self.has_work and self.jobs.clock.monotonic() >= self.tick_at
+        if lost:
+            self.ticking.database_found()
+        tick = self.ticking.due()
         if self.sweeping.due(self.snapshot, self.database.queue.now(), before_tick=tick):
             self._sweep()
         elif tick:  # one job a turn, because a turn has a deadline
@@ -183,28 +234,18 @@ class _Watcher:
     def _look(self, queue: Queue) -> None:
         snapshot, now, before = queue.snapshot(), queue.now(), self.snapshot
         self.jobs.log.unreadable(line for line in snapshot.unreadable if line not in before.unreadable)
-        ended = snapshot.running < before.running  # there may be room, once the agent is gone
-        new = self.failures and snapshot.ids - before.ids  # a bead that had no part in what failed
-        if ended or new:
-            self.tick_at = min(self.tick_at, self.jobs.clock.monotonic() + pacing.CACHE_SECONDS)
+        self.ticking.saw(before, snapshot)
         self.snapshot, self.holds = snapshot, queue.holds()
-        self.has_work = pacing.has_work(snapshot.beads, self.holds, now)
+        self.ticking.has_work = pacing.has_work(snapshot.beads, self.holds, now)
         wakeup = eligibility.next_wakeup(snapshot.beads, self.holds, now)
         self.look_at = self.jobs.clock.monotonic() + pacing.seconds_to(wakeup, now)
         self._show()
 
     def _tick(self) -> None:
-        self.has_work = False
         report = self._run(self.jobs.tick, dispatcher.Report(failed=True))
         if report.not_ready is not None:
             self.not_ready = report.not_ready
-        unsent = report.failed and not report.answers and not report.unreachable
-        self.failures = self.failures + 1 if unsent else 0
-        # What a tick has written changes the fingerprint. After a tick that could not write, the work is still there.
-        self.has_work = bool(report.locked or report.waits or report.unreachable or self.failures)
-        asked = bool(report.answers or report.locked or report.not_ready)
-        rest = pacing.rest(report.answers, self.failures, waits=report.waits or report.unreachable, asked=asked)
-        self.tick_at = self.jobs.clock.monotonic() + rest
+        self.ticking.ticked(report)
         if self.metrics:
             self.metrics.ticked(report)
         self._show()

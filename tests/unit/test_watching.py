@@ -1,5 +1,6 @@
 """When the watcher takes a snapshot, ticks, sweeps and waits, by a clock that the test sets."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,14 @@ import pytest
 from memory import NOW, Database, MemoryQueue
 
 from beads_dispatch import dispatcher, reaper, watcher
+from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.core import notes, pacing
 from beads_dispatch.core.backoff import Hold
-from beads_dispatch.core.outcomes import Outcome
+from beads_dispatch.core.outcomes import Outcome, Reply
 from beads_dispatch.errors import Failure
+from beads_dispatch.following import Follower
 from beads_dispatch.log import Log
 
 MINUTE = timedelta(minutes=1)
@@ -26,6 +30,7 @@ class Watched:
     database: Database = field(default_factory=Database)
     tick: Callable[[], dispatcher.Report] = dispatcher.Report
     sweep: Callable[[], reaper.Report] = reaper.Report
+    places: Callable[[], bool] | None = None  # whether the agent service has one, where it is known
     seconds: float = 1000.0
     wall: float = 5_000_000.0
     ticks: list[float] = field(default_factory=list)
@@ -41,9 +46,16 @@ class Watched:
             clock=clock,
             jitter=lambda least, most: (least + most) / 2,
             log=Log("watcher", clock.now),
+            follower=None if self.places is None else Follower(self._service(), clock, 30 * MINUTE),
         )
         database = watcher._Database(jobs, MemoryQueue(self.database))
-        self.work = watcher._Watcher(jobs, database, watcher._Sweeping(jobs))
+        self.work = watcher._Watcher(jobs, database, watcher._Ticking(jobs), watcher._Sweeping(jobs))
+
+    def _service(self) -> AgentService:
+        def request(ask: Ask) -> Reply:
+            return Reply(200, json.dumps({"busy": not (self.places and self.places())}))
+
+        return AgentService("http://agents", "", request, print)
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)
@@ -113,11 +125,44 @@ def test_it_asks_for_room_again_and_sooner_after_an_agent_has_ended() -> None:
     watched = Watched(tick=lambda: dispatcher.Report(waits=True))
     watched.database.put("a")
     watched.database.put("b", status="in_progress")
-    watched.turn(32)
-    assert between(watched.ticks) == [pacing.ROOM_SECONDS, pacing.ROOM_SECONDS]
+    watched.turn(35)
+    assert between(watched.ticks) == [3, pacing.ROOM_SECONDS, pacing.ROOM_SECONDS]
     watched.database.set("b", status="closed")
     watched.turn(4)
-    assert watched.ticks[-1] == 1000 + 32 + 3  # once BeadBoard has forgotten its status
+    assert watched.ticks[-1] == 1000 + 35 + 3  # once BeadBoard has forgotten its status
+
+
+def test_a_free_place_is_filled_at_the_next_turn_where_the_agent_service_counts_them() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(waits=True, full=True), places=lambda: watched.seconds >= 1007)
+    watched.database.put("a")
+    watched.work.ticking.waits = 1
+    watched.turn(8)
+    assert watched.ticks == [1000, 1007]
+
+
+def test_a_service_that_is_busy_for_another_reason_is_not_asked_each_second() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(waits=True), places=lambda: True)
+    watched.database.put("a")
+    watched.turn(33)
+    assert between(watched.ticks) == [3, pacing.ROOM_SECONDS]
+
+
+def test_a_backlog_goes_on_without_a_pause_where_the_agent_service_counts_its_places() -> None:
+    watched = Watched(places=lambda: True)
+
+    def tick() -> dispatcher.Report:
+        watched.database.set("a", priority=len(watched.ticks))  # a tick writes
+        return dispatcher.Report(answers=[Outcome.ACCEPTED])
+
+    watched.tick = tick
+    watched.database.put("a")
+    for _ in range(3):
+        watched.work.turn()
+        assert watched.work.ticking.goes_on
+    assert watched.ticks == [1000.0] * 3
+    watched.database.set("a", status="in_progress")
+    watched.work.turn()
+    assert not watched.work.ticking.goes_on
 
 
 def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() -> None:
@@ -192,7 +237,18 @@ def test_ticks_that_fail_and_send_nothing_run_less_and_less_often() -> None:
     assert waits[-1] == pacing.LONGEST_PAUSE
     watched.tick = lambda: dispatcher.Report(failed=True, answers=[Outcome.ACCEPTED])
     watched.turn(120)
-    assert watched.work.failures == 0
+    assert watched.work.ticking.failures == 0
+
+
+def test_once_the_database_answers_again_a_tick_that_failed_with_it_runs_at_once() -> None:
+    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched.database.put("a")
+    watched.turn(400)
+    watched.database.gone = True
+    watched.turn()
+    watched.database.gone = False
+    watched.turn(2)
+    assert watched.ticks[-1] >= 1401
 
 
 def test_a_new_bead_does_not_wait_for_the_failures_of_another() -> None:
@@ -222,10 +278,12 @@ def test_a_lost_database_is_reported_once_and_asked_less_and_less_often(capsys: 
     watched.turn(300)
     queues.append(watched.work.database.queue)
     assert capsys.readouterr().err == "watcher: Dolt at nowhere: refused (asking until it answers)\n"
-    assert 7 <= watched.work.database.failures <= 12
+    assert 20 <= watched.work.database.failures <= 40
     assert queues[0] is not queues[1]
+    watched.turn(310)
+    assert capsys.readouterr().err == "watcher: Dolt at nowhere: refused (asking until it answers)\n"  # a reminder
     watched.database.gone = False
-    watched.turn(121)
+    watched.turn(16)
     assert capsys.readouterr().out == "watcher: the database answers again\n"
 
 

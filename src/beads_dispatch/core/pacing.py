@@ -12,7 +12,9 @@ LOOK_SECONDS = 300.0  # a full snapshot at the latest, even if the fingerprint h
 SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at least and at most; the CronJob sweeps every ten minutes
 CACHE_SECONDS = 2.5  # BeadBoard caches its status for 2 s, also across a dispatch
 ROOM_SECONDS = 15.0  # between two questions while there is no room
-LONGEST_PAUSE = 120.0  # after ticks that failed, or while Dolt is gone
+LONGEST_PAUSE = 120.0  # after ticks that failed
+LONGEST_LOSS = 15.0  # between two questions while the database does not answer
+REMINDER_SECONDS = 600.0  # between two log lines about the same loss
 HOLDING = {Outcome.BUSY, Outcome.NOT_STARTED, Outcome.UNCLEAR}  # answers after which the queue waits
 
 
@@ -34,19 +36,19 @@ def pause(times: int) -> float:
     return float(min(2.0 ** (min(times, 10) - 1), LONGEST_PAUSE))
 
 
-def rest(answers: Collection[Outcome], failures: int, *, waits: bool, asked: bool) -> float:
-    """Until BeadBoard may be asked again after a tick.
+def rest(answers: Collection[Outcome], failures: int, waits: int, *, asked: bool, counts: bool) -> float:
+    """Until the next tick may ask for room.
 
-    `failures`: ticks in a row that failed. `waits`: there was no room. `asked`: the tick asked BeadBoard or bd, or
-    another tick was running.
+    `failures`, `waits`: ticks in a row that failed, that found no room. `asked`: bd was asked in vain, or another
+    tick was running. `counts`: the agent service counts its places, so nothing depends on BeadBoard's cache.
     """
     if failures:
         return max(CACHE_SECONDS, pause(failures))
     if HOLDING & set(answers):  # the queue is held as long as this, or that could not be written
         return backoff.BUSY_WAIT.total_seconds()
     if waits:
-        return ROOM_SECONDS
-    return CACHE_SECONDS if asked else 0.0
+        return CACHE_SECONDS if waits == 1 else ROOM_SECONDS
+    return CACHE_SECONDS if asked or (answers and not counts) else 0.0
 
 
 def sweep_every(threshold: timedelta) -> float:
