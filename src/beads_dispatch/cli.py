@@ -94,9 +94,13 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stoppin
 
 
 def _job(command: str) -> Callable[..., Any]:
-    from beads_dispatch import dispatcher, reaper
+    if command == "tick":
+        from beads_dispatch import dispatcher
 
-    return dispatcher.tick if command == "tick" else reaper.sweep
+        return dispatcher.tick
+    from beads_dispatch import reaper
+
+    return reaper.sweep
 
 
 def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:

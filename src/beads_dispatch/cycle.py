@@ -16,7 +16,10 @@ from beads_dispatch.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early."""
+    """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early.
+
+    `warm_up` loads what a dispatch will need, in the background.
+    """
 
     queue: Queue
     bd: Bd
@@ -26,6 +29,7 @@ class Outside:
     new_token: Callable[[], str]
     log: Log
     stopping: Callable[[], bool]
+    warm_up: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)

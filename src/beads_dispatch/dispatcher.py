@@ -84,6 +84,8 @@ class _Tick:
         if eligible and (hold := self.holding.read()):
             outside.log.info("held", f"nothing is dispatched until {notes.utc(hold.until)}: {hold}")
             return []
+        if eligible:
+            outside.warm_up()  # while bd works
         ready = outside.bd.ready(self.cycle.settings.assignee) if eligible else frozenset()
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
         selected = [bead for bead in eligible if bead.id in ready]

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from beads_dispatch import settings
@@ -52,7 +53,7 @@ class Wiring:
         agent_service = self.agent_service(chosen, log)
         with closing(self.queue(chosen)) as queue:
             outside = Outside(
-                queue, self.bd(chosen), board, agent_service, SYSTEM, lambda: os.urandom(3).hex(), log, self.stopping
+                queue, self.bd(chosen), board, agent_service, SYSTEM, _new_token, log, self.stopping, _warm_up
             )
             return job(outside, chosen)
 
@@ -60,6 +61,19 @@ class Wiring:
 @cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher
 def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
     return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
+
+
+def _new_token() -> str:
+    return os.urandom(3).hex()
+
+
+def _warm_up() -> None:
+    def load() -> None:
+        import dateutil.parser  # noqa: F401
+
+        import beads_dispatch.adapters.http  # noqa: F401
+
+    Thread(target=load, daemon=True).start()
 
 
 def _waiting(log: Log) -> Callable[[str], None]:

@@ -122,7 +122,8 @@ def test_it_survives_an_outage_of_dolt_and_reports_it_once(
         bead = place.create()
         watcher.wait_for(f"{bead}: dispatched")
         assert watcher.end() == 0
-    assert len([line for line in watcher.lines if "asking until it answers" in line]) == 1
+    reported = [line for line in watcher.lines if "asking until it answers" in line]
+    assert len(reported) == len(set(reported)) >= 1  # each reason once
     assert board.sent == [bead]
 
 
