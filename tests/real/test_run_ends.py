@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import PATIENCE, Board, Place, Reply, wait_for
+from test_watcher import watching
 
 from beads_dispatch.core import notes
 
@@ -87,7 +88,7 @@ def test_each_end_becomes_a_note_and_a_status(
     assert marks == {f"beads_dispatch.{name}" for name in expected}
 
 
-def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_server: Place, service: Board) -> None:
+def test_a_usage_limit_holds_the_queue_until_resume(on_server: Place, service: Board) -> None:
     beads = {on_server.create() for _ in range(3)}
     two = services(service, BEADS_DISPATCH_PER_TICK="2")
     on_server.run("tick", **two)
@@ -100,6 +101,22 @@ def test_a_usage_limit_holds_the_queue_and_resume_lets_one_bead_go_first(on_serv
     assert on_server.run("resume").returncode == 0
     assert on_server.run("tick", **two).returncode == 0
     assert len(service.sent) == 4
+
+
+@pytest.mark.slow
+def test_a_usage_limit_costs_one_tick_s_beads(on_server: Place, service: Board) -> None:
+    on_server.create_many(15)
+    # In the future, so that on a slow machine nobody seems to have written long after it.
+    service.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True), finished_at=ago(-3600))
+    environ = {"API_BEARER_TOKEN": "hunter2", "BEADS_DISPATCH_PER_TICK": "10"}
+    with watching(on_server, service, **environ) as watcher:
+        wait_for(
+            lambda: len([line for line in watcher.lines if "usage limit, resets" in line and "(open)" in line]) == 10
+        )
+        watcher.wait_for("nothing is dispatched until")
+        assert watcher.end() == 0
+    assert len(service.sent) == 10
+    assert {row["status"] for row in on_server.sql("SELECT status FROM issues")} == {"open"}
 
 
 def test_a_bead_that_its_agent_closed_meanwhile_stays_closed(on_server: Place, service: Board) -> None:
