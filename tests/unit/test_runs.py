@@ -55,7 +55,7 @@ def result(text: str, **fields: object) -> list[str]:
             "agent ended: failed (exit 1) after 4m: It broke",
         ),
         (
-            document("failed", exit_code=127, output=[], stderr="warning\nclaudee: not found\n"),
+            document("failed", exit_code=127, output=[], stderr="warning\n/bin/sh: 1: claudee: not found\n"),
             "failed",
             "agent ended: failed (exit 127) after 4m: claudee: not found",
         ),

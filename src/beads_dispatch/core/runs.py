@@ -1,6 +1,7 @@
 """How a run ends: what the agent service says of a job, and what follows for its bead."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -14,6 +15,7 @@ PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job
 TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
 LONGEST_RUN = 4  # times the threshold
 MAX_LIMITS = 5  # usage limits in a row on one bead
+_SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
 
 
 class Stage(Enum):
@@ -88,7 +90,7 @@ def _result(output: object) -> dict[str, object]:
 
 
 def _last(stderr: object) -> str:
-    return notes.last_line(stderr) if isinstance(stderr, str) else ""
+    return _SHELL.sub("", notes.last_line(stderr)) if isinstance(stderr, str) else ""
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
