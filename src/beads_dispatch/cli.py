@@ -7,11 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue
@@ -38,6 +39,7 @@ NAMES = {
     "status": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
 READS_ONLY = {"status", "logs"}  # commands that a stop signal may end anywhere
+STOP_SECONDS = 0.2  # how soon the laptop agent notices a stop signal
 
 
 def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
@@ -104,6 +106,15 @@ def _job(command: str) -> Callable[..., Any]:
 
 
 def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
+    with _serving(args, args.port, wiring, log) as url:
+        log.info("listening", f"BEADBOARD_URL={url}")
+        while not wiring.stopping():
+            SYSTEM.sleep(STOP_SECONDS)
+    return 0
+
+
+def _serving(args: argparse.Namespace, port: int, wiring: Wiring, log: Log) -> AbstractContextManager[str]:
+    """The laptop agent, while it serves. Yields its URL."""
     from beads_dispatch.laptop import agent
     from beads_dispatch.laptop.jobs import Jobs
     from beads_dispatch.laptop.supervisor import Supervisor
@@ -113,8 +124,8 @@ def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     chosen = wiring.settings(log.name, needs_beadboard=False)
     bd = wiring.bd(chosen)
     bd.check()
-    jobs = Jobs(args.run, args.jobs, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(6).hex(), log)
-    return agent.run(args.port, Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold), wiring.stopping)
+    jobs = Jobs(args.run, args.jobs or 1, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(6).hex(), log)
+    return agent.serving(port, Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold))
 
 
 def _logs(bead: str, environ: Mapping[str, str]) -> int:
@@ -126,6 +137,18 @@ def _logs(bead: str, environ: Mapping[str, str]) -> int:
 
 
 def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
+    """The watcher alone, or with a laptop agent of its own. The watcher ends first: its step may need an answer."""
+    if args.run is None:
+        if args.jobs or args.timeout:
+            raise Misconfigured("--jobs and --timeout need --command: they are the laptop agent's")
+        return _watch_alone(args, wiring, log)
+    agent_log = Log(NAMES["agent"], SYSTEM.now, log.as_json)
+    with _serving(args, 0, wiring, agent_log) as url:
+        own = {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url, "API_BEARER_TOKEN": ""}
+        return _watch_alone(args, replace(wiring, environ={**wiring.environ, **own}), log)
+
+
+def _watch_alone(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     from beads_dispatch import watcher
 
     first = wiring.settings(NAMES["tick"], needs_beadboard=True)
@@ -223,8 +246,15 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong command line, as for everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="beads-dispatch", description="Hand a bead to an AI agent by assigning it: bd assign <id> agent"
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -235,18 +265,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dry-run", action="store_true", help="print what it would do, write nothing")
     watch = commands.add_parser("watch", help="both, continuously, in one process that acts only on a change")
     watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
+    watch.add_argument(
+        "--command", dest="run", metavar="CMD",
+        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
+    )  # fmt: skip
     status = commands.add_parser("status", help="every bead of the assignee, and why it is not running")
     status.add_argument("--json", action="store_true", help="the same for a program")
     logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id")
     commands.add_parser("resume", help="end the queue's hold now")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
-    agent.add_argument("--command", dest="run", required=True, help="run for each bead, with BEAD_ID and so on set")
-    agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
-    agent.add_argument("--jobs", type=_jobs, default=1, help="how many at once (default: 1)")
     agent.add_argument(
-        "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
+        "--command", dest="run", metavar="CMD", required=True, help="run for each bead, with BEAD_ID and so on set"
     )
+    agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
+    for command in (watch, agent):
+        command.add_argument("--jobs", type=_jobs, help="how many jobs at once (default: 1)")
+        command.add_argument(
+            "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
+        )
     return parser
 
 

@@ -17,7 +17,7 @@ TERMINATION_MESSAGE = "/dev/termination-log"
 
 @dataclass(slots=True)
 class Log:
-    """Writes one line for each event: to stdout, and what is worth an alert to stderr.
+    """Writes one line for each event: to stdout, and what is worth an alert to stderr. On a terminal with the time.
 
     `now`: the time of day, UTC. `repeats` False: leaves out a line that only repeats the one before.
     """
@@ -47,12 +47,16 @@ class Log:
 
     def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO) -> str:
         text = one_line(text, 600)
-        line = f"{self.name}: {bead + ': ' if bead else ''}{text}"
+        line = f"{self._time(stream)}{self.name}: {bead + ': ' if bead else ''}{text}"
         if self.as_json:
             known = {"time": utc(self.now()), "level": level, "logger": self.name, "event": event}
             line = json.dumps({**known, "bead": bead or None, "message": text}, ensure_ascii=False)
         put(line, stream)
         return line
+
+    def _time(self, stream: TextIO) -> str:
+        """For a person at a terminal, in the local zone. A file or a collector adds its own."""
+        return self.now().astimezone().strftime("%H:%M:%S ") if stream.isatty() else ""
 
 
 def put(text: str, stream: TextIO) -> None:

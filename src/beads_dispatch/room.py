@@ -24,7 +24,8 @@ def still_runs(cycle: Cycle, bead: Bead) -> bool:
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
     """Records that a service does not answer: once for an outage, on the bead that met it first."""
-    cycle.error("service_failed", f"{error} ({error.url})", bead)
+    origin = "/".join(error.url.split("/")[:3])
+    cycle.error("service_failed", str(error) if origin in str(error) else f"{error} ({error.url})", bead)
     last, line = holding.service, notes.failed(None, str(error))
     if last is not None and last.reason == line:
         return

@@ -1,6 +1,10 @@
 """Which stream each line is written to, and what is left for a pod's status."""
 
+import io
 import json
+import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +42,21 @@ def test_a_watcher_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out.splitlines() == [f"x: {bead}: waits" for bead in ("a", "b", "a", "a")]
     assert err.splitlines() == ["x: a: again"] * 2
+
+
+def test_a_line_on_a_terminal_begins_with_the_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", written)
+    for as_json in (False, True):
+        Log("x", lambda: datetime(2026, 11, 23, 22, 14, 5, tzinfo=UTC), as_json).info("idle", "nothing to do")
+    monkeypatch.undo()
+    time.tzset()
+    text, as_json = written.getvalue().splitlines()
+    assert text == "07:14:05 x: nothing to do"
+    assert json.loads(as_json)["time"] == "2026-11-23T22:14:05Z"
 
 
 def test_a_termination_message_is_left_only_where_there_is_a_place_for_it(

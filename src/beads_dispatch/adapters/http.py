@@ -4,6 +4,7 @@ import re
 import ssl
 from functools import cache
 from threading import Thread
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,6 +17,8 @@ NOTICE_SECONDS = 1.5  # after which a person is informed of what we wait for
 
 # Nothing has been sent when these are raised.
 _NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)  # the last: IDNA
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def request(ask: Ask) -> Reply:
@@ -40,7 +43,7 @@ def _reply(ask: Ask) -> Reply:
     except httpx.ConnectTimeout:
         return Reply(None, f"no connection within {CONNECT_SECONDS:g} s", delivered=False)
     except _NOT_SENT as error:
-        return Reply(None, _text(error), delivered=False)
+        return Reply(None, _refused(ask.url) if _is_refused(error) else _text(error), delivered=False)
     except httpx.TimeoutException:
         return Reply(None, f"no answer within {ask.seconds:g} s")
     except (httpx.HTTPError, OSError) as error:  # OSError: httpx does not translate an ssl.SSLError of a read
@@ -72,6 +75,19 @@ def _trusted(url: str) -> ssl.SSLContext | bool:
 def _authorities() -> ssl.SSLContext:
     """The system's authorities, and SSL_CERT_FILE's. Read once: that costs more than an exchange."""
     return ssl.create_default_context()
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether its first cause is a refused connection."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return isinstance(error, ConnectionRefusedError)
+
+
+def _refused(url: str) -> str:
+    parts = urlsplit(url)
+    hint = " (is beads-dispatch agent running?)" if parts.hostname in LOOPBACK else ""
+    return f"connection refused at {parts.scheme}://{parts.netloc}{hint}"
 
 
 def _text(error: Exception) -> str:

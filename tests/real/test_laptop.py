@@ -1,0 +1,122 @@
+"""`watch --command`: the watcher and its agent in one process, on the real bd."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Board, Place, is_running, wait_for
+from test_watcher import Watcher
+
+# Its child has a session of its own, and so is not in its parent's process group.
+WAITS = "setsid sleep 300 & echo $! >> children; wait"
+
+
+@contextmanager
+def watching(place: Place, command: str, *words: str, **environ: str) -> Iterator[Watcher]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
+    watcher = Watcher(place.start("watch", "--command", command, *words, **environ))
+    signal.signal(signal.SIGHUP, before)
+    try:
+        watcher.wait_for("for beads assigned to agent")
+        yield watcher
+    finally:
+        try:
+            watcher.end()
+        finally:
+            watcher.process.kill()  # one that hangs must not outlive its test
+        assert not [line for line in watcher.lines if "Traceback" in line], watcher.lines
+
+
+@pytest.mark.parametrize("mode", ["on_server", "embedded"])
+def test_a_bead_is_worked_on_without_any_variable(request: pytest.FixtureRequest, mode: str) -> None:
+    place: Place = request.getfixturevalue(mode)
+    assert not [name for name in place.environ if name.startswith(("BEADBOARD", "AGENT"))]
+    with watching(place, 'bd note "$BEAD_ID" "by $BEADS_ACTOR" && bd close "$BEAD_ID"') as watcher:
+        bead = place.create()
+        watcher.wait_for(f"beads-dispatcher: {bead}: dispatched: job=")
+        watcher.wait_for(f"beads-agent: {bead}: job=.* completed after")
+        assert place.show(bead)["status"] == "closed"
+        assert watcher.end() == 0
+    assert "by agent" in place.notes(bead)
+    assert watcher.lines[-1] == "beads-agent: stopped, with every job\n"
+
+
+def test_the_end_of_a_run_is_known_and_nobody_elses_services_are_asked(on_server: Place, board: Board) -> None:
+    others = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "API_BEARER_TOKEN": "secret"}
+    with watching(on_server, "echo broken >&2; exit 3", **others) as watcher:
+        bead = on_server.create()
+        watcher.wait_for(rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(blocked\)")
+    assert on_server.show(bead)["status"] == "blocked"
+    assert board.asked == []
+
+
+def test_it_runs_so_many_jobs_at_once_and_ends_each_after_its_timeout(on_server: Place) -> None:
+    with watching(on_server, WAITS, "--jobs=2", "--timeout=0.3") as watcher:
+        beads = on_server.create("one"), on_server.create("two")
+        for bead in beads:
+            watcher.wait_for(f"{bead}: job=.* timed out after")
+        lines = [line for line in watcher.lines if "beads-agent: " in line]
+    assert ["started" in line or "output in" in line for line in lines[:2]] == [True, True], lines  # at the same time
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_signal_ends_the_watcher_then_its_jobs_and_notes_them(on_server: Place, number: int) -> None:
+    with watching(on_server, WAITS) as watcher:
+        bead = on_server.create()
+        watcher.wait_for(f"{bead}: dispatched")
+        child = wait_for(lambda: children(on_server))[0]
+        watcher.process.send_signal(number)
+        assert watcher.wait() == 0
+    wait_for(lambda: not is_running(child))  # by itself it would sleep for five minutes
+    ends = [re.sub(r"=\w+|after \w+", "", line.strip()) for line in watcher.lines[-3:]]
+    stopped = f"beads-agent: {bead}: job stopped with the laptop agent "
+    assert ends == ["beads-watcher: stopped", stopped, "beads-agent: stopped, with every job"]
+    assert re.fullmatch(r"agent ended: stopped with the laptop agent after \w+", on_server.notes(bead)[-1])
+
+
+def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on_server: Place) -> None:
+    """A bd that is slow to note the dispatch, and a signal while it is at it."""
+    slow = f'case "$*" in *"dispatched: job="*) touch noting; sleep 2;; esac; exec {on_server.real_bd} "$@"'
+    path = on_server.wrap_bd(slow.replace("touch noting", f"touch {on_server.folder}/noting"))
+    with watching(on_server, WAITS, PATH=path) as watcher:
+        bead = on_server.create()
+        wait_for((on_server.folder / "noting").exists)
+        watcher.process.send_signal(signal.SIGTERM)
+        assert watcher.wait() == 0
+    first, second = on_server.notes(bead)[-2:]
+    assert first.startswith("dispatched: job=")
+    assert second.startswith("agent ended: stopped with the laptop agent after ")
+
+
+def children(place: Place) -> list[int]:
+    file = place.folder / "children"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--command", " "], "beads-watcher: --command is empty: give the command to run for each bead"),
+        (["--command"], "beads-dispatch watch: argument --command: expected one argument"),
+        (["--jobs=2"], "beads-watcher: --jobs and --timeout need --command: they are the laptop agent's"),
+        (["--command=true", "--jobs=0"], "beads-dispatch watch: argument --jobs: at least 1 is needed"),
+        (["--command=true", "--timeout=0"], "beads-dispatch watch: argument --timeout: '0' is not a number of minutes"),
+        ([], "beads-watcher: BEADBOARD_URL: must be set"),
+    ],
+)
+def test_bad_input_is_one_clear_line(on_server: Place, words: list[str], line: str) -> None:
+    done = on_server.run("watch", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(line)
+
+
+def test_without_a_workspace_it_says_so(tmp_path: Path, on_server: Place) -> None:
+    environ = {key: value for key, value in on_server.environ.items() if key != "BEADS_DIR"}
+    place = Place(tmp_path, {**environ, "HOME": str(tmp_path)})
+    done: subprocess.CompletedProcess[str] = place.run("watch", "--command=true")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
