@@ -72,6 +72,8 @@ class _Database:
     reason: str = ""  # of the last failure
     ask_at: float = 0.0  # monotonic seconds
     remind_at: float = 0.0
+    locked: Queue | None = None  # the queue that holds the watcher's lock
+    waiting: bool = False  # whether another watcher was at work when we last asked
 
     def ask(self, question: Callable[[Queue], R]) -> R | None:
         """The answer. None: there is none, or it is too early to ask again."""
@@ -87,6 +89,20 @@ class _Database:
             self.jobs.log.info("found", "the database answers again")
         self.failures, self.reason = 0, ""
         return answer
+
+    def alone(self, queue: Queue) -> bool:
+        """Whether we are the only watcher. The lock lasts as long as the queue. Reports another one once."""
+        if self.locked is queue:
+            return True
+        free = queue.lock("watcher")
+        if free and self.waiting:
+            self.jobs.log.info("watching", "the other watcher has ended: watching now")
+        elif not free and not self.waiting:
+            holder = queue.holder("watcher")
+            who = f" ({holder})" if holder else ""
+            self.jobs.log.info("locked", f"another watcher is at work{who}: waiting until it ends")
+        self.locked, self.waiting = queue if free else None, not free
+        return free
 
     def _follow(self) -> None:
         """Opens the queue anew where the file has changed: the database that is watched may be another one now."""
@@ -109,6 +125,7 @@ class _Database:
             self.reason, self.remind_at = str(error), now + pacing.REMINDER_SECONDS
         self.failures += 1
         self.ask_at = now + min(pacing.pause(self.failures), pacing.LONGEST_LOSS) * self.jobs.jitter(0.5, 1)
+        self.locked = None
         self.queue.close()
         try:
             self.queue = self.jobs.open_queue()
@@ -205,10 +222,11 @@ class _Watcher:
         """Looks if anything changed, then runs what is due. Returns whether the database answered."""
         self._notice_sleep()
         lost = self.database.failures
-        if not self.database.ask(self._look_if_changed):
-            return False
-        if lost:
+        ours = self.database.ask(self._look_if_changed)
+        if lost and ours is not None:
             self.ticking.database_found()
+        if not ours:
+            return ours is not None
         tick = self.ticking.due()
         if self.sweeping.due(self.snapshot, self.database.queue.now(), before_tick=tick):
             self._sweep()
@@ -225,6 +243,9 @@ class _Watcher:
             self.sweeping.postpone()
 
     def _look_if_changed(self, queue: Queue) -> bool:
+        """Whether the queue is ours to work on."""
+        if not self.database.alone(queue):
+            return False
         fingerprint = queue.fingerprint()
         if fingerprint != self.fingerprint or self.jobs.clock.monotonic() >= self.look_at:
             self._look(queue)

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,27 @@ def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on
     first, second = on_server.notes(bead)[-2:]
     assert first.startswith("dispatched: job=")
     assert second.startswith("agent ended: stopped with the laptop agent after ")
+
+
+@pytest.mark.parametrize("mode", ["on_server", "embedded"])
+def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
+    request: pytest.FixtureRequest, mode: str
+) -> None:
+    """Its own agent does not know them, and would be asked about them."""
+    place: Place = request.getfixturevalue(mode)
+    with watching(place, WAITS) as first:
+        bead = place.create("first")
+        first.wait_for(f"{bead}: dispatched")
+        with watching(place, 'bd close "$BEAD_ID"') as second:
+            who = "connection .* of root from .*" if place.server else f"process {first.process.pid}"
+            second.wait_for(rf"another watcher is at work \({who}\): waiting until it ends")
+            time.sleep(3)
+            assert place.show(bead)["status"] == "in_progress"
+            assert len(second.lines) == 2
+            assert first.end() == 0
+            second.wait_for("the other watcher has ended: watching now")
+            other = place.create("second")
+            second.wait_for(f"{other}: job=.* completed after")
 
 
 def children(place: Place) -> list[int]:

@@ -319,3 +319,38 @@ def test_a_hold_delays_eligible_beads_but_not_notices() -> None:
     assert pacing.has_work(database.beads.values(), database.holds, NOW + MINUTE)
     database.put("b", acceptance_criteria="")
     assert pacing.has_work(database.beads.values(), database.holds, NOW)
+
+
+def test_a_second_watcher_waits_reports_that_once_and_takes_over(capsys: pytest.CaptureFixture[str]) -> None:
+    database = Database()
+    first, second = Watched(database), Watched(database)
+    database.put("t-1")
+    for _ in range(3):
+        first.turn()
+        second.turn()
+    assert (len(first.ticks), second.ticks, second.work.turn()) == (1, [], True)  # its database answers
+    database.put("t-2")
+    first.work.database.queue.close()
+    second.turn(3)
+    assert len(second.ticks) == 1
+    first.work.database.locked = None  # as after an outage
+    database.put("t-3")
+    first.turn(3)
+    assert len(first.ticks) == 1
+    line = "another watcher is at work (somebody): waiting until it ends"
+    assert capsys.readouterr().out.splitlines() == [
+        f"watcher: {line}",
+        "watcher: the other watcher has ended: watching now",
+        f"watcher: {line}",
+    ]
+
+
+def test_after_an_outage_the_lock_is_taken_anew() -> None:
+    first = Watched()
+    first.turn()
+    first.database.gone = True
+    first.turn()
+    assert first.database.locks == {}
+    first.database.gone = False
+    first.turn(5)
+    assert "watcher" in first.database.locks

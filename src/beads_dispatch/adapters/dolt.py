@@ -50,9 +50,9 @@ _HASH_WITHOUT_ID = "SELECT dolt_hashof_db()"
 _PROJECT = """
 COALESCE((SELECT NULLIF(value, '') FROM metadata WHERE `key` = '_project_id'),
          LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))"""
-_LOCK = f"""
-SELECT name, GET_LOCK(name, 0) AS got FROM (
-  SELECT CONCAT(%s, SHA1(CONCAT({_PROJECT}, '/', %s))) AS name) AS n"""
+_LOCK_NAME = f"CONCAT(%s, SHA1(CONCAT({_PROJECT}, '/', %s)))"
+_LOCK = f"SELECT name, GET_LOCK(name, 0) AS got FROM (SELECT {_LOCK_NAME} AS name) AS n"
+_HOLDER = f"SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
 
 _NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: put it in BEADS_DOLT_PASSWORD)"
 _NO_TRUST = " (the authority must be the system's or in the file that SSL_CERT_FILE names, as for bd)"
@@ -76,6 +76,11 @@ class Dolt:
         """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
         row = self.ask(_LOCK, f"beads-{job}:", assignee)[0]
         return str(row["name"]) if row["got"] == 1 else None
+
+    def holder(self, job: str, assignee: str) -> str:
+        """Which connection holds the job's lock, in words. Empty where none does, or where it is not ours to see."""
+        found = self.ask(_HOLDER, f"beads-{job}:", assignee)
+        return f"connection {found[0]['id']} of {found[0]['user']} from {found[0]['host']}" if found else ""
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
         """The assignee's rows that are not closed, including wisps, each with `utc_now`."""

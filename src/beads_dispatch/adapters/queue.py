@@ -20,6 +20,7 @@ from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.notes import one_line
 from beads_dispatch.errors import BdFailed, DoltFailed, Failure
 
 Now = Callable[[], datetime]
@@ -47,6 +48,9 @@ class Queue(Protocol):
 
     def lock(self, job: str) -> bool:
         """Takes the lock of this job without waiting. False: another process holds it."""
+
+    def holder(self, job: str) -> str:
+        """Who holds the lock of this job, in words. Empty where that is not known."""
 
     def snapshot(self) -> Snapshot:
         """Every bead of the assignee that is not closed."""
@@ -102,6 +106,12 @@ class ServerQueue:
         self._name = self._dolt.lock(job, self._assignee) or ""
         return bool(self._name)
 
+    def holder(self, job: str) -> str:
+        try:
+            return self._dolt.holder(job, self._assignee)
+        except DoltFailed:  # not every user may see the others' connections
+            return ""
+
     def snapshot(self) -> Snapshot:
         rows = self._dolt.assigned(self._assignee)
         if rows:
@@ -151,16 +161,27 @@ class EmbeddedQueue:
         self._path = Path()
 
     def lock(self, job: str) -> bool:
-        """A lock on a file that stays: bd's own .gitignore has `*.lock`."""
-        self._path = self._folder / f"beads-{job}-{_who(self._assignee)}.lock"
+        """A lock on a file that stays: bd's own .gitignore has `*.lock`. It says whose it is."""
+        self._path = self._lock_file(job)
         try:
             self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
         except BlockingIOError:
+            self.close()
             return False
         except OSError as error:
             raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
         return True
+
+    def holder(self, job: str) -> str:
+        try:
+            return one_line(self._lock_file(job).read_text("utf-8", "replace").partition("\n")[0], 80)
+        except OSError:
+            return ""
+
+    def _lock_file(self, job: str) -> Path:
+        return self._folder / f"beads-{job}-{_who(self._assignee)}.lock"
 
     def snapshot(self) -> Snapshot:
         beads, unreadable = self._bd.assigned(self._assignee)
