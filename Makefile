@@ -64,7 +64,7 @@ tools: ## build the pinned bd and dolt, if they are not on PATH
 lock: ## write requirements*.txt anew from pyproject.toml; the image's are a part of the tests'
 	$(PYTHON) -m venv .lock && .lock/bin/pip -q install pip-tools
 	$(LOCK) --all-extras --all-build-deps -o requirements.txt pyproject.toml
-	$(LOCK) -c requirements.txt --extra metrics -o requirements-image.txt pyproject.toml
+	$(LOCK) -c requirements.txt --extra metrics --extra notify -o requirements-image.txt pyproject.toml
 	$(LOCK) -c requirements.txt --only-build-deps --all-build-deps -o requirements-build.txt pyproject.toml
 	rm -rf .lock
 

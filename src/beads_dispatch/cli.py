@@ -153,9 +153,19 @@ def _watch_alone(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
 
     first = wiring.settings(NAMES["tick"], needs_beadboard=True)
     wiring.bd(first).check()
+    if first.notify_urls:
+        _check_notify_urls(first.notify_urls, wiring)
     health, metrics = _listen(args.listen, log) if args.listen else (None, None)
     log.info("watching", f"watching {first.workspace} for beads assigned to {first.assignee}")
     return watcher.watch(_watched(wiring, first, log), wiring.stopping, health, metrics)
+
+
+def _check_notify_urls(urls: str, wiring: Wiring) -> None:
+    """Now, rather than when there is something to send."""
+    from beads_dispatch.adapters import notify
+
+    if problem := notify.problem(urls, wiring.environ):
+        raise Misconfigured(f"BEADS_NOTIFY_URLS: {problem}")
 
 
 def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":

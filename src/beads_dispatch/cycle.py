@@ -1,7 +1,7 @@
 """What every tick and sweep is given, and what its steps share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from beads_dispatch.adapters.agent_service import AgentService
@@ -19,6 +19,7 @@ class Outside:
     """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early.
 
     `warm_up` loads what a dispatch will need, in the background.
+    `notices`: the messages to a person, sent once all is recorded.
     """
 
     queue: Queue
@@ -30,6 +31,7 @@ class Outside:
     log: Log
     stopping: Callable[[], bool]
     warm_up: Callable[[], None] = lambda: None
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -54,6 +56,12 @@ class Cycle:
         """Logs a failure of a bead or its id: the command will exit with 1."""
         self.failed = True
         self.outside.log.error(event, text, bead=bead if isinstance(bead, str) else bead.id, level=level)
+
+    def notify(self, bead: Bead, what: str, why: str) -> None:
+        """A message to a person: see `notices.notice`."""
+        from beads_dispatch.core import notices  # most ticks have none
+
+        self.outside.notices.append(notices.notice(bead, what, why))
 
     def out_of_time(self, seconds: float, rest: str) -> bool:
         """Whether to begin nothing more: asked to stop, or at work for more than `seconds`. Logs why, once.

@@ -161,6 +161,8 @@ class _Tick:
         if answer.outcome is Outcome.ACCEPTED:
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
             self.holding.sent(bead)
+        if what.notice:
+            cycle.notify(bead, what.notice, what.line)
         cycle.answered_at = None
         return answer.outcome in GOES_ON
 

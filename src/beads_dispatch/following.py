@@ -61,6 +61,8 @@ def _write(cycle: Cycle, bead: Bead, end: End) -> None:
     change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
     cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
     cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning")
+    if end.status == "blocked":
+        cycle.notify(bead, "blocked", end.line)
 
 
 def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
@@ -68,6 +70,8 @@ def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
     if known is None or known.until < until:
         cycle.outside.queue.set_hold(USAGE, Hold(until, 0, f"{bead.id}: {end.line}"))
         cycle.info("usage_limit", f"nothing is dispatched until {notes.utc(until)}: {end.line}", bead)
+    if known is None or known.until <= cycle.now():  # one message for a limit that several beads meet
+        cycle.notify(bead, f"met a usage limit, nothing is dispatched until {notes.utc(until)}", end.line)
 
 
 @dataclass(slots=True)

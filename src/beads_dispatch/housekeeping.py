@@ -89,3 +89,4 @@ def _block(cycle: Cycle, bead: Bead, why: str) -> None:
     line = notes.not_dispatched(why)
     cycle.outside.bd.update(bead, status="blocked", note=line, marks=marks.ended(bead))
     cycle.info("blocked", line, bead, level="warning")
+    cycle.notify(bead, "blocked", line)

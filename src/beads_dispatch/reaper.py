@@ -115,6 +115,7 @@ class _Sweep:
         else:
             _write(cycle, bead, line, age)
             cycle.info("blocked", line, bead, level="warning")
+            cycle.notify(bead, "blocked", line)
             return True
         return False
 

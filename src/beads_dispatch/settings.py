@@ -30,6 +30,7 @@ class Settings:
     agent_url: str
     agent_token: str = field(repr=False)
     json_log: bool
+    notify_urls: str = field(default="", repr=False)  # Apprise's, each with its password
 
 
 def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool) -> Settings:
@@ -54,6 +55,7 @@ def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: 
         agent_url=checked(lambda: _url(environ, "AGENT_SERVICE_URL"), ""),
         agent_token=checked(lambda: _token(environ), ""),
         json_log=checked(lambda: _json_log(environ), False),
+        notify_urls=checked(lambda: _notify_urls(environ), ""),
     )
     if wrong:
         raise Misconfigured("; ".join(wrong))
@@ -102,6 +104,22 @@ def _token(environ: Mapping[str, str]) -> str:
     if not (text.isascii() and text.isprintable()):  # the text is not shown
         raise ValueError("API_BEARER_TOKEN: must be printable ASCII, as a header needs it")
     return text.strip()
+
+
+def _notify_urls(environ: Mapping[str, str]) -> str:
+    text = (environ.get("BEADS_NOTIFY_URLS") or "").strip()
+    if text and not all("://" in one for one in text.split()):  # the text is not shown
+        raise ValueError("BEADS_NOTIFY_URLS: must be Apprise URLs, such as ntfy://your-topic, with spaces between them")
+    if text and not _installed("apprise"):
+        raise ValueError("BEADS_NOTIFY_URLS: needs Apprise: pip install '.[notify]'")
+    return text
+
+
+def _installed(package: str) -> bool:
+    """Whether it is there. It is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
 
 
 def _json_log(environ: Mapping[str, str]) -> bool:

@@ -48,14 +48,37 @@ class Wiring:
         return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log))
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
-        """Runs a tick or a sweep on a queue of its own."""
+        """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again."""
         board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, _waiting(log))
         agent_service = self.agent_service(chosen, log)
-        with closing(self.queue(chosen)) as queue:
-            outside = Outside(
-                queue, self.bd(chosen), board, agent_service, SYSTEM, _new_token, log, self.stopping, _warm_up
-            )
-            return job(outside, chosen)
+        notices: list[str] = []
+        try:
+            with closing(self.queue(chosen)) as queue:
+                outside = Outside(
+                    queue,
+                    self.bd(chosen),
+                    board,
+                    agent_service,
+                    SYSTEM,
+                    _new_token,
+                    log,
+                    self.stopping,
+                    _warm_up,
+                    notices,
+                )
+                return job(outside, chosen)
+        finally:
+            if notices and chosen.notify_urls:
+                self._send(notices, chosen, log)
+
+    def _send(self, notices: list[str], chosen: Settings, log: Log) -> None:
+        from beads_dispatch.adapters import notify
+        from beads_dispatch.core.notices import message
+
+        if problem := notify.send(chosen.notify_urls, message(notices), self.environ):
+            log.info("message_failed", f"a message to BEADS_NOTIFY_URLS: {problem}", level="warning")
+        else:
+            log.info("message_sent", f"sent to BEADS_NOTIFY_URLS: {len(notices)} notice(s)")
 
 
 @cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher

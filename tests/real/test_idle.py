@@ -20,7 +20,7 @@ def hook(event, args):
 sys.addaudithook(hook)
 from beads_dispatch.cli import main
 code = main(sys.argv[1:])
-heavy = [name for name in ("httpx", "asyncio") if name in sys.modules]
+heavy = [name for name in ("httpx", "asyncio", "apprise", "beads_dispatch.adapters.notify") if name in sys.modules]
 print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)
 """
 
@@ -29,6 +29,7 @@ print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)
 def test_an_idle_run_costs_one_connection(on_server: Place, board: Board, command: str) -> None:
     bare = on_server.create("bare", acceptance=None)
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "BEADS_METADATA": str(on_server.metadata)}
+    services["BEADS_NOTIFY_URLS"] = board.url.replace("http", "json")
     assert on_server.run("tick", **services).returncode == 0
     recorder = on_server.wrap_bd('echo "$@" >> "$HOME/bd-was-called"; exit 1')
     done = subprocess.run(

@@ -42,6 +42,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("BEADS_REAPER_THRESHOLD_MINUTES", "nan", "above 0"),
         ("BEADS_REAPER_THRESHOLD_MINUTES", "0.0", "above 0"),
         ("BEADS_ASSIGNEE", "a\nb", "printable"),
+        ("BEADS_NOTIFY_URLS", "secret", "must be Apprise URLs"),
         ("LOG_FORMAT", "xml", "neither text nor json"),
         ("BEADS_METADATA", "/nowhere/metadata.json", "cannot be read"),
     ],
@@ -52,6 +53,18 @@ def test_what_is_wrong_is_named(tmp_path: Path, variable: str, value: str, said:
         settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_where_apprise_is_not_installed_its_variable_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {**mounted(tmp_path), "BEADS_NOTIFY_URLS": "json://u:secret@h json://h"}
+    read = settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
+    assert read.notify_urls == environ["BEADS_NOTIFY_URLS"]
+    assert "secret" not in repr(read)
+    monkeypatch.setattr(settings, "_installed", lambda package: False)
+    with pytest.raises(Misconfigured, match=r"^BEADS_NOTIFY_URLS: needs Apprise: pip install '\.\[notify\]'$"):
+        settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
 
 
 def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:

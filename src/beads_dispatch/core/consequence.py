@@ -14,7 +14,7 @@ from beads_dispatch.core.outcomes import Answer, Outcome
 class Consequence:
     """`status` None: it is not written, because an agent may have the bead. `level`: of the log line.
 
-    `marks`: those to set beside what a release undoes. `hold`: the queue's new hold.
+    `marks`: those to set beside what a release undoes. `hold`: the queue's new hold. `notice`: for a person.
     """
 
     event: str
@@ -24,6 +24,7 @@ class Consequence:
     status: str | None = None
     marks: Change = field(default_factory=dict)
     hold: Hold | None = None
+    notice: str = ""
 
 
 def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
@@ -39,7 +40,7 @@ def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) ->
         case Outcome.UNCLEAR:
             line = notes.unclear(answer.status, answer.text)
             hold = backoff.next_hold(last, now, line, bead.id)
-            return Consequence("unclear", "error", f"{line} (stays claimed)", line, None, hold=hold)
+            return Consequence("unclear", "error", f"{line} (stays claimed)", line, None, hold=hold, notice="unclear")
         case Outcome.NOT_STARTED:
             return _not_started(answer, bead, last, now)
     return _bead_at_fault(answer, bead, now)
@@ -60,5 +61,5 @@ def _bead_at_fault(answer: Answer, bead: Bead, now: datetime) -> Consequence:
     number = marks.attempts(bead) + 1
     line = notes.failed(answer.status, answer.text, notes.attempt(number, backoff.MAX_ATTEMPTS))
     if number >= backoff.MAX_ATTEMPTS:
-        return Consequence("given_up", "warning", f"{line} (blocked)", line, "blocked")
+        return Consequence("given_up", "warning", f"{line} (blocked)", line, "blocked", notice="given up")
     return Consequence("bead_at_fault", "error", f"{line} (back to open)", line, "open", backoff.refused(bead, now))

@@ -16,6 +16,8 @@ from beads_dispatch.log import Log
 
 FORGET_AFTER = timedelta(hours=1)  # as the agent service does
 MOST_JOBS = 300
+# The one would beat BEADS_ACTOR, the other is no agent's business.
+NOT_INHERITED = ("BD_ACTOR", "BEADS_NOTIFY_URLS")
 DRAIN_SECONDS = 0.5  # for what an ended job has written; a child that it left behind may hold the pipe open
 
 
@@ -118,9 +120,9 @@ class Jobs:
             "BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_DESCRIPTION": bead.description,
             "BEAD_ACCEPTANCE": bead.acceptance_criteria, "BEAD_JOB": job_id,
         }  # fmt: skip
-        if bead.assignee:  # bd 1.3 lets nobody else close the bead; BD_ACTOR would beat BEADS_ACTOR
+        if bead.assignee:  # bd 1.3 lets nobody else close the bead
             texts["BEADS_ACTOR"] = bead.assignee
-        inherited = {key: value for key, value in self.environ.items() if key != "BD_ACTOR"}
+        inherited = {key: value for key, value in self.environ.items() if key not in NOT_INHERITED}
         return {**inherited, **{key: text.replace("\0", "").encode("utf-8", "replace") for key, text in texts.items()}}
 
     def _refresh(self) -> None:

@@ -1,0 +1,62 @@
+"""Messages to a person through Apprise, in a process of their own: that has a deadline, whatever a service does.
+
+The URLs hold passwords. They go through a pipe, and nothing that Apprise prints is kept.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+SECONDS = 5.0  # for everything: the start of the process, and all services at once
+CHECK_SECONDS = 30.0
+TITLE = "beads-dispatch"
+SENT, NOT_SENT, BAD_URL = 0, 1, 3  # the exit statuses of that process
+
+
+def send(urls: str, text: str, environ: Mapping[str, str], seconds: float = SECONDS) -> str:
+    """Sends the text to all URLs. Returns what went wrong, without any URL; empty where nothing did."""
+    try:
+        code = _run({"urls": urls, "text": text}, environ, seconds)
+    except subprocess.TimeoutExpired:
+        return f"not done within {seconds:g} s"
+    except OSError as error:
+        return f"cannot be started: {error.strerror}"
+    return "" if code == SENT else _BAD if code == BAD_URL else "at least one service did not take it"
+
+
+def problem(urls: str, environ: Mapping[str, str]) -> str:
+    """Why Apprise cannot use these URLs. Sends nothing. Empty where it can, or where that takes too long to say."""
+    try:
+        return _BAD if _run({"urls": urls, "text": ""}, environ, CHECK_SECONDS) == BAD_URL else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+_BAD = "at least one of the URLs is none that Apprise knows"
+
+
+def _run(task: Mapping[str, str], environ: Mapping[str, str], seconds: float) -> int:
+    """Ended at the deadline. In a session of its own, because Ctrl-C is for us and not for a message under way."""
+    done = subprocess.run(
+        (sys.executable, "-m", __name__), input=json.dumps(task).encode(), env=environ, timeout=seconds, check=False,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    return done.returncode
+
+
+def main() -> int:
+    """What that process does."""
+    import apprise
+
+    task = json.load(sys.stdin)
+    known = apprise.Apprise(asset=apprise.AppriseAsset(app_id=TITLE))
+    if not known.add(task["urls"]):
+        return BAD_URL
+    if not task["text"]:
+        return SENT
+    return SENT if known.notify(body=task["text"], title=TITLE, body_format=apprise.NotifyFormat.TEXT) else NOT_SENT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
