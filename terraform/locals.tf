@@ -33,12 +33,13 @@ locals {
   watcher_env = merge(local.common_env, local.dispatcher_env, local.reaper_env)
   own_env = [
     "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE",
-    "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
+    "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
   ]
   # By reference: Terraform never reads the Secrets.
   secret_env = { for name, secret in {
     API_BEARER_TOKEN    = var.agent_service_token_secret
     BEADS_DOLT_PASSWORD = var.dolt_password_secret
+    BEADS_NOTIFY_URLS   = var.notify_urls_secret
   } : name => secret if secret != null }
 
   # --- where bd finds the database; Kubernetes, and so Terraform, sorts the keys ---

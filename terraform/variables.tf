@@ -250,6 +250,19 @@ variable "agent_service_token_secret" {
   }
 }
 
+variable "notify_urls_secret" {
+  description = "Secret, in `namespace`, and key that hold Apprise URLs, separated by spaces, such as `{ name = \"beads-notify\", key = \"urls\" }`: a message goes there when a bead is blocked, given up or unclear, and when a usage limit holds the queue. By reference only: the URLs hold passwords, and are in no plan and no state. Under a NetworkPolicy it needs a peer of its own in `network_policy_peers`. `null`: no messages."
+  type        = object({ name = string, key = string })
+  default     = null
+
+  validation {
+    condition = var.notify_urls_secret == null || (
+      can(regex(local.dns_name, var.notify_urls_secret.name)) && can(regex(local.secret_key, var.notify_urls_secret.key))
+    )
+    error_message = "notify_urls_secret must name a Secret and a key in it: { name = \"beads-notify\", key = \"urls\" }."
+  }
+}
+
 # --- how much, how often ---
 
 variable "beads_per_tick" {
@@ -337,7 +350,7 @@ variable "extra_env" {
 
   validation {
     condition     = length(setintersection(keys(var.extra_env), local.own_env)) == 0
-    error_message = "extra_env must not hold what the module sets itself: ${join(", ", sort(setintersection(keys(var.extra_env), local.own_env)))}. There is an input for each; for a password it is dolt_password_secret, for the agent service's token agent_service_token_secret."
+    error_message = "extra_env must not hold what the module sets itself: ${join(", ", sort(setintersection(keys(var.extra_env), local.own_env)))}. There is an input for each; for a password it is dolt_password_secret, for the agent service's token agent_service_token_secret, for Apprise's URLs notify_urls_secret."
   }
   validation {
     condition     = alltrue([for name in keys(var.extra_env) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])

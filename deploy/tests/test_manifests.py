@@ -46,6 +46,7 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
         metrics_namespace="monitoring",
         agent_service_token_secret='{ name = "beadboard-agent-service", key = "api_bearer_token" }',
         dolt_password_secret='{ name = "dolt", key = "password" }',
+        notify_urls_secret='{ name = "beads-notify", key = "urls" }',
         image_pull_secret="registry-credentials",
         tolerations='[{ key = "spot", operator = "Exists", toleration_seconds = 60 }]',
     )
@@ -57,22 +58,31 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
     check(dispatcher)
 
 
-def test_a_token_adds_one_reference_to_every_pod_and_nothing_else(file: str) -> None:
-    secret = {"name": "beadboard-agent-service", "key": "api_bearer_token"}
+@pytest.mark.parametrize(
+    ("name", "key", "of"),
+    [
+        ("API_BEARER_TOKEN", "api_bearer_token", "agent_service_token_secret"),
+        ("BEADS_NOTIFY_URLS", "urls", "notify_urls_secret"),
+    ],
+)
+def test_a_secret_adds_one_reference_to_every_pod_and_nothing_else(file: str, name: str, key: str, of: str) -> None:
+    secret = {"name": "any-secret", "key": key}
     without, with_token = (
         [container(one) for one in render.manifests(**render.FILES[file], **inputs) if one["kind"] in WORKLOADS]
-        for inputs in ({}, {"agent_service_token_secret": json.dumps(secret)})
+        for inputs in ({}, {of: json.dumps(secret)})
     )
     for one in without:
-        one["env"].append({"name": "API_BEARER_TOKEN", "valueFrom": {"secretKeyRef": secret}})
+        one["env"].append({"name": name, "valueFrom": {"secretKeyRef": secret}})
     assert list(differences(without, with_token)) == []
 
 
 def test_the_snippet_for_the_manifests_is_what_the_module_makes() -> None:
     (snippet,) = re.findall(r"```yaml\n(.*?)```", (render.HERE / "README.md").read_text(), re.DOTALL)
-    secret = '{ name = "beadboard-agent-service", key = "api_bearer_token" }'
-    _, dispatcher, _ = render.manifests(agent_service_token_secret=secret)
-    assert yaml.safe_load(snippet) == container(dispatcher)["env"][-1:]
+    _, dispatcher, _ = render.manifests(
+        agent_service_token_secret='{ name = "beadboard-agent-service", key = "api_bearer_token" }',
+        notify_urls_secret='{ name = "beads-notify", key = "urls" }',
+    )
+    assert yaml.safe_load(snippet) == container(dispatcher)["env"][-2:]
 
 
 def test_failed_jobs_stay_until_newer_ones_push_them_out() -> None:

@@ -24,6 +24,7 @@ run "allowed_at_the_lower_edge" {
     dolt_database              = "d"
     dolt_password_secret       = { name = "d", key = "k" }
     agent_service_token_secret = { name = "t", key = ".t" }
+    notify_urls_secret         = { name = "t", key = ".t" }
     beadboard_url              = "http://b"
     agent_service_url          = "http://a"
     beads_per_tick             = 1
@@ -64,6 +65,7 @@ run "allowed_at_the_upper_edge" {
     dolt_database              = "a_B-9"
     dolt_password_secret       = { name = "d.o-lt", key = "K_e.y-1" }
     agent_service_token_secret = { name = "d.o-lt", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
+    notify_urls_secret         = { name = "d.o-lt", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
     beadboard_url              = "https://b.example.org:8443/x/"
     agent_service_url          = null
     beads_per_tick             = 999
@@ -115,6 +117,7 @@ run "refused_empty" {
     metrics_namespace          = ""
     dolt_password_secret       = { name = "", key = "k" }
     agent_service_token_secret = { name = "", key = "api_bearer_token" }
+    notify_urls_secret         = { name = "", key = "api_bearer_token" }
     extra_env                  = { "" = "x" }
     dolt_port                  = 0
     beads_per_tick             = 0
@@ -149,6 +152,7 @@ run "refused_empty" {
     var.metrics_namespace,
     var.dolt_password_secret,
     var.agent_service_token_secret,
+    var.notify_urls_secret,
     var.extra_env,
     var.dolt_port,
     var.beads_per_tick,
@@ -179,6 +183,7 @@ run "refused_just_beyond" {
     network_policy_peers       = { dolt = { namespace = "a", port = 65536 } }
     dolt_password_secret       = { name = "dolt", key = "" }
     agent_service_token_secret = { name = "beadboard-agent-service", key = "" }
+    notify_urls_secret         = { name = "beadboard-agent-service", key = "" }
     extra_env                  = { "9X" = "x" }
   }
 
@@ -200,6 +205,7 @@ run "refused_just_beyond" {
     var.network_policy_peers,
     var.dolt_password_secret,
     var.agent_service_token_secret,
+    var.notify_urls_secret,
     var.extra_env,
   ]
 }
@@ -221,6 +227,7 @@ run "refused_wrong_kind" {
     dolt_database              = "code/main"
     dolt_password_secret       = { name = "no such name", key = "k" }
     agent_service_token_secret = { name = "beadboard-agent-service", key = "api bearer token" }
+    notify_urls_secret         = { name = "beadboard-agent-service", key = "api bearer token" }
     beadboard_url              = "beadboard:3000"
     agent_service_url          = "http://user:secret@host"
     beads_per_tick             = 1.5
@@ -252,6 +259,7 @@ run "refused_wrong_kind" {
     var.dolt_database,
     var.dolt_password_secret,
     var.agent_service_token_secret,
+    var.notify_urls_secret,
     var.beadboard_url,
     var.agent_service_url,
     var.beads_per_tick,
@@ -286,6 +294,7 @@ run "refused_more" {
     extra_env                  = { API_BEARER_TOKEN = "secret" }
     dolt_password_secret       = { name = "dolt", key = "..k" }
     agent_service_token_secret = { name = "beadboard-agent-service", key = "." }
+    notify_urls_secret         = { name = "beadboard-agent-service", key = "." }
   }
 
   expect_failures = [
@@ -301,6 +310,7 @@ run "refused_more" {
     var.extra_env,
     var.dolt_password_secret,
     var.agent_service_token_secret,
+    var.notify_urls_secret,
   ]
 }
 
@@ -314,6 +324,7 @@ run "refused_still_more" {
     reaper_schedule            = "* * * 13 *"
     network_policy_peers       = { dolt = { cidr = "10.0.0.5/32", pod_labels = { a = "b" }, port = 3306 } }
     agent_service_token_secret = { name = "beadboard-agent-service", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
+    notify_urls_secret         = { name = "beadboard-agent-service", key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
   }
 
   expect_failures = [
@@ -323,6 +334,7 @@ run "refused_still_more" {
     var.reaper_schedule,
     var.network_policy_peers,
     var.agent_service_token_secret,
+    var.notify_urls_secret,
   ]
 }
 

@@ -119,6 +119,25 @@ run "the_token_is_a_reference" {
   }
 }
 
+run "the_urls_for_messages_are_a_reference" {
+  command = plan
+
+  variables {
+    notify_urls_secret = { name = "beads-notify", key = "urls" }
+  }
+
+  assert {
+    condition = { for key, job in kubernetes_cron_job_v1.this : key => join(", ", [
+      for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : "${env.name} ${env.value_from[0].secret_key_ref[0].name}/${env.value_from[0].secret_key_ref[0].key}"
+      if env.value == null
+      ]) } == {
+      dispatcher = "BEADS_NOTIFY_URLS beads-notify/urls"
+      reaper     = "BEADS_NOTIFY_URLS beads-notify/urls"
+    }
+    error_message = "BEADS_NOTIFY_URLS comes from the Secret, by reference, in both jobs' pods, and nothing else does"
+  }
+}
+
 run "the_environment" {
   command = plan
 

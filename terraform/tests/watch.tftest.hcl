@@ -209,6 +209,22 @@ run "the_token_is_a_reference" {
   }
 }
 
+run "the_urls_for_messages_are_a_reference" {
+  command = plan
+
+  variables {
+    notify_urls_secret = { name = "beads-notify", key = "urls" }
+  }
+
+  assert {
+    condition = [
+      for env in kubernetes_deployment_v1.watcher[0].spec[0].template[0].spec[0].container[0].env : "${env.name} ${env.value_from[0].secret_key_ref[0].name}/${env.value_from[0].secret_key_ref[0].key}"
+      if env.value == null
+    ] == ["BEADS_NOTIFY_URLS beads-notify/urls"]
+    error_message = "BEADS_NOTIFY_URLS comes from the Secret, by reference, and nothing else does"
+  }
+}
+
 run "the_pod" {
   command = plan
 
