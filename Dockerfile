@@ -23,11 +23,12 @@ FROM ${BD_IMAGE} AS bd
 FROM ${PYTHON_IMAGE} AS package
 WORKDIR /src
 COPY requirements-build.txt requirements-image.txt ./
-# The second environment is the one that is shipped: without pip, and with bytecode.
+# The second environment is the one that is shipped: without pip, with bytecode, and without Apprise's translations (2 MB).
 RUN python3 -m venv /build \
     && /build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt \
     && python3 -m venv --without-pip /opt/beads-dispatch \
-    && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --require-hashes -r requirements-image.txt
+    && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --require-hashes -r requirements-image.txt \
+    && rm -r /opt/beads-dispatch/lib/python3*/site-packages/apprise/i18n/*/LC_MESSAGES
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel . \
