@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # What the agents of this demo do. The first notes, works and closes; the second dies without a word.
-AGENT = """
+AGENT = """\
+#!/bin/sh
 case "$BEAD_TITLE" in
 *crash*) kill -9 $$ ;;
 *) bd note "$BEAD_ID" "claimed by agent $BEAD_JOB" && bd note "$BEAD_ID" "wrote haiku.txt, three lines" &&
@@ -31,10 +32,11 @@ class Failed(Exception):
 
 class Demo:
     def __init__(self, folder: Path) -> None:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("BEADS_", "BD_"))}
+        others = ("BEADS_", "BD_", "XDG_", "BEADBOARD_", "AGENT_", "API_BEARER_")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         self.folder = folder
         self.steps = 0
-        # Nobody's own settings take part: bd and git would read them from the home folder.
+        # Nobody's own settings take part, and nothing is left behind: home and state are in the scratch folder too.
         self.environ = {**clean, "HOME": str(folder), "BD_NO_HOOKS": "1", "BEADS_ACTOR": "you", "TZ": "UTC"}
 
     def step(self, text: str) -> None:
@@ -100,22 +102,21 @@ def wait_for(what: str, true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def watcher(demo: Demo) -> Iterator[Path]:
-    """`beads-dispatch watch` in the background. Yields the file with its output."""
-    log = demo.folder / "watch.log"
-    print("   $ beads-dispatch watch &")
+def running(demo: Demo, *words: str) -> Iterator[Path]:
+    """`beads-dispatch` with these words in the background. Yields the file with its output, once there is a line."""
+    log = demo.folder / f"{words[0]}.log"
     with log.open("w") as out:
-        process = subprocess.Popen(["beads-dispatch", "watch"], cwd=demo.folder, env=demo.environ, stdout=out)
+        process = subprocess.Popen(["beads-dispatch", *words], cwd=demo.folder, env=demo.environ, stdout=out)
     try:
-        wait_for("the watcher starts", lambda: "for beads assigned to" in log.read_text())
+        wait_for(f"{words[0]} starts", lambda: "\n" in log.read_text())
         yield log
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 
 
-def play(demo: Demo, url: str) -> None:
-    demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
+def play_step_by_step(demo: Demo) -> None:
+    """What a cluster does, one call at a time."""
     demo.step("You write a bead, with acceptance criteria, and assign it to `agent`. That is all you do.")
     haiku = demo.create("Write a haiku about queues", '--acceptance "three lines in haiku.txt"')
 
@@ -133,7 +134,7 @@ def play(demo: Demo, url: str) -> None:
     demo.step("A sweep (every ten minutes in a cluster) learns how the run ended, and blocks the bead.")
     time.sleep(2.5)
     demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
-    demo.show(crash, "blocked", "agent ended: failed .exit -9. after")
+    demo.show(crash, "blocked", "agent ended: failed .exit (-9|137). after")
 
     demo.step("A bead without acceptance criteria is never sent. It gets one notice.")
     bare = demo.create("Make it better")
@@ -147,46 +148,53 @@ def play(demo: Demo, url: str) -> None:
     demo.run("beads-dispatch status", expect=f"{bare} +2 +open +no acceptance criteria")
     print(f"     (closed beads are not shown: {haiku} is done)")
 
-    demo.step("Instead of scheduled ticks and sweeps: one watcher. It waits for a change and acts at once.")
-    with watcher(demo) as log:
+
+def play_on_a_laptop(demo: Demo) -> None:
+    demo.step("On a laptop: all of it in one terminal. It waits for a change, and acts at once.")
+    print("   $ beads-dispatch watch --command ./agent")
+    with running(demo, "watch", "--command", "./agent") as log:
         tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
         assigned = time.monotonic()
         wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in log.read_text())
         seconds = time.monotonic() - assigned
-        wait_for("the agent closes its bead", lambda: demo.bead(tidy)["status"] == "closed")
-    for line in log.read_text().splitlines():
+        wait_for("the agent ends", lambda: re.search(f"{tidy}: job=.* completed", log.read_text()))
+    for line in log.read_text().replace(str(demo.folder), "~").splitlines():
         print(f"     {line}")
-    print(f"   From `bd assign` to its agent at work: {seconds:.1f} s. Ctrl-C ends the watcher.")
+    demo.show(tidy, "closed", "dispatched: job=", "claimed by agent")
+    print(f"   From `bd assign` to its agent at work: {seconds:.1f} s. Ctrl-C ends it.")
+
+
+def play(demo: Demo) -> None:
+    version = demo.run("bd version", show=False).splitlines()[0]
+    print(f"beads-dispatch on a real bd ({version}), in a scratch workspace that is removed at the end", flush=True)
+    demo.run("git init -q . && git config user.name you && git config user.email you@localhost", show=False)
+    demo.run("git config beads.role maintainer", show=False)
+    demo.run("bd init -p demo --skip-agents --skip-hooks --stealth --non-interactive", show=False)
+    agent = demo.folder / "agent"
+    agent.write_text(AGENT)
+    agent.chmod(0o755)
+    with running(demo, "agent", "--port=0", "--command", "./agent") as log:
+        url = log.read_text().splitlines()[0].split("BEADBOARD_URL=")[-1]
+        demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
+        play_step_by_step(demo)
+    del demo.environ["BEADBOARD_URL"], demo.environ["AGENT_SERVICE_URL"]
+    play_on_a_laptop(demo)
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="beads-dispatch-demo-") as name:
-        demo = Demo(Path(name))
-        agent: subprocess.Popen[str] | None = None
-        try:
-            version = demo.run("bd version", show=False).splitlines()[0]
-            print(f"beads-dispatch on a real bd ({version}), in a scratch workspace that is removed at the end")
-            demo.run("git init -q . && git config user.name you && git config user.email you@localhost", show=False)
-            demo.run("git config beads.role maintainer", show=False)
-            demo.run("bd init -p demo --skip-agents --skip-hooks --stealth --non-interactive", show=False)
-            agent = subprocess.Popen(
-                [sys.executable, "-m", "beads_dispatch", "agent", "--port=0", "--command", AGENT],
-                cwd=demo.folder,
-                env=demo.environ,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert agent.stdout
-            url = agent.stdout.readline().strip().split("BEADBOARD_URL=")[-1]
-            play(demo, url)
-        except (Failed, subprocess.TimeoutExpired) as error:
-            print(f"\nThe demo failed: {error}", file=sys.stderr)
-            return 1
-        finally:
-            if agent:
-                agent.send_signal(signal.SIGTERM)
-                agent.wait(15)
-    print('\nEvery step did what it announced. In your own repository: see "On a laptop" in README.md.')
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that what it made is removed then too
+    try:
+        with tempfile.TemporaryDirectory(prefix="beads-dispatch-demo-") as name:
+            play(Demo(Path(name)))
+    except (Failed, subprocess.TimeoutExpired) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; the scratch workspace is removed.", file=sys.stderr)
+        return 130
+    print("\nEvery step did what it announced, and the scratch workspace is removed.")
+    print('In your own repository: see "On a laptop" in README.md.')
     return 0
 
 
