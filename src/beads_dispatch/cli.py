@@ -2,14 +2,13 @@
 
 import argparse
 import io
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -31,14 +30,16 @@ if TYPE_CHECKING:
     from beads_dispatch.following import Follower
     from beads_dispatch.monitoring.health import Health
     from beads_dispatch.monitoring.metrics import Metrics
+    from beads_dispatch.table import Look
 
 R = TypeVar("R")
 
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
-    "status": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch", "agent": "beads-agent",
+    "status": "beads-dispatch", "explain": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch",
+    "completion": "beads-dispatch", "agent": "beads-agent",
 }  # fmt: skip
-READS_ONLY = {"status", "logs"}  # commands that a stop signal may end anywhere
+READS_ONLY = {"status", "explain", "logs", "completion"}  # commands that a stop signal may end anywhere
 STOP_SECONDS = 0.2  # how soon the laptop agent notices a stop signal
 
 
@@ -52,9 +53,10 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
         stop = Stop()
         stop.listen()
     args = _parser().parse_args(argv)
-    if args.command in READS_ONLY:
+    answers = args.command in READS_ONLY
+    log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json", answers=answers)
+    if answers:
         stop.at_once()
-    log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -80,6 +82,8 @@ def _require_utf8() -> None:
 def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
     if args.command == "logs":
         return _logs(args.id, environ)
+    if args.command == "completion":
+        return _completion(args.shell)
     wiring = Wiring(environ, Path.cwd(), stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
@@ -89,6 +93,8 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stoppin
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
     if args.command == "status":
         return _status(args, wiring, chosen, log)
+    if args.command == "explain":
+        return _explain(args.id, wiring, chosen, log)
     if args.command == "resume":
         return _resume(wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
@@ -238,12 +244,53 @@ def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
 def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import status
 
-    with closing(wiring.queue(chosen)) as queue:
-        rows, unreadable = status.status(queue, wiring.bd(chosen), chosen.assignee)
-    as_json = json.dumps(rows, indent=2, ensure_ascii=False)
-    put(as_json if args.json else status.as_table(rows, chosen.assignee), sys.stdout)
-    log.unreadable(unreadable)
-    return 1 if unreadable else 0
+    def show(outside: Outside, settings: Settings) -> status.Status:
+        found = status.status(outside, settings, args.id)
+        if args.json:
+            put(status.as_json(found), sys.stdout)
+        else:
+            look = _look(found.known.now, outside.clock.zone(), wiring.environ)
+            put(status.as_table(found, status.agent_state(outside, settings), look), sys.stdout)
+        return found
+
+    found = wiring.run(show, chosen, log, waits=False)
+    log.unreadable(found.unreadable)
+    for bead_id in found.unknown:
+        log.error("unknown", "there is no such bead in this workspace", bead=bead_id)
+    return 1 if found.unreadable or found.unknown else 0
+
+
+def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
+    from beads_dispatch import explain
+
+    def show(outside: Outside, settings: Settings) -> None:
+        story = explain.explain(outside, settings, bead_id)
+        look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
+        put(explain.as_text(story, look), sys.stdout)
+
+    wiring.run(show, chosen, log, waits=False)
+    return 0
+
+
+def _look(now: datetime, zone: tzinfo, environ: Mapping[str, str]) -> "Look":
+    """Cut to the terminal's width and in colour on one; whole and plain otherwise."""
+    import shutil
+
+    from beads_dispatch import paint
+    from beads_dispatch.table import Look
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else None
+    return Look(now, zone, width, paint.for_terminal(environ, terminal=terminal))
+
+
+def _completion(shell: str) -> int:
+    try:
+        import shtab
+    except ModuleNotFoundError:
+        raise Misconfigured("completion needs shtab: pip install 'beads-dispatch[completion]'") from None
+    put(shtab.complete(_parser(), shell), sys.stdout)
+    return 0
 
 
 class _Version(argparse.Action):
@@ -256,19 +303,34 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Help(argparse.Action):
+    """-h, without the cost of the texts on every other call."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from beads_dispatch.manual import PAGES
+
+        page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
+        parser.description, parser.epilog = page.text, page.epilog
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.print_help()
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
-    """One line for a wrong command line, as for everything else that is wrong."""
+    """A parser with our --help and --version (`beads-dispatcher` begins at a command), and one line for a mistake."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words, add_help=False)
+        self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this text")
+        self.add_argument("--version", action=_Version, nargs=0, help="print the version")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="beads-dispatch", description="Hand a bead to an AI agent by assigning it: bd assign <id> agent"
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = _Parser(prog="beads-dispatch")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     tick = commands.add_parser("tick", help="hand the next bead to BeadBoard (beads-dispatcher)")
     sweep = commands.add_parser("sweep", help="block the beads that make no progress (beads-reaper)")
     for command in (tick, sweep):
@@ -279,8 +341,11 @@ def _parser() -> argparse.ArgumentParser:
         "--command", dest="run", metavar="CMD",
         help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
     )  # fmt: skip
-    status = commands.add_parser("status", help="every bead of the assignee, and why it is not running")
+    status = commands.add_parser("status", help="what is running, what waits and why")
+    status.add_argument("id", nargs="*", metavar="ID", help="only these beads")
     status.add_argument("--json", action="store_true", help="the same for a program")
+    explain = commands.add_parser("explain", help="one bead's story, why it is where it is, and what to do next")
+    explain.add_argument("id", metavar="ID", help="the bead's id")
     logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id")
     commands.add_parser("resume", help="end the queue's hold now")
@@ -294,6 +359,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
         )
+    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="your shell")
     return parser
 
 

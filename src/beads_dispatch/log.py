@@ -20,19 +20,21 @@ class Log:
     """Writes one line for each event: to stdout, and what is worth an alert to stderr. On a terminal with the time.
 
     `now`: the time of day, UTC. `repeats` False: leaves out a line that only repeats the one before.
+    `answers`: stdout is for the command's answer, so every line goes to stderr.
     """
 
     name: str
     now: Callable[[], datetime]
     as_json: bool = False
     repeats: bool = True
+    answers: bool = False
     failure: str = ""  # the last line that was worth an alert
     _last: tuple[str, ...] = ()
 
     def info(self, event: str, text: str, *, bead: str = "", level: str = "info") -> None:
         this = (event, text, bead)
         if self.repeats or this != self._last:
-            self._write(event, text, bead, level, sys.stdout)
+            self._write(event, text, bead, level, sys.stderr if self.answers else sys.stdout)
         self._last = this
 
     def error(self, event: str, text: str, *, bead: str = "", level: str = "error") -> None:

@@ -1,99 +1,148 @@
 """The state of every bead of the assignee, and why it is not running."""
 
-from datetime import datetime
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.queue import Queue
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes, staleness
-from beads_dispatch.core.backoff import SERVICE, Hold
+from beads_dispatch.core import eligibility, marks, notes, reasons, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import Failure
+from beads_dispatch.core.capacity import AgentState, Room
+from beads_dispatch.core.reasons import Known, QueueState, Standing, kind
+from beads_dispatch.cycle import Outside
+from beads_dispatch.errors import BdFailed, Failure, ServiceFailed
+from beads_dispatch.settings import Settings
+from beads_dispatch.table import Look, head, render
 
-Row = dict[str, str | int]
+__all__ = ["Status", "agent_state", "as_json", "as_table", "kind", "status", "survey"]
+
+GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits, what a person must look at
 
 
-def status(queue: Queue, bd: Bd, assignee: str) -> tuple[list[Row], tuple[str, ...]]:
-    """A row for each bead that is not closed, in the queue's order, and a line for each unreadable one.
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`rows`: in the order in which they are shown. `unreadable`: a line for each bead that cannot be read.
+
+    `unknown`: the ids that were asked for and do not exist.
+    """
+
+    rows: Sequence[tuple[Bead, Standing]]
+    known: Known
+    unreadable: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> Status:
+    """Every bead that is not closed, or those with these ids.
 
     Raises Failure where the database or bd does not answer.
     """
-    snapshot, now = queue.snapshot(), queue.now()
-    ready = bd.ready(assignee) if eligibility.eligible(snapshot.beads, now) else frozenset()
-    waits = _waits_for(queue, now)
-    rows = [_row(bead, _reason(bead, now, ready, waits)) for bead in eligibility.in_order(snapshot.beads)]
-    return rows, snapshot.unreadable
+    beads, known, unreadable = survey(outside, settings)
+    standings = reasons.standings(beads, known)
+    every = {bead.id: (bead, standings[bead.id]) for bead in _in_order(beads, standings)}
+    if not ids:
+        return Status(list(every.values()), known, unreadable)
+    others = {bead_id: _other(outside, known, bead_id) for bead_id in dict.fromkeys(ids) if bead_id not in every}
+    chosen = [row for bead_id in dict.fromkeys(ids) if (row := every.get(bead_id) or others.get(bead_id))]
+    return Status(chosen, known, unreadable, tuple(bead_id for bead_id, row in others.items() if row is None))
 
 
-def _waits_for(queue: Queue, now: datetime) -> str:
-    """What keeps every eligible bead from being dispatched, or nothing."""
+def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Known, tuple[str, ...]]:
+    """The assignee's beads, what a tick would know of them, and a line for each that cannot be read."""
+    snapshot, now = outside.queue.snapshot(), outside.queue.now()
+    eligible = eligibility.eligible(snapshot.beads, now)
+    known = Known(
+        settings.assignee,
+        now,
+        reasons.queue_state(outside.queue.holds(), snapshot.beads, now, _unwritable(outside)),
+        outside.bd.ready(settings.assignee) if eligible else frozenset(),
+        frozenset(bead.id for bead in eligible if _still_runs(outside, settings, bead)),
+    )
+    return snapshot.beads, known, snapshot.unreadable
+
+
+def _unwritable(outside: Outside) -> str:
     try:
-        queue.check_writable()
+        outside.queue.check_writable()
     except Failure as error:
-        return f"nothing can be claimed: {error}"
-    holds = queue.holds()
-    if hold := backoff.in_force(holds, now):
-        return f"the queue is held until {notes.utc(hold.until)}; {hold}"
-    if failure := holds.get(SERVICE):
-        return f"next: tried again at each tick; last time: {failure.reason}"
+        return str(error)
     return ""
 
 
-def _row(bead: Bead, reason: str) -> Row:
-    known: Row = {"id": bead.id, "priority": bead.priority, "state": bead.status}
-    return {**known, "reason": notes.one_line(reason), "title": notes.one_line(bead.title)}
+def _still_runs(outside: Outside, settings: Settings, bead: Bead) -> bool:
+    if not (settings.agent_url and marks.job(bead)):
+        return False
+    from beads_dispatch.core import runs
+
+    return runs.at_work(outside.agent_service.job(marks.job(bead)), outside.queue.now(), settings.threshold)
 
 
-def _reason(bead: Bead, now: datetime, ready: frozenset[str], waits: str) -> str:
-    last = notes.last_outcome(bead.notes)
-    if bead.status == "in_progress":
-        minutes = staleness.idle_for(bead, now).total_seconds() / 60
-        state = _sent(bead, last)
-        return f"{state}; last sign of life {minutes:.0f}m ago"
-    if bead.status == "deferred" and bead.defer_until:
-        return _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
-    if bead.status != "open":
-        return notes.last_line(bead.notes) or "set by a person; no note"
-    if reason := eligibility.ineligible_reason(bead, now):
-        return reason.text
-    if bead.id not in ready:
-        return eligibility.NOT_READY.text
-    return waits or "next: a tick dispatches it as soon as the agent has room"
+def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[Bead]:
+    """What runs, then the line in its order, then what waits, then what a person must look at."""
+
+    def rank(bead: Bead) -> tuple[int, bool, int]:
+        group = GROUPS.index(bead.status) if bead.status in GROUPS else len(GROUPS)
+        place = standings[bead.id].place
+        return group, place is None, place or 0
+
+    return sorted(eligibility.in_order(beads), key=rank)
 
 
-def _sent(bead: Bead, last: str | None) -> str:
-    if job := marks.job(bead):
-        return notes.dispatched(job)
-    return last if last and claim.dispatch_recorded(bead) else "no dispatch recorded"
+def _other(outside: Outside, known: Known, bead_id: str) -> tuple[Bead, Standing] | None:
+    """A bead that is closed, or somebody else's."""
+    try:
+        bead = outside.bd.show(bead_id)
+    except BdFailed:
+        return None
+    return bead, reasons.standing(bead, known)
 
 
-def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
-    if until > now:
-        return f"deferred until {notes.utc(until)}"
-    does = "blocks it, because an agent may have it" if claim.possibly_dispatched(bead) else "opens it"
-    return f"its deferral has ended: the next tick {does}"
+def agent_state(outside: Outside, settings: Settings) -> AgentState:
+    """Whether an agent could start now, as a tick would find out."""
+    if not (settings.beadboard_url or settings.agent_url):
+        return AgentState("not asked (BEADBOARD_URL is not set)")
+    try:
+        room = outside.agent_service.room() or Room(free=True)
+        if room.free and settings.beadboard_url and outside.board.busy():
+            room = Room(free=False)
+    except ServiceFailed as error:
+        return AgentState(f"not reachable at {error.url}: {error}", failed_url=error.url)
+    return AgentState(str(room), room.free)
 
 
-def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: Hold | None) -> tuple[str, str]:
-    """State and reason. The reason is short, so that beads can be counted by it."""
-    match bead.status:
-        case "open" if reason := eligibility.ineligible_reason(bead, now):
-            return bead.status, reason.kind
-        case "open" if bead.id in not_ready:
-            return bead.status, "not ready"
-        case "open":
-            return bead.status, "held" if held else "eligible"
-        case "in_progress":
-            return bead.status, notes.kind_of_outcome(bead.notes) if claim.dispatch_recorded(bead) else "not sent"
-        case "blocked":
-            return bead.status, notes.kind_of_block(bead.notes)
-    return bead.status, ""
+def as_json(found: Status) -> str:
+    """The rows for a program. The schema is in docs/status.md."""
+    return json.dumps(
+        [_row(bead, standing, found.known) for bead, standing in found.rows], indent=2, ensure_ascii=False
+    )
 
 
-def as_table(rows: list[Row], assignee: str) -> str:
-    """The rows under a heading, one a line."""
-    if not rows:
-        return f"No bead is assigned to {assignee} (closed ones are not shown)."
-    heading: Row = {"id": "BEAD", "priority": "P", "state": "STATE", "reason": "WHY"}
-    wide, state = (max(len(str(row[key])) for row in [heading, *rows]) for key in ("id", "state"))
-    line = f"{{id:{wide}}}  {{priority}}  {{state:{state}}}  {{reason}}"
-    return "\n".join(line.format(**row) for row in [heading, *rows])
+def _row(bead: Bead, standing: Standing, known: Known) -> dict[str, object]:
+    queue: QueueState = known.queue
+    return {
+        "id": bead.id,
+        "title": notes.one_line(bead.title, 2000),
+        "priority": bead.priority,
+        "state": bead.status,
+        "kind": standing.kind,
+        "reason": notes.one_line(standing.reason, 2000),
+        "job": marks.job(bead) or None,
+        "runs": marks.runs(bead),
+        "attempts": marks.attempts(bead),
+        "retry_at": notes.utc(standing.retry_at) if standing.retry_at else None,
+        "idle_seconds": int(staleness.idle_for(bead, known.now).total_seconds()),
+        "queue": {
+            "state": queue.kind,
+            "text": notes.one_line(queue.text, 2000),
+            "held_until": notes.utc(queue.until) if queue.until else None,
+            "place": standing.place,
+        },
+    }
+
+
+def as_table(found: Status, agent: AgentState, look: Look) -> str:
+    """Two lines on the queue and the agent, then a line for each bead."""
+    lines = [head("queue", found.known.queue.text, look), head("agent", agent.text, look)]
+    if not found.rows:
+        nothing = f"No bead is assigned to {found.known.assignee} (closed ones are not shown)."
+        return "\n".join([*lines, *([] if found.unknown else [nothing])])
+    return "\n".join([*lines, "", render(found.rows, look)])

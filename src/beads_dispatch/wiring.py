@@ -47,9 +47,12 @@ class Wiring:
     def agent_service(self, chosen: Settings, log: Log) -> AgentService:
         return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log))
 
-    def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log) -> R:
-        """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again."""
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping, _waiting(log))
+    def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
+        """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
+
+        `waits`: for a BeadBoard that is waking up.
+        """
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping if waits else _at_once, _waiting(log))
         agent_service = self.agent_service(chosen, log)
         notices: list[str] = []
         try:
@@ -97,6 +100,10 @@ def _warm_up() -> None:
         import beads_dispatch.adapters.http  # noqa: F401
 
     Thread(target=load, daemon=True).start()
+
+
+def _at_once() -> bool:
+    return True
 
 
 def _waiting(log: Log) -> Callable[[str], None]:

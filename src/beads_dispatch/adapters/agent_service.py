@@ -9,6 +9,7 @@ from beads_dispatch.core.outcomes import brief, json_object
 from beads_dispatch.errors import ServiceFailed
 
 if TYPE_CHECKING:
+    from beads_dispatch.core.capacity import Room
     from beads_dispatch.core.runs import Job
 
 ASK_SECONDS = 10.0
@@ -29,15 +30,29 @@ class AgentService:
 
     def has_room(self) -> bool:
         """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
-        return not self._url or self._room(self._health())
+        room = self.room()
+        return room is None or room.free
+
+    def room(self) -> "Room | None":
+        """What its health says of its room; None where it is not set. Raises ServiceFailed."""
+        if not self._url:
+            return None
+        from beads_dispatch.core import capacity  # an idle tick does not ask
+
+        room = capacity.room(self._health())
+        if room is None:
+            raise ServiceFailed("the agent service's health has no `busy`", self._url)
+        return room
 
     def idle(self) -> bool | None:
         """Whether it has no job left, active or queued. None: it cannot say. Needs no token."""
+        from beads_dispatch.core import capacity
+
         try:
             health = self._health() if self._url else {}
         except ServiceFailed:
             return None
-        if (counts := _counts(health, "active", "queued")) is not None:
+        if (counts := capacity.counts(health, "active", "queued")) is not None:
             return counts == [0, 0]
         busy = health.get("busy")  # the first generation has one slot and no counts
         return not busy if isinstance(busy, bool) else None
@@ -68,18 +83,3 @@ class AgentService:
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}", url)
         return document
-
-    def _room(self, health: dict[str, object]) -> bool:
-        """Not busy and, where the service counts, a free place. Its first generation has only `busy`."""
-        if (counts := _counts(health, "capacity", "active", "queued")) is not None:
-            capacity, active, queued = counts
-            return capacity - active - queued > 0 and health.get("busy") is not True
-        if not isinstance(health.get("busy"), bool):
-            raise ServiceFailed("the agent service's health has no `busy`", self._url)
-        return not health["busy"]
-
-
-def _counts(health: dict[str, object], *keys: str) -> list[int] | None:
-    """These counts, or None where the service does not give all of them."""
-    counts = [value for key in keys if isinstance(value := health.get(key), int)]
-    return counts if len(counts) == len(keys) else None

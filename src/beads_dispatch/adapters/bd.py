@@ -9,6 +9,7 @@ from beads_dispatch.errors import BdFailed, Unreadable
 
 TRIES = 3
 RETRY_SECONDS = 0.1
+MOST_VERSIONS = 200  # each is a whole bead
 
 
 class Bd:
@@ -45,6 +46,23 @@ class Bd:
     def comment(self, bead_id: str, text: str) -> None:
         """Adds a comment: it fits on a bead that is too large for a note."""
         self._json("comment", "--", bead_id, text)
+
+    def comments(self, bead_id: str) -> Sequence[dict[str, object]]:
+        """Every comment of a bead, as bd writes it."""
+        return _rows(self._json("comments", "--", bead_id))
+
+    def history(self, bead_id: str) -> Sequence[dict[str, object]]:
+        """The bead as each write of bd has left it, the newest first, without metadata."""
+        return _rows(self._json("history", f"--limit={MOST_VERSIONS}", "--", bead_id))
+
+    def events(self, bead_id: str) -> Sequence[dict[str, object]]:
+        """Who changed what. bd 1.0 does not say it."""
+        try:
+            return _rows(self._json("history", "--events", "--", bead_id))
+        except BdFailed as error:
+            if "unknown flag" in str(error):
+                return []
+            raise
 
     def update(
         self,

@@ -96,6 +96,10 @@ class Dolt:
         row = self.ask(_FETCH, lock, bead_id)[0]
         return row["locked"] == 1, _as_bd_writes_it(row) if row["id"] else None
 
+    def events(self, bead_id: str) -> list[dict[str, Any]]:
+        """bd's own record of who changed what."""
+        return self.ask("SELECT event_type, actor, old_value, new_value FROM events WHERE issue_id = %s", bead_id)
+
     def check_writable(self) -> None:
         """Raises DoltFailed where this user may not write beads or holds."""
         try:

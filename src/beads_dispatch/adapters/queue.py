@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -69,6 +69,9 @@ class Queue(Protocol):
 
     def check_writable(self) -> None:
         """Raises Failure where neither beads nor holds can be written."""
+
+    def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        """Who changed what on a bead, as far as bd has recorded it."""
 
     def now(self) -> datetime:
         """The time in UTC: by the database's clock where it has one, otherwise by ours."""
@@ -143,6 +146,9 @@ class ServerQueue:
 
     def check_writable(self) -> None:
         self._dolt.check_writable()
+
+    def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        return self._dolt.events(bead_id)
 
     def now(self) -> datetime:
         return self._now() + self._ahead
@@ -233,6 +239,9 @@ class EmbeddedQueue:
 
     def check_writable(self) -> None:
         """The lock file, which is open for writing, has shown it."""
+
+    def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        return self._bd.events(bead_id)
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from beads_dispatch.core import backoff, marks, notes
@@ -20,10 +20,14 @@ NEVER_READY = frozenset({"merge-request", "gate", "molecule", "message", "agent"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an open bead is not dispatched now. `needs_person`: only a person can change that, so it gets a notice."""
+    """Why an open bead is not dispatched now. `needs_person`: only a person can change that, so it gets a notice.
+
+    `until`: when it ends by itself, UTC, where that is known.
+    """
 
     text: str
     needs_person: bool = False
+    until: datetime | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> str:
@@ -65,12 +69,16 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
 
 def _waits_until(bead: Bead, now: datetime) -> Reason | None:
     if bead.defer_until and bead.defer_until > now:
-        return Reason(f"deferred until {notes.utc(bead.defer_until)}")
+        return _waiting("deferred", bead.defer_until)
     if (until := marks.retry_after(bead, now)) and until > now:
-        return Reason(f"backing off until {notes.utc(until)}")
+        return _waiting("backing off", until)
     if (until := backoff.next_run_at(bead)) and now < until <= now + marks.FURTHEST:
-        return Reason(f"run {marks.runs(bead) + 1} in a row waits until {notes.utc(until)}")
+        return _waiting(f"run {marks.runs(bead) + 1} in a row waits", until)
     return None
+
+
+def _waiting(what: str, until: datetime) -> Reason:
+    return Reason(f"{what} until {notes.utc(until)}", until=until)
 
 
 def needs_notice(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:

@@ -1,0 +1,325 @@
+"""What a bead's standing means, and the single thing to do next."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+
+from beads_dispatch.core import claim, eligibility, marks, notes, reasons, runs, staleness, times
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.capacity import AgentState
+from beads_dispatch.core.reasons import Known, Standing
+from beads_dispatch.core.runs import Job, Stage
+
+WAIT = "Nothing: wait."
+NOT_ASKED = AgentState("not asked")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that is known of a bead. `job`: what the agent service says of its job, where it was asked."""
+
+    bead: Bead
+    standing: Standing
+    known: Known
+    agent: AgentState
+    threshold: timedelta
+    zone: tzinfo
+    job: Job | None = None
+
+    def bd(self, words: str) -> str:
+        """A command of bd for this bead. `{}` stands for its id."""
+        return f"bd {words.format(shlex.quote(self.bead.id))}"
+
+    @property
+    def send_again(self) -> str:
+        return self.bd("update {} -s open")
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """`means`: what the reason means. `do`: the next thing to do. `command`: to paste, where there is one."""
+
+    means: str
+    do: str
+    command: str = ""
+
+
+def advice(case: Case) -> Advice:
+    """What follows from where the bead stands."""
+    bead = case.bead
+    if case.standing.kind == "other" and bead.assignee != case.known.assignee:
+        do = f"Nothing, unless {case.known.assignee} shall work on it:"
+        return Advice("Only the beads of one assignee are dispatched.", do, case.bd(f"assign {{}} {_quoted(case)}"))
+    match bead.status:
+        case "open":
+            return _open(case)
+        case "in_progress":
+            return _in_progress(case)
+        case "deferred":
+            return _deferred(case)
+        case "closed":
+            return Advice("It is done.", "Nothing, unless it shall be done again:", case.bd("reopen {}"))
+        case "blocked":
+            return _blocked(case)
+    return Advice(f"bd's status {bead.status} is no request for an agent.", "To dispatch it:", case.send_again)
+
+
+def _quoted(case: Case) -> str:
+    return shlex.quote(case.known.assignee)
+
+
+_FIX = "Nothing is sent to an agent until a person fixes this."
+# By the reason's text: what it means, what to do, bd's command.
+_INELIGIBLE: dict[str, tuple[str, str, str]] = {
+    eligibility.NO_CRITERIA.text: (
+        "Without acceptance criteria nobody can tell when the bead is done, and BeadBoard refuses it.",
+        "Add them:",
+        "update {} --acceptance 'how to tell that it is done'",
+    ),
+    eligibility.EPHEMERAL.text: (f"BeadBoard does not see ephemeral beads. {_FIX}", "Make it a bead:", "promote {}"),
+    eligibility.AGENT_BEAD.text: (
+        f"It has the label gt:agent, and BeadBoard does not see such beads. {_FIX}",
+        "Take the label off:",
+        "label remove {} gt:agent",
+    ),
+    eligibility.ODD_METADATA.text: (
+        "No dispatch could be recorded on it, so it is not sent.",
+        "Replace its metadata:",
+        "update {} --metadata '{{}}'",
+    ),
+    eligibility.NOT_READY.text: (
+        "It waits for another bead, or its parent is blocked or deferred.",
+        "See what it waits for:",
+        "dep list {}",
+    ),
+}
+
+
+def _open(case: Case) -> Advice:
+    reason = eligibility.ineligible_reason(case.bead, case.known.now)
+    if reason is None and case.standing.kind == "not ready":
+        reason = eligibility.NOT_READY
+    if reason and reason.text in _INELIGIBLE:
+        means, do, words = _INELIGIBLE[reason.text]
+        return Advice(means, do, case.bd(words))
+    if reason is eligibility.TOO_LARGE:
+        return Advice("bd cannot write such a bead safely.", "Shorten its longest text:", case.bd(_edit(case.bead)))
+    if reason is eligibility.RUNS_USED_UP:
+        return Advice(
+            "Its agent set it open again five times. The next tick blocks it.",
+            "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
+            case.send_again,
+        )
+    if reason and reason.needs_person:
+        return _never_ready(case)
+    return _waits(case) if reason else _could_go(case)
+
+
+def _edit(bead: Bead) -> str:
+    texts = {"acceptance": bead.acceptance_criteria, "notes": bead.notes, "description": bead.description}
+    longest = max(texts, key=lambda name: len(texts[name]))
+    return f"edit {{}} --{longest if len(texts[longest]) > eligibility.MAX_SIZE // 4 else 'design'}"
+
+
+def _never_ready(case: Case) -> Advice:
+    if case.bead.pinned:
+        return Advice(f"bd never lists pinned beads. {_FIX}", "Make it anew, without the pin:", _anew(case))
+    return Advice(f"bd never lists beads of this type. {_FIX}", "Make it a task:", case.bd("update {} --type task"))
+
+
+def _anew(case: Case) -> str:
+    title, criteria = shlex.quote(case.bead.title), shlex.quote(case.bead.acceptance_criteria)
+    return f"bd create {title} --acceptance {criteria} --assignee {_quoted(case)}"
+
+
+def _waits(case: Case) -> Advice:
+    bead, now = case.bead, case.known.now
+    if bead.defer_until and bead.defer_until > now:
+        return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("undefer {}"))
+    if marks.retry_after(bead, now) == case.standing.retry_at:
+        return Advice(
+            f"BeadBoard refused this bead {marks.attempts(bead)} times; after 5 it is blocked. The others go on.",
+            "Fix what the answer names. Then it is tried by itself, or at once with:",
+            case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}"),
+        )
+    return Advice(
+        f"It was set open again after {marks.runs(bead)} runs, without a person's word; after 5 it is blocked.",
+        "See in its notes what it lacks, and say it there. To start anew at once:",
+        case.bd(f"update {{}} --unset-metadata {marks.RUNS}"),
+    )
+
+
+def _could_go(case: Case) -> Advice:
+    queue = case.known.queue
+    if case.standing.kind == "still runs":
+        means = "It was set open while its agent is still at work. A second one would do the same work."
+        return Advice(means, "Nothing: it is sent again when that run has ended.")
+    match queue.kind:
+        case "unwritable":
+            return Advice(
+                "No bead can be claimed, so none is sent.", "Give this user of the database the right to write."
+            )
+        case "usage limit":
+            means = "The agent met a usage limit. After it one bead goes first, then the others."
+            return Advice(means, "Nothing: it goes on by itself. To try at once:", "beads-dispatch resume")
+        case "held":
+            means = "The queue waits after a dispatch that did not come off, longer each time."
+            return Advice(means, _held(queue.text), "beads-dispatch resume")
+        case "probing":
+            return Advice("When the first bead has run for a minute, the others follow.", WAIT)
+    return _asks(case)
+
+
+def _held(text: str) -> str:
+    if "agent busy" in text:
+        return "Nothing: it goes on by itself. To try at once:"
+    if "dispatch unclear" in text:
+        return "See whether that bead has an agent. It goes on by itself, or at once with:"
+    return "Fix the service that the reason names. It goes on by itself, or at once with:"
+
+
+def _asks(case: Case) -> Advice:
+    place = case.standing.place or 1
+    if case.agent.failed_url:
+        means = "A service does not answer. It is asked again at each tick, and nothing is claimed until it does."
+        return Advice(means, f"Fix it: {case.agent.text}", f"curl -i {shlex.quote(case.agent.failed_url)}")
+    if place > 1:
+        means = f"{place - 1} {'bead goes' if place == 2 else 'beads go'} first."
+        return Advice(means, "Nothing. To send it first:", case.bd("update {} --priority 0"))
+    if case.agent.free is False:
+        return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
+    means = "Nothing keeps it. A watcher sends it within seconds, a CronJob at its next tick."
+    return Advice(means, "To send it now:", "beads-dispatch tick")
+
+
+def _deferred(case: Case) -> Advice:
+    until, now = case.bead.defer_until, case.known.now
+    if until is None:
+        return Advice("Somebody put it off, without a date.", "To dispatch it:", case.bd("undefer {}"))
+    if until > now:
+        return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("undefer {}"))
+    if claim.possibly_dispatched(case.bead):
+        means = "It was sent before it was put off, so it is not sent again without a person's word."
+        return Advice(means, "See what its agent did. To send it again:", case.send_again)
+    return Advice("bd does not open it by itself.", "Nothing: the next tick does it. At once:", "beads-dispatch tick")
+
+
+def _in_progress(case: Case) -> Advice:
+    if reasons.being_handed_over(case.bead, case.known.now):
+        return Advice("A tick has claimed it and is about to POST it, or to record the answer.", WAIT)
+    if case.job is not None and case.job.stage is not Stage.DOUBT:
+        return _by_job(case, case.job)
+    means = _sent(case)
+    if case.job is not None:
+        means += f" The agent service does not say how its job is: {notes.one_line(case.job.words)}."
+    if staleness.stale(case.bead, case.known.now, case.threshold):
+        return Advice(
+            f"{means} It has shown no sign of life for too long.", "The next sweep blocks it:", "beads-dispatch sweep"
+        )
+    when = notes.utc(staleness.stale_at(case.bead, case.threshold))
+    blocks = f"Without a sign of life it is blocked at {when}."
+    if case.standing.kind == "dispatched":
+        return Advice(f"{means} {blocks}", WAIT)
+    return Advice(f"{means} {blocks}", "If you know that no agent has it, send it again:", case.send_again)
+
+
+def _sent(case: Case) -> str:
+    match case.standing.kind:
+        case "dispatched":
+            return "BeadBoard accepted it: an agent has it."
+        case "dispatch unclear":
+            return "BeadBoard's answer was lost: an agent may have it."
+    if claim.possibly_dispatched(case.bead):
+        return "A tick was ended between its claim and its record: an agent may have it."
+    return "No tick has sent it. Somebody set it in progress."
+
+
+def _by_job(case: Case, job: Job) -> Advice:
+    now = case.known.now
+    if job.stage is Stage.QUEUED:
+        return Advice("The agent service has queued its job.", WAIT)
+    if runs.at_work(job, now, case.threshold):
+        since = f" for {times.span((now - job.started_at).total_seconds())}" if job.started_at else ""
+        return Advice(f"Its job has been running{since}: an agent is at work.", WAIT)
+    end = runs.end(job, case.bead, now, case.threshold, case.zone)
+    if end is None:
+        return Advice("Its run has just ended. It has a moment left to close the bead.", WAIT)
+    return Advice(
+        f"Its run has ended: {end.line}.", "The next sweep writes that down. At once:", "beads-dispatch sweep"
+    )
+
+
+_SEND = "Then send it again:"
+_SURE = "Make sure that no agent is at work on it. Then send it again:"
+# By how the last note begins or ends: what it means, what to do before `bd update ID -s open`. The first that fits.
+_BLOCKED: tuple[tuple[str, str, str], ...] = (
+    (
+        r"agent ended: completed",
+        "The agent ended by itself and left the bead open.",
+        f"Read its last words, and give the bead what it lacks. {_SEND}",
+    ),
+    (
+        r"agent ended: failed \(exit 127\)",
+        "The agent's command was not found.",
+        f"Fix the command that the agent is started with. {_SEND}",
+    ),
+    (
+        r"agent ended: failed \(exit (-9|-15|137|143)\)",
+        "The agent was killed: by a person, by a restart, or because memory ran out.",
+        "Look at the agent's machine. Then send it again:",
+    ),
+    (r"agent ended: failed", "The agent ended with an error.", f"Fix what the note names. {_SEND}"),
+    (r"agent ended: timed out", "The agent took too long. Its process may still be at work.", _SURE),
+    (
+        r"agent ended: error",
+        "The agent service could not run the agent, or lost it. Its process may still be at work.",
+        f"Fix what the note names. {_SURE}",
+    ),
+    (
+        r"agent ended: usage limit",
+        f"{runs.MAX_LIMITS} runs of this bead in a row ended on a usage limit.",
+        "Wait until the limit is over. Then send it again:",
+    ),
+    (
+        r"agent ended: stopped with the laptop agent",
+        "The laptop agent was ended while its command worked on this bead.",
+        "Start the laptop agent again. Then send it again:",
+    ),
+    (
+        r"agent ended: the agent service",
+        "The agent service has no such job any more: it was restarted, and the agent died with it, or the run ended.",
+        "See what the agent did. Then send it again:",
+    ),
+    (r"agent ended: ", "The run has ended, and the bead was not closed.", f"Read why. {_SEND}"),
+    (
+        r"reaper: .*still calls its job running",
+        "Its job runs for more than four times the threshold: the agent hangs.",
+        f"End its process. {_SEND}",
+    ),
+    (
+        r"reaper: .*no dispatch recorded",
+        "It was in progress, but nothing says that it was sent: a tick may have been ended in between.",
+        _SURE,
+    ),
+    (r"reaper: ", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE),
+    (r".*\(attempt \d of \d\)$", "BeadBoard refused it five times.", f"Fix what the note names. {_SEND}"),
+    (
+        r"not dispatched: 5 runs",
+        "Its agent set it open again and again instead of closing it.",
+        "See in its notes what it lacks, and say it there. Then start anew:",
+    ),
+    (
+        r"not dispatched: its deferral",
+        "It was sent before it was put off, so it is not sent again without a person's word.",
+        "See what its agent did. To send it again:",
+    ),
+    (r"$", "Somebody blocked it, without a note.", "To dispatch it:"),
+    (r"", "Its agent or a person blocked it.", f"Give it what the note asks for. {_SEND}"),
+)
+
+
+def _blocked(case: Case) -> Advice:
+    last = notes.last_line(case.bead.notes)
+    means, do = next((means, do) for begins, means, do in _BLOCKED if re.match(begins, last))
+    return Advice(means, do, case.send_again)

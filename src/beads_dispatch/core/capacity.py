@@ -1,0 +1,45 @@
+"""How much room the agent service has, read from its health."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """`free`: whether one more agent would start now. `taken` and `capacity`: None where they are not counted."""
+
+    free: bool
+    taken: int | None = None
+    capacity: int | None = None
+
+    def __str__(self) -> str:
+        if self.taken is None or self.capacity is None:
+            return "has room" if self.free else "busy"
+        return f"room for {self.capacity - self.taken}" if self.free else f"busy ({self.taken} of {self.capacity})"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """What the services say of the agent. `free`: None where they were not asked, or one of them does not answer.
+
+    `failed_url`: what gave no answer.
+    """
+
+    text: str
+    free: bool | None = None
+    failed_url: str = ""
+
+
+def room(health: Mapping[str, object]) -> Room | None:
+    """Not busy and, where the service counts, a free place. Its first generation has only `busy`. None: neither."""
+    busy, counted = health.get("busy"), counts(health, "capacity", "active", "queued")
+    if counted is not None:
+        capacity, taken = counted[0], counted[1] + counted[2]
+        return Room(capacity > taken and busy is not True, taken, capacity)
+    return Room(not busy) if isinstance(busy, bool) else None
+
+
+def counts(health: Mapping[str, object], *keys: str) -> list[int] | None:
+    """These counts, or None where the service does not give all of them."""
+    known = [value for key in keys if isinstance(value := health.get(key), int)]
+    return known if len(known) == len(keys) else None

@@ -1,0 +1,176 @@
+"""Why each bead is where it is. `status`, `explain` and the metrics say what these functions say, in the same words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes, times
+from beads_dispatch.core.backoff import SERVICE, USAGE, Holds
+from beads_dispatch.core.bead import Bead
+
+HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
+NEXT = "next: a tick dispatches it as soon as the agent has room"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Whether the queue dispatches. `kind`: a word for a program. `text`: a few for a person.
+
+    `reason`: why a bead that could be dispatched is not; empty where only the agent's room decides.
+    `until`: when a hold ends, UTC.
+    """
+
+    kind: str = "open"
+    text: str = "open"
+    reason: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known besides the bead. `ready`: the ids that bd lists as ready.
+
+    `at_work`: open beads whose last job still runs.
+    """
+
+    assignee: str
+    now: datetime
+    queue: QueueState = QueueState()
+    ready: frozenset[str] = frozenset()
+    at_work: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a bead stands. `kind`: a word to count by. `reason`: a sentence that needs nothing else to be read.
+
+    `place`: in the line of those that can be dispatched, from 1. `retry_at`: when it is tried again by itself, UTC.
+    """
+
+    kind: str
+    reason: str
+    place: int | None = None
+    retry_at: datetime | None = None
+
+    @property
+    def brief(self) -> str:
+        """The reason where the queue's state is shown beside it."""
+        if self.place:
+            return f"{times.ordinal(self.place)} in line"
+        return self.reason.removeprefix("bd does not list it as ready: it ")
+
+
+def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: str = "") -> QueueState:
+    """What keeps every bead from being dispatched. `unwritable`: why no claim could be written, if so."""
+    if unwritable:
+        text = f"nothing can be claimed: {unwritable}"
+        return QueueState("unwritable", text, text)
+    if hold := backoff.in_force(holds, now):
+        name, until = "usage limit" if hold is holds.get(USAGE) else "held", notes.utc(hold.until)
+        return QueueState(name, f"held until {until}: {hold}", f"the queue is held until {until}; {hold}", hold.until)
+    if text := _after_usage_limit(holds, beads, now):
+        return QueueState("probing", f"open; {text}", f"next: {text}")
+    if failure := holds.get(SERVICE):
+        text = f"tried again at each tick; last time: {failure.reason}"
+        return QueueState("failing", f"open; {text}", f"next: {text}")
+    return QueueState()
+
+
+def _after_usage_limit(holds: Holds, beads: Iterable[Bead], now: datetime) -> str:
+    allows = backoff.probe(holds.get(USAGE), beads, now)
+    if allows == "none":
+        return f"{holds[USAGE].bead_id} runs first, to see whether the usage limit is over"
+    return "one bead runs first, to see whether the usage limit is over" if allows == "one" else ""
+
+
+def line(beads: Iterable[Bead], known: Known) -> list[str]:
+    """The ids of the beads that a tick would try, in its order."""
+    eligible = eligibility.eligible(beads, known.now)
+    return [bead.id for bead in eligible if bead.id in known.ready and bead.id not in known.at_work]
+
+
+def standings(beads: Iterable[Bead], known: Known) -> Mapping[str, Standing]:
+    """Where each of the assignee's beads stands, by id."""
+    every = tuple(beads)
+    places = {bead_id: place for place, bead_id in enumerate(line(every, known), 1)}
+    return {bead.id: standing(bead, known, places.get(bead.id)) for bead in every}
+
+
+def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
+    """Where one bead stands. `place`: its place in line, where it is in it."""
+    now = known.now
+    if bead.assignee != known.assignee and bead.status != "closed":
+        return Standing("other", f"assigned to {bead.assignee or 'nobody'}, not to {known.assignee}")
+    if bead.status == "open":
+        return _open(bead, known, place)
+    name = kind(bead, now, frozenset(), held=None)[1]
+    if bead.status == "in_progress":
+        return Standing(name, _in_progress(bead, now))
+    if bead.status == "deferred" and bead.defer_until:
+        last = notes.last_outcome(bead.notes)
+        reason = _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
+        return Standing(name, reason, retry_at=bead.defer_until if bead.defer_until > now else None)
+    if bead.status == "closed":
+        return Standing("closed", "closed")
+    return Standing(name, notes.last_line(bead.notes) or "set by a person; no note")
+
+
+def _open(bead: Bead, known: Known, place: int | None) -> Standing:
+    if why := eligibility.ineligible_reason(bead, known.now):
+        last = notes.last_outcome(bead.notes) if marks.retry_after(bead, known.now) == why.until else None
+        return Standing(why.kind, why.text + (f"; {last}" if last and why.until else ""), retry_at=why.until)
+    if bead.id in known.at_work:
+        return Standing("still runs", f"its last job {marks.job(bead)} still runs")
+    if place is None:
+        return Standing("not ready", eligibility.NOT_READY.text)
+    follows = NEXT if place == 1 else f"{times.ordinal(place)} in line"
+    held = "held" if known.queue.until else "eligible"
+    return Standing(held, known.queue.reason or follows, place, known.queue.until)
+
+
+def being_handed_over(bead: Bead, now: datetime) -> bool:
+    """Whether a tick is at work on it: claimed a moment ago, and what came of it is not recorded yet."""
+    made = marks.claim(bead)
+    lately = made is not None and now - made[1] < HAND_OVER
+    return bead.status == "in_progress" and lately and not claim.dispatch_recorded(bead)
+
+
+def _in_progress(bead: Bead, now: datetime) -> str:
+    if job := marks.job(bead):
+        return notes.dispatched(job)
+    if being_handed_over(bead, now):
+        return "being handed over"
+    last = notes.last_outcome(bead.notes)
+    return last if last and claim.dispatch_recorded(bead) else "no dispatch recorded"
+
+
+def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
+    if until > now:
+        return f"deferred until {notes.utc(until)}"
+    does = "blocks it, because an agent may have it" if claim.possibly_dispatched(bead) else "opens it"
+    return f"its deferral has ended: the next tick {does}"
+
+
+def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: object) -> tuple[str, str]:
+    """State and reason. The reason is short, so that beads can be counted by it."""
+    match bead.status:
+        case "open" if reason := eligibility.ineligible_reason(bead, now):
+            return bead.status, reason.kind
+        case "open" if bead.id in not_ready:
+            return bead.status, "not ready"
+        case "open":
+            return bead.status, "held" if held else "eligible"
+        case "in_progress" if being_handed_over(bead, now):
+            return bead.status, "handing over"
+        case "in_progress":
+            return bead.status, _kind_sent(bead)
+        case "blocked":
+            return bead.status, notes.kind_of_block(bead.notes)
+    return bead.status, ""
+
+
+def _kind_sent(bead: Bead) -> str:
+    """Where nothing is recorded of this claim, an older outcome in the notes does not count."""
+    if marks.job(bead):
+        return "dispatched"
+    return notes.kind_of_outcome(bead.notes) if claim.dispatch_recorded(bead) else "not sent"

@@ -1,0 +1,195 @@
+"""What happened to a bead, in order: from bd's history and events, its comments, its notes and our marks."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from beads_dispatch.core import bead as beads
+from beads_dispatch.core import marks, notes
+from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.errors import Unreadable
+
+NOBODY = "someone"  # bd has not recorded who
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A bead as one write of bd has left it. `at`: UTC."""
+
+    at: datetime
+    bead: Bead
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of bd's table `events`: who changed what. `old`: the whole bead before; `new`: the fields that changed."""
+
+    kind: str
+    actor: str
+    old: Mapping[str, object]
+    new: Mapping[str, object]
+    text: str  # of the new value, where it is no JSON object: the reason of a close
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One moment of a bead's story. `at`: UTC; None where the time is not known."""
+
+    at: datetime | None
+    who: str
+    lines: tuple[str, ...]
+
+
+def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
+    """`bd history --json`, oldest first. What cannot be read is left out: bd's older schemas lack some fields."""
+    found = []
+    for row in rows:
+        at, issue = read_time(row.get("CommitDate")), row.get("Issue")
+        try:
+            if at and isinstance(issue, dict):
+                found.append(Version(at, beads.parse(issue)))
+        except Unreadable:
+            continue
+    return sorted(found, key=lambda version: version.at)
+
+
+def parse_event(row: Mapping[str, object]) -> Event:
+    """A row of `events`, from `bd history --events --json` or from SQL."""
+    new = str(row.get("new_value") or "")
+    return Event(
+        str(row.get("event_type")), str(row.get("actor") or ""), _object(row.get("old_value")), _object(new), new
+    )
+
+
+def parse_comments(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
+    """`bd comments --json`."""
+    return [
+        Entry(read_time(row.get("created_at")), str(row.get("author") or NOBODY), _lines(f"comment: {row.get('text')}"))
+        for row in rows
+    ]
+
+
+def _object(text: object) -> Mapping[str, object]:
+    try:
+        found = json.loads(str(text or "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def timeline(
+    bead: Bead, versions: Sequence[Version], events: Sequence[Event], comments: Iterable[Entry]
+) -> list[Entry]:
+    """The story of a bead, oldest first. `bead`: as it now is."""
+    known = [*versions, Version(bead.updated_at, bead)]
+    entries = [*_first(known[0], events), *_changes(known, list(events)), *comments]
+    first = datetime.min.replace(tzinfo=UTC)
+    # Stable: what has no time comes first.
+    return sorted([*entries, *_of_marks(bead, entries)], key=lambda entry: entry.at or first)
+
+
+def _first(version: Version, events: Sequence[Event]) -> Iterator[Entry]:
+    made = next((event for event in events if event.kind == "created"), None)
+    bead = version.bead
+    yield Entry(version.at, _who(made, []), (f"created, assigned to {bead.assignee or 'nobody'}",))
+    for line in filter(str.strip, bead.notes.split("\n")):  # bd's history begins later than its notes
+        yield _dated(line)
+
+
+def _dated(line: str) -> Entry:
+    claim = notes.newest_claim(line)
+    return Entry(read_time(claim[0]) if claim else None, _author([line]), (_note(line),))
+
+
+def _changes(versions: Sequence[Version], events: list[Event]) -> Iterator[Entry]:
+    for before, after in pairwise(versions):
+        lines = _new_notes(before.bead.notes, after.bead.notes)
+        said = tuple(_note(line) for line in lines)
+        event = _made_by(before.bead, after.bead, events)
+        what = ", ".join(_differences(before.bead, after.bead, event))
+        if what and said:
+            said = (f"{what}: {said[0]}", *said[1:])
+        elif what:
+            said = (what,)
+        if said:
+            yield Entry(after.at, _who(event, lines), said)
+
+
+def _differences(before: Bead, after: Bead, event: Event | None) -> Iterator[str]:
+    if before.assignee != after.assignee:
+        yield f"assigned to {after.assignee or 'nobody'}"
+    if before.status != after.status:
+        closed = f" ({notes.one_line(event.text)})" if event and event.kind == "closed" and event.text else ""
+        yield f"{before.status} → {after.status}{closed}"
+    if before.priority != after.priority:
+        yield f"priority {before.priority} → {after.priority}"
+    if before.defer_until != after.defer_until and after.defer_until:
+        yield f"deferred until {notes.utc(after.defer_until)}"
+    for name in ("title", "description", "acceptance_criteria"):
+        if getattr(before, name) != getattr(after, name):
+            yield f"{name.replace('_', ' ')} changed"
+    if not _appended(before.notes, after.notes):
+        yield "notes replaced" if after.notes else "notes removed"
+
+
+def _appended(before: str, after: str) -> bool:
+    return not before or after == before or after.startswith(before + "\n")
+
+
+def _new_notes(before: str, after: str) -> list[str]:
+    added = after[len(before) :] if _appended(before, after) else after
+    return [line for line in added.split("\n") if line.strip()]
+
+
+def _note(line: str) -> str:
+    """A line of the notes. The time of a claim stands beside it."""
+    claim = notes.newest_claim(line)
+    token = f" (tick {claim[1]})" if claim and claim[1] else ""
+    return f"claimed{token}" if claim else notes.one_line(line, 2000)
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(notes.one_line(line, 2000) for line in text.split("\n") if line.strip())
+
+
+def _made_by(before: Bead, after: Bead, events: list[Event]) -> Event | None:
+    """The event of this change. Events of one second have no order, so their content decides; each is used once."""
+    for event in events:
+        if _fits(event, before, after):
+            events.remove(event)
+            return event
+    return None
+
+
+def _fits(event: Event, before: Bead, after: Bead) -> bool:
+    if event.kind == "closed" and not event.new:
+        return before.status != "closed" and after.status == "closed"
+    names = ("status", "notes", "assignee", "priority", "title")
+    was, now = ({name: getattr(bead, name) or "" for name in names} for bead in (before, after))
+    old = {name: event.old.get(name) or "" for name in names}
+    changed = {name: event.new[name] or "" for name in names if name in event.new}
+    return bool(event.old) and was == old and now == {**was, **changed}
+
+
+def _who(event: Event | None, lines: Sequence[str]) -> str:
+    return event.actor if event and event.actor else _author(lines)
+
+
+def _author(lines: Sequence[str]) -> str:
+    """Who writes such lines, where bd does not say."""
+    if any(line.startswith(("reaper: ", "agent ended: ")) for line in lines):
+        return "beads-reaper"
+    ours = any(notes.newest_claim(line) or notes.last_outcome(line) for line in lines)
+    return "beads-dispatcher" if ours else NOBODY
+
+
+def _of_marks(bead: Bead, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """What only our marks still say, because somebody replaced the notes."""
+    text = "\n".join(line for entry in entries for line in entry.lines)
+    claim, job = marks.claim(bead), marks.job(bead)
+    if claim and f"(tick {claim[0]})" not in text:
+        yield Entry(claim[1], "beads-dispatcher", (f"claimed (tick {claim[0]}); its note is gone",))
+    if job and notes.dispatched(job) not in text:
+        yield Entry(claim[1] if claim else None, "beads-dispatcher", (f"{notes.dispatched(job)}; its note is gone",))

@@ -1,0 +1,119 @@
+"""One bead's story: what happened, why it is where it is, and what to do next."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from beads_dispatch.core import advice, marks, notes, reasons, timeline
+from beads_dispatch.core.advice import Advice, Case
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.runs import Job
+from beads_dispatch.core.timeline import Entry
+from beads_dispatch.cycle import Outside
+from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.settings import Settings
+from beads_dispatch.status import agent_state, survey
+from beads_dispatch.table import Look, wrapped
+
+NO_TIME = "earlier"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    case: Case
+    entries: Sequence[Entry]
+    advice: Advice
+
+
+def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
+    """Everything that is known of a bead. Raises Failure where there is none, or bd or the database does not answer."""
+    bead = _bead(outside, bead_id)
+    beads, known, _ = survey(outside, settings)
+    places = {one: place for place, one in enumerate(reasons.line(beads, known), 1)}
+    standing = reasons.standing(bead, known, places.get(bead.id))
+    waits = bead.status == "open" and standing.place is not None and known.queue.kind in ("open", "failing")
+    case = Case(
+        bead, standing, known,
+        agent_state(outside, settings) if waits else advice.NOT_ASKED,
+        settings.threshold, outside.clock.zone(), _job(outside, settings, bead),
+    )  # fmt: skip
+    return Story(case, _entries(outside, bead), advice.advice(case))
+
+
+def _bead(outside: Outside, bead_id: str) -> Bead:
+    try:
+        return outside.bd.show(bead_id)
+    except BdFailed as error:
+        if "no bead" in str(error) or "no issue" in str(error):
+            raise Failure(f"there is no bead {bead_id} in this workspace") from None
+        raise
+
+
+def _job(outside: Outside, settings: Settings, bead: Bead) -> Job | None:
+    known = settings.agent_url and bead.status == "in_progress" and marks.job(bead)
+    return outside.agent_service.job(marks.job(bead)) if known else None
+
+
+def _entries(outside: Outside, bead: Bead) -> list[Entry]:
+    """bd's history can be cut off (`bd flatten`), or refused: then the notes and marks alone tell the story."""
+    bd = outside.bd
+    comments = bd.comments(bead.id) if bead.commented_at or bead.comment_count else []
+    try:
+        versions, events = timeline.parse_versions(bd.history(bead.id)), outside.queue.events(bead.id)
+    except Failure:
+        versions, events = [], []
+    return timeline.timeline(
+        bead, versions, [timeline.parse_event(event) for event in events], timeline.parse_comments(comments)
+    )
+
+
+def as_text(story: Story, look: Look) -> str:
+    """The story for a person."""
+    case, paint = story.case, look.paint
+    bead = case.bead
+    what = f"{bead.status}, priority {bead.priority}, assigned to {bead.assignee or 'nobody'}"
+    counts = _counts(bead)
+    return "\n".join([
+        f"{paint(bead.id, 'bold')}  {notes.one_line(bead.title, 2000)}",
+        what + (f", {counts}" if counts else ""),
+        "",
+        *_timeline(story.entries, look),
+        "",
+        *_labelled("Why", f"{look.say(case.standing.reason)}", look),
+        *_labelled("", look.say(story.advice.means), look),
+        *_labelled("Next", look.say(story.advice.do), look),
+        *([f"      {paint(story.advice.command, 'cyan')}"] if story.advice.command else []),
+    ])  # fmt: skip
+
+
+def _counts(bead: Bead) -> str:
+    runs, attempts = marks.runs(bead), marks.attempts(bead)
+    known = [f"run {runs} in a row" if runs else "", f"{attempts} failed attempts" if attempts else ""]
+    return ", ".join(filter(None, known))
+
+
+def _labelled(label: str, text: str, look: Look) -> Iterator[str]:
+    first, *rest = _wrapped(text, 6, look)
+    yield look.paint(f"{label}:" if label else "", "bold") + " " * (5 - len(label) if label else 6) + first
+    yield from (" " * 6 + line for line in rest)
+
+
+def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
+    who = max((len(entry.who) for entry in entries), default=0)
+    when = [_when(entry, look) for entry in entries]
+    wide = max(map(len, when), default=0)
+    for entry, at in zip(entries, when, strict=True):
+        start = f"{at:{wide}}  {entry.who:{who}}  "
+        lines = [part for line in entry.lines for part in _wrapped(line, len(start), look)]
+        yield look.paint(start, "dim") + lines[0]
+        yield from (" " * len(start) + line for line in lines[1:])
+
+
+def _when(entry: Entry, look: Look) -> str:
+    if entry.at is None:
+        return NO_TIME
+    here = entry.at.astimezone(look.zone)
+    return f"{here:%b} {here.day:2} {here:%H:%M:%S}"
+
+
+def _wrapped(text: str, used: int, look: Look) -> list[str]:
+    return wrapped(text, look.width and look.width - used) or [""]

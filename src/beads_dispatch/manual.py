@@ -1,0 +1,115 @@
+"""What `--help` says beside the options. Loaded only when somebody asks."""
+
+from dataclasses import dataclass
+
+STATUSES = """\
+exit status:
+  0  all well: also where there is nothing to do, no room, or another tick at work
+  1  a failure worth an alert: one line on stderr for each
+  2  wrong configuration or usage: every wrong variable is named at once"""
+
+VARIABLES = {
+    "BEADBOARD_URL": "BeadBoard, such as http://127.0.0.1:3000",
+    "AGENT_SERVICE_URL": "the agent service: it counts its places, and knows how runs end",
+    "API_BEARER_TOKEN": "the agent service's token, needed to learn how runs end",
+    "BEADS_DIR": "the .beads folder (default: the one that bd finds)",
+    "BEADS_METADATA": "instead: a mounted metadata.json of a server-mode workspace",
+    "BEADS_DOLT_PASSWORD": "the Dolt server's password (its host, port and so on as bd has them)",
+    "BEADS_ASSIGNEE": "whose beads these are (default: agent)",
+    "BEADS_ACTOR": "who bd says has written (default: beads-dispatcher, beads-reaper)",
+    "BEADS_DISPATCH_PER_TICK": "how many beads a tick hands over at most (default: 1)",
+    "BEADS_REAPER_THRESHOLD_MINUTES": "how long a bead may show no sign of life (default: 30)",
+    "LOG_FORMAT": "text or json (default: text)",
+    "NO_COLOR": "set it to get no colours on a terminal",
+    "XDG_STATE_HOME": "where the output of jobs is kept (default: ~/.local/state)",
+}
+WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
+SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN")
+THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`text`: what the command does. `variables`: those that it reads. `examples`: to paste."""
+
+    text: str
+    variables: tuple[str, ...]
+    examples: tuple[str, ...]
+
+    @property
+    def epilog(self) -> str:
+        wide = max(map(len, self.variables), default=0)
+        known = [f"  {name:{wide}}  {VARIABLES[name]}" for name in self.variables]
+        parts = [
+            ["variables:", *known] if known else [],
+            [STATUSES],
+            ["examples:", *(f"  {line}" for line in self.examples)],
+        ]
+        return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+PAGES = {
+    "": Page(
+        "Hands a bead to an AI agent when you assign it: bd assign <id> agent.\n"
+        "beads-dispatch COMMAND --help explains one command.",
+        (*SERVICES, *WORKSPACE, "LOG_FORMAT"),
+        ("beads-dispatch watch", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
+    ),
+    "tick": Page(
+        "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing:\n"
+        "run it every two minutes, or use `watch`. Also installed as beads-dispatcher.\n"
+        "BEADBOARD_URL is required, except with --dry-run.",
+        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "LOG_FORMAT"),
+        ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
+    ),
+    "sweep": Page(
+        "Looks after the beads in progress: learns how their runs ended, and blocks those without a sign of life.\n"
+        "Run it every ten minutes, or use `watch`. Also installed as beads-reaper.",
+        (*SERVICES[1:], *WORKSPACE, THRESHOLD, "BEADS_ACTOR", "LOG_FORMAT"),
+        ("beads-dispatch sweep", "beads-dispatch sweep --dry-run"),
+    ),
+    "watch": Page(
+        "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks\n"
+        "nothing of anybody but the database while there is none. Ctrl-C ends it after the step under way.",
+        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", THRESHOLD, "BEADS_ACTOR", "LOG_FORMAT"),
+        (
+            "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
+            "beads-dispatch watch --listen 127.0.0.1:8080",
+        ),
+    ),
+    "status": Page(
+        "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it\n"
+        "changed (AGE), and why it is not running. Writes nothing. docs/status.md explains each reason and the JSON.",
+        (*SERVICES, *WORKSPACE, "NO_COLOR"),
+        ("beads-dispatch status", "beads-dispatch status demo-ycm demo-wcw", "beads-dispatch status --json"),
+    ),
+    "explain": Page(
+        "Tells one bead's story: what happened to it, when and by whom; why it is where it is; and the one thing to\n"
+        "do next, as a command to paste. Writes nothing.",
+        (*SERVICES, *WORKSPACE, THRESHOLD, "NO_COLOR"),
+        ("beads-dispatch explain demo-ycm",),
+    ),
+    "logs": Page(
+        "Prints where the output of the laptop agent's last job for a bead is kept, and its end.",
+        ("XDG_STATE_HOME",),
+        ("beads-dispatch logs demo-ycm",),
+    ),
+    "resume": Page(
+        "Ends the queue's hold now, whether a service failed or the agent met a usage limit. Fix the cause first:\n"
+        "otherwise the next dispatch holds the queue again.",
+        WORKSPACE,
+        ("beads-dispatch resume",),
+    ),
+    "agent": Page(
+        "Stands in for BeadBoard and its agent on this machine: it listens on 127.0.0.1 and runs a command for each\n"
+        "bead. The command finds BEAD_ID, BEAD_TITLE, BEAD_DESCRIPTION, BEAD_ACCEPTANCE, BEAD_JOB and BEADS_ACTOR\n"
+        "in its environment.",
+        (*WORKSPACE, THRESHOLD, "XDG_STATE_HOME"),
+        ("""beads-dispatch agent --command 'claude -p "Work on bead $BEAD_ID: $BEAD_TITLE"'""",),
+    ),
+    "completion": Page(
+        "Prints a script that completes commands and options in your shell. Needs the extra `completion`.",
+        (),
+        ('eval "$(beads-dispatch completion bash)"',),
+    ),
+}
