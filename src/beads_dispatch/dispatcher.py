@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from beads_dispatch import claims, housekeeping, room
 from beads_dispatch.core import backoff, claim, eligibility, notes, staleness
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.backoff import USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
@@ -41,7 +41,7 @@ class Report:
 def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Report:
     """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard. Raises Failure where it cannot begin.
 
-    `dry_run`: prints what it would do. No lock, no request, no write.
+    `dry_run`: prints what it would do. It asks the services for room, where they are known. No lock, no write.
     """
     if not dry_run and not outside.queue.lock("dispatcher"):
         outside.log.info("locked", "another tick is running")
@@ -175,5 +175,31 @@ def _dry_run(tick: _Tick) -> None:
     for bead in eligibility.expired_deferrals(beads, cycle.now()):
         what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
-    for bead in tick.select()[: cycle.settings.per_tick]:
-        cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
+    left = _places(tick, selected := tick.select())
+    for bead in selected:
+        if not left or not _would_have_room(cycle, bead):
+            break
+        if not room.still_runs(cycle, bead):
+            left -= 1
+            cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
+
+
+def _places(tick: _Tick, selected: Sequence[Bead]) -> int:
+    """How many beads would be handed over: `Holding.places`, without its write."""
+    allows = backoff.probe(tick.holding.holds.get(USAGE), tick.beads, tick.cycle.now())
+    if selected and allows == "none":
+        tick.cycle.outside.log.info("held", "waiting: one bead runs first after the usage limit")
+    if selected and not tick.cycle.settings.beadboard_url:
+        tick.cycle.outside.log.info("not_asked", "BEADBOARD_URL is not set: nobody was asked whether there is room")
+    return {"none": 0, "one": 1}.get(allows, tick.cycle.settings.per_tick)
+
+
+def _would_have_room(cycle: Cycle, bead: Bead) -> bool:
+    try:
+        free = not cycle.settings.beadboard_url or room.has_room(cycle)
+    except ServiceFailed as error:
+        cycle.error("service_failed", f"{error} ({error.url})", bead)
+        return False
+    if not free:
+        cycle.info("busy", "waiting: the agent is busy", bead)
+    return free

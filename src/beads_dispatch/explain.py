@@ -98,9 +98,9 @@ def _labelled(label: str, text: str, look: Look) -> Iterator[str]:
 
 
 def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
-    who = max((len(entry.who) for entry in entries), default=0)
-    when = [_when(entry, look) for entry in entries]
-    wide = max(map(len, when), default=0)
+    when, zone = [_when(entry, look) for entry in entries], f"WHEN ({look.now.astimezone(look.zone):%Z})"
+    wide, who = max(map(len, [zone, *when])), max(len(name) for name in ("WHO", *(entry.who for entry in entries)))
+    yield look.paint(f"{zone:{wide}}  {'WHO':{who}}  WHAT", "bold")
     for entry, at in zip(entries, when, strict=True):
         start = f"{at:{wide}}  {entry.who:{who}}  "
         lines = [part for line in entry.lines for part in _wrapped(line, len(start), look)]

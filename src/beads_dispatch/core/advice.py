@@ -164,7 +164,7 @@ def _could_go(case: Case) -> Advice:
             means = "The agent met a usage limit. After it one bead goes first, then the others."
             return Advice(means, "Nothing: it goes on by itself. To try at once:", "beads-dispatch resume")
         case "held":
-            means = "The queue waits after a dispatch that did not come off, longer each time."
+            means = "The queue waits after a dispatch that failed, longer each time."
             return Advice(means, _held(queue.text), "beads-dispatch resume")
         case "probing":
             return Advice("When the first bead has run for a minute, the others follow.", WAIT)
@@ -245,8 +245,13 @@ def _by_job(case: Case, job: Job) -> Advice:
     end = runs.end(job, case.bead, now, case.threshold, case.zone)
     if end is None:
         return Advice("Its run has just ended. It has a moment left to close the bead.", WAIT)
+    if end.kind == "stuck":
+        means = "The agent service calls its job running, for more than four times the threshold."
+        return Advice(means, "The next sweep blocks it. At once:", "beads-dispatch sweep")
     return Advice(
-        f"Its run has ended: {end.line}.", "The next sweep writes that down. At once:", "beads-dispatch sweep"
+        f"Its run has ended: {end.line.removeprefix('agent ended: ')}.",
+        "The next sweep writes that down. At once:",
+        "beads-dispatch sweep",
     )
 
 

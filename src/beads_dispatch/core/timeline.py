@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from beads_dispatch.core import bead as beads
@@ -12,14 +12,16 @@ from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.errors import Unreadable
 
 NOBODY = "someone"  # bd has not recorded who
+SAME_WRITE = timedelta(seconds=60)  # clients' clocks differ
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A bead as one write of bd has left it. `at`: UTC."""
+    """A bead as one write of bd has left it. `at`: UTC. `made_at`: when the bead was created, where that is known."""
 
     at: datetime
     bead: Bead
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
         at, issue = read_time(row.get("CommitDate")), row.get("Issue")
         try:
             if at and isinstance(issue, dict):
-                found.append(Version(at, beads.parse(issue)))
+                found.append(Version(at, beads.parse(issue), read_time(issue.get("created_at"))))
         except Unreadable:
             continue
     return sorted(found, key=lambda version: version.at)
@@ -86,15 +88,21 @@ def timeline(
     known = [*versions, Version(bead.updated_at, bead)]
     entries = [*_first(known[0], events), *_changes(known, list(events)), *comments]
     first = datetime.min.replace(tzinfo=UTC)
-    # Stable: what has no time comes first.
-    return sorted([*entries, *_of_marks(bead, entries)], key=lambda entry: entry.at or first)
+    # Stable, and to the second, as comments and claims have it. What has no time comes first.
+    return sorted([*entries, *_of_marks(bead, entries)], key=lambda entry: (entry.at or first).replace(microsecond=0))
 
 
 def _first(version: Version, events: Sequence[Event]) -> Iterator[Entry]:
     made = next((event for event in events if event.kind == "created"), None)
-    bead = version.bead
-    yield Entry(version.at, _who(made, []), (f"created, assigned to {bead.assignee or 'nobody'}",))
-    for line in filter(str.strip, bead.notes.split("\n")):  # bd's history begins later than its notes
+    bead, began = version.bead, version.made_at
+    assigned = f"assigned to {bead.assignee or 'nobody'}"
+    if began and version.at - began < SAME_WRITE:
+        yield Entry(version.at, _who(made, []), (f"created, {assigned}",))
+        return
+    if began:
+        yield Entry(began, _who(made, []), ("created",))
+    yield Entry(version.at, NOBODY, (f"{bead.status}, {assigned}; bd has no record of what was before",))
+    for line in filter(str.strip, bead.notes.split("\n")):
         yield _dated(line)
 
 
