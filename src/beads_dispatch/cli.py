@@ -337,10 +337,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dry-run", action="store_true", help="print what it would do, write nothing")
     watch = commands.add_parser("watch", help="both, continuously, in one process that acts only on a change")
     watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
-    watch.add_argument(
-        "--command", dest="run", metavar="CMD",
-        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
-    )  # fmt: skip
     status = commands.add_parser("status", help="what is running, what waits and why")
     status.add_argument("id", nargs="*", metavar="ID", help="only these beads")
     status.add_argument("--json", action="store_true", help="the same for a program")
@@ -350,6 +346,17 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("id", metavar="ID", help="the bead's id")
     commands.add_parser("resume", help="end the queue's hold now")
     agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
+    _add_agent_options(watch, agent)
+    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
+    completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
+    return parser
+
+
+def _add_agent_options(watch: argparse.ArgumentParser, agent: argparse.ArgumentParser) -> None:
+    watch.add_argument(
+        "--command", dest="run", metavar="CMD",
+        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
+    )  # fmt: skip
     agent.add_argument(
         "--command", dest="run", metavar="CMD", required=True, help="run for each bead, with BEAD_ID and so on set"
     )
@@ -359,9 +366,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
         )
-    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="your shell")
-    return parser
 
 
 def _port(text: str) -> int:

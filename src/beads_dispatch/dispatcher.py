@@ -175,12 +175,10 @@ def _dry_run(tick: _Tick) -> None:
     for bead in eligibility.expired_deferrals(beads, cycle.now()):
         what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
-    left = _places(tick, selected := tick.select())
-    for bead in selected:
-        if not left or not _would_have_room(cycle, bead):
-            break
-        if not room.still_runs(cycle, bead):
-            left -= 1
+    selected = tick.select()
+    left = _places(tick, selected)
+    if selected and left and _would_have_room(cycle, selected[0]):
+        for bead in [bead for bead in selected if not room.still_runs(cycle, bead)][:left]:
             cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
 
 

@@ -234,21 +234,39 @@ def test_a_service_that_is_down_is_asked_again_at_each_tick_and_noted_once(on_se
     assert on_server.notes(bead) == ["dispatch failed: the agent service is not healthy: HTTP 503: down"]
     other = on_server.create("another")
     shown = on_server.run("status").stdout
-    assert shown.count("last time: dispatch failed: the agent service is not healthy: HTTP 503: down") == 2
+    assert shown.count("last time: dispatch failed: the agent service is not healthy: HTTP 503: down") == 1
     board.health = (200, {"busy": False})
     assert on_server.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
-    assert f"{other}  2  open         next: a tick dispatches it" in on_server.run("status").stdout
+    line = next(line for line in on_server.run("status").stdout.splitlines() if line.startswith(other))
+    assert line.endswith("another  1st in line")
 
 
-def test_dry_run_writes_nothing_and_asks_nobody(place: Place, board: Board) -> None:
+def test_dry_run_writes_nothing_and_asks_whether_there_is_room(place: Place, board: Board) -> None:
     bare, good = place.create("bare", acceptance=None), place.create("good")
     done = place.run("tick", "--dry-run", **services(board))
     assert done.returncode == 0
     assert f"{bare}: would note: not dispatched: no acceptance criteria" in done.stdout
     assert f"{good}: would claim and dispatch: good" in done.stdout
-    assert board.asked == []
+    assert board.asked == ["/health", "/api/agent-status"]
+    board.status = (200, {"busy": True})
+    assert "would claim" not in (done := place.run("tick", "--dry-run", **services(board))).stdout
+    assert (done.returncode, f"{good}: waiting: the agent is busy" in done.stdout) == (0, True)
+    board.health = (503, "down")
+    done = place.run("tick", "--dry-run", **services(board))
+    assert (done.returncode, "would claim" in done.stdout) == (1, False)
+    assert f"{good}: the agent service is not healthy: HTTP 503: down ({board.url}/health)" in done.stderr
     assert place.notes(bare) == place.notes(good) == []
+    assert place.hold() == {}
+
+
+def test_a_dry_run_that_asks_nobody_says_so(on_server: Place, board: Board) -> None:
+    good = on_server.create("good")
+    done = on_server.run("tick", "--dry-run")
+    assert "BEADBOARD_URL is not set: nobody was asked whether there is room" in done.stdout
+    assert f"{good}: would claim and dispatch: good" in done.stdout
+    on_server.bd("close", good, "--actor=agent")
+    assert "BEADBOARD_URL" not in on_server.run("tick", "--dry-run").stdout
 
 
 def test_sigterm_during_the_post_ends_the_tick_with_the_result_recorded(on_server: Place, board: Board) -> None:

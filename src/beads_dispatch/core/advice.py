@@ -83,11 +83,6 @@ _INELIGIBLE: dict[str, tuple[str, str, str]] = {
         "Take the label off:",
         "label remove {} gt:agent",
     ),
-    eligibility.ODD_METADATA.text: (
-        "No dispatch could be recorded on it, so it is not sent.",
-        "Replace its metadata:",
-        "update {} --metadata '{{}}'",
-    ),
     eligibility.NOT_READY.text: (
         "It waits for another bead, or its parent is blocked or deferred.",
         "See what it waits for:",
@@ -111,6 +106,9 @@ def _open(case: Case) -> Advice:
             "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
             case.send_again,
         )
+    if reason is eligibility.ODD_METADATA:
+        means = "No dispatch could be recorded on it, and bd cannot replace such metadata."
+        return Advice(means, "Make it anew, and close this one:", _anew(case))
     if reason and reason.needs_person:
         return _never_ready(case)
     return _waits(case) if reason else _could_go(case)
@@ -129,14 +127,16 @@ def _never_ready(case: Case) -> Advice:
 
 
 def _anew(case: Case) -> str:
-    title, criteria = shlex.quote(case.bead.title), shlex.quote(case.bead.acceptance_criteria)
-    return f"bd create {title} --acceptance {criteria} --assignee {_quoted(case)}"
+    bead = case.bead
+    more = f" --description {shlex.quote(bead.description)}" if bead.description else ""
+    texts = f"{shlex.quote(bead.title)} --acceptance {shlex.quote(bead.acceptance_criteria)}{more}"
+    return f"bd create {texts} --priority {bead.priority} --assignee {_quoted(case)}"
 
 
 def _waits(case: Case) -> Advice:
     bead, now = case.bead, case.known.now
     if bead.defer_until and bead.defer_until > now:
-        return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("undefer {}"))
+        return _put_off(case)
     if marks.retry_after(bead, now) == case.standing.retry_at:
         return Advice(
             f"BeadBoard refused this bead {marks.attempts(bead)} times; after 5 it is blocked. The others go on.",
@@ -182,8 +182,8 @@ def _held(text: str) -> str:
 def _asks(case: Case) -> Advice:
     place = case.standing.place or 1
     if case.agent.failed_url:
-        means = "A service does not answer. It is asked again at each tick, and nothing is claimed until it does."
-        return Advice(means, f"Fix it: {case.agent.text}", f"curl -i {shlex.quote(case.agent.failed_url)}")
+        means = f"A service is {case.agent.text}. It is asked again at each tick; nothing is claimed until it answers."
+        return Advice(means, "See what is wrong with it:", f"curl -i {shlex.quote(case.agent.failed_url)}")
     if place > 1:
         means = f"{place - 1} {'bead goes' if place == 2 else 'beads go'} first."
         return Advice(means, "Nothing. To send it first:", case.bd("update {} --priority 0"))
@@ -198,11 +198,16 @@ def _deferred(case: Case) -> Advice:
     if until is None:
         return Advice("Somebody put it off, without a date.", "To dispatch it:", case.bd("undefer {}"))
     if until > now:
-        return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("undefer {}"))
+        return _put_off(case)
     if claim.possibly_dispatched(case.bead):
         means = "It was sent before it was put off, so it is not sent again without a person's word."
         return Advice(means, "See what its agent did. To send it again:", case.send_again)
     return Advice("bd does not open it by itself.", "Nothing: the next tick does it. At once:", "beads-dispatch tick")
+
+
+def _put_off(case: Case) -> Advice:
+    """bd 1.0's `bd undefer` does nothing on an open bead with a date."""
+    return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("update {} --defer ''"))
 
 
 def _in_progress(case: Case) -> Advice:
@@ -283,7 +288,7 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"agent ended: usage limit",
-        f"{runs.MAX_LIMITS} runs of this bead in a row ended on a usage limit.",
+        "Five runs of this bead in a row ended on a usage limit.",
         "Wait until the limit is over. Then send it again:",
     ),
     (

@@ -1,0 +1,272 @@
+"""`explain`: the story on real beads, and the printed command, which is executed as it stands."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE, Board, Place, Reply
+from terminal import on_terminal
+
+
+def services(board: Board, **more: str) -> dict[str, str]:
+    return {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "API_BEARER_TOKEN": "hunter2", **more}
+
+
+def explained(place: Place, bead: str, **environ: str) -> tuple[list[str], str, str]:
+    """The story's lines without their times, what it says below them, and the command, if there is one."""
+    done = place.run("explain", bead, **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, timeline, advice = done.stdout.split("\n\n")
+    heading, *entries = timeline.splitlines()
+    assert re.match(r"WHEN \(\w+\) +WHO +WHAT", heading)
+    assert head.startswith(bead)
+    command = re.search(r"^Next: .*:$\n +(.*)$", advice, re.MULTILINE)
+    return [re.sub(r"^\w{3} [ \d]\d [\d:]{8} +", "", line) for line in entries], advice, command[1] if command else ""
+
+
+def paste(place: Place, command: str, **environ: str) -> None:
+    """Runs a printed command in a shell, as a person would."""
+    env = {
+        **place.environ,
+        "PATH": f"{Path(sys.executable).parent}:{place.environ['PATH']}",
+        "EDITOR": "true",
+        **environ,
+    }
+    done = subprocess.run(
+        command, shell=True, env=env, cwd=place.folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_a_story_from_the_start_to_the_end(place: Place, board: Board) -> None:
+    bead = place.create("a story")
+    place.bd("comment", bead, "please hurry", "--actor=ann")
+    lines, advice, command = explained(place, bead, **services(board))
+    assert lines[0].endswith("created, assigned to agent")
+    assert re.fullmatch(r"ann +comment: please hurry", lines[1])
+    assert "Nothing keeps it" in advice
+    paste(place, command, **services(board))
+    assert board.sent == [bead]
+    place.bd("note", bead, "half of it\nand more", "--actor=agent")
+    place.bd("update", bead, "--status=blocked", "--append-notes=I need a key", "--actor=agent")
+    lines, advice, command = explained(place, bead, **services(board))
+    assert re.search(r"open → in_progress: claimed \(tick [0-9a-f]{6}\)$", lines[2])
+    assert lines[3].endswith(f"dispatched: job=job-{bead}")
+    assert [line.split("  ")[-1].strip() for line in lines[4:]] == [
+        "half of it", "and more", "in_progress → blocked: I need a key",
+    ]  # fmt: skip
+    assert lines[2].startswith("beads-dispatcher  ")
+    recorded = place.server is not None or "--events" in bd_help(place, "history")
+    assert lines[4].split()[0] == ("agent" if recorded else "someone")
+    assert "Why:  I need a key\n" in advice
+    paste(place, command, **services(board))
+    paste(place, "beads-dispatch tick", **services(board))
+    assert board.sent == [bead, bead]
+
+
+def bd_help(place: Place, verb: str) -> str:
+    return subprocess.run(
+        [place.real_bd, verb, "--help"], env=place.environ, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def job(status: str, **fields: object) -> Reply:
+    ended = {} if status in ("queued", "running") else {"finished_at": ago(20)}
+    return 200, {"status": status, "started_at": ago(240), **ended, **fields}
+
+
+def result(text: str, **fields: object) -> list[str]:
+    return [json.dumps({"type": "result", "result": text, **fields}) + "\n"]
+
+
+LIMIT = "You've hit your limit · resets in 2h"
+ENDS: list[tuple[Callable[[], Reply], str, str]] = [
+    (lambda: job("completed", exit_code=0, output=result("I need a key")), "completed after 3m", "left the bead open"),
+    (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "failed (exit 1) after 3m: boom", "with an error"),
+    (lambda: job("failed", exit_code=127, stderr="claudee: not found\n"), "failed (exit 127)", "was not found"),
+    (lambda: job("failed", exit_code=-9), "failed (exit -9) after 3m", "was killed"),
+    (lambda: job("timeout"), "timed out after 3m", "took too long"),
+    (lambda: job("error", error="[Errno 2] claude"), "error: [Errno 2] claude", "could not run the agent"),
+    (lambda: (404, {"detail": "Job not found"}), "does not know job", "no such job any more"),
+]
+
+
+@pytest.mark.parametrize(("answer", "how", "means"), ENDS)
+def test_each_way_a_run_ends(on_server: Place, board: Board, answer: Callable[[], Reply], how: str, means: str) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    board.job = answer()
+    _, advice, command = explained(on_server, bead, **services(board))
+    assert f"Its run has ended: {how}" in advice.replace("the agent service does", "does")
+    paste(on_server, command, **services(board))
+    assert on_server.show(bead)["status"] == "blocked"
+    lines, advice, command = explained(on_server, bead, **services(board))
+    assert lines[-1].startswith("beads-reaper ")
+    assert "in_progress → blocked: agent ended: " in lines[-1]
+    assert how in advice
+    assert means in advice
+    paste(on_server, command)
+    on_server.run("tick", **services(board))
+    assert board.sent == [bead, bead]
+
+
+def test_a_usage_limit(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    board.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True))
+    assert "usage limit" in explained(on_server, bead, **services(board))[1]
+    on_server.run("sweep", **services(board))
+    lines, advice, command = explained(on_server, bead, **services(board))
+    assert "in_progress → open: agent ended: usage limit, resets 2" in lines[-1]
+    assert re.search(r"the queue is held until .* \(in 2h 1m\)|\(in 2h( 2m)?\)", advice)
+    assert command == "beads-dispatch resume"
+    paste(on_server, command)
+    on_server.run("tick", **services(board))
+    assert board.sent == [bead, bead]
+
+
+def test_jobs_at_work_and_in_doubt(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    board.job = job("running")
+    assert "Its job has been running for 4m" in explained(on_server, bead, **services(board))[1]
+    board.job = job("queued")
+    assert "has queued its job" in explained(on_server, bead, **services(board))[1]
+    board.job = job("running", started_at=ago(3 * 3600))
+    assert explained(on_server, bead, **services(board))[2] == "beads-dispatch sweep"
+    board.job = (401, {"detail": "Invalid token"})
+    advice = explained(on_server, bead, **services(board))[1]
+    assert 'does not say how its job is: HTTP 401: {"detail": "Invalid token"}' in advice
+    assert re.search(r"Without a sign of life it is blocked at .* \(in (30m|29m \d+s)\)", advice)
+    on_server.age(bead, 31)
+    paste(on_server, explained(on_server, bead, **services(board))[2], **services(board))
+    _, advice, command = explained(on_server, bead, **services(board))
+    assert "Why:  reaper: no progress for 31m" in advice
+    assert command == f"bd update {bead} -s open"
+
+
+# What BeadBoard answers; what is said of the bead, and of another one behind it; which commands follow for each.
+ANSWERS: list[tuple[Reply, str, str, str, str]] = [
+    ((409, {"error": "Agent is busy"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
+    ((429, ""), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
+    ((502, {"error": "Queue full"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
+    ((502, {"error": "Invalid token"}), "refused this bead 1 times", "retry_after", "Fix the service", "resume"),
+    ((400, {"error": "Bead x not found."}), "refused this bead 1 times", "retry_after", "Fix the service", "resume"),
+    ((400, {"error": "bad label"}), "(attempt 1 of 5)", "retry_after", "Nothing keeps it", "beads-dispatch tick"),
+    ((502, {"error": "fetch failed"}), "answer was lost", "-s open", "See whether that bead has an agent", "resume"),
+    ((200, "{}"), "answer was lost", "-s open", "See whether that bead has an agent", "resume"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said", "does", "other_said", "other_does"), ANSWERS)
+def test_each_answer_to_a_dispatch(
+    on_server: Place, board: Board, answer: Reply, said: str, does: str, other_said: str, other_does: str
+) -> None:
+    bead, other = on_server.create("first", "-p", "0"), on_server.create("other")
+    board.dispatch = lambda task: answer
+    on_server.run("tick", **services(board))
+    assert board.sent == [bead]
+    _, advice, command = explained(on_server, bead, **services(board))
+    assert said in advice
+    assert does in command
+    _, other_advice, other_command = explained(on_server, other, **services(board))
+    assert other_said in other_advice
+    assert other_does in other_command
+    board.dispatch = lambda task: (200, {"job_id": "7"})
+    for each in (command, other_command, "beads-dispatch resume", "beads-dispatch tick"):
+        paste(on_server, each, **services(board, BEADS_DISPATCH_PER_TICK="2"))
+    assert sorted(board.sent) == sorted([bead, bead, other])
+
+
+def test_what_a_person_must_fix(on_server: Place, board: Board) -> None:
+    bare, odd = on_server.create("bare", acceptance=None), on_server.create("odd")
+    agent, wisp = on_server.create("agent", "--labels=gt:agent"), on_server.create("wisp", "--ephemeral")
+    later, waits = on_server.create("later", "--defer=+6h"), on_server.create("waits")
+    on_server.bd("dep", "add", waits, bare)
+    on_server.sql("UPDATE issues SET metadata = '[1]' WHERE id = %s", odd)
+    on_server.run("tick", **services(board, BEADS_DISPATCH_PER_TICK="9"))
+    assert board.sent == []
+    commands = {
+        bare: f"bd update {bare} --acceptance 'how to tell that it is done'",
+        odd: "bd create odd --acceptance 'it works' --priority 2 --assignee agent",
+        agent: f"bd label remove {agent} gt:agent",
+        wisp: f"bd promote {wisp}",
+        later: f"bd update {later} --defer ''",
+        waits: f"bd dep list {waits}",
+    }
+    for bead, command in commands.items():
+        assert explained(on_server, bead)[2] == command
+        paste(on_server, command)
+    on_server.run("tick", **services(board, BEADS_DISPATCH_PER_TICK="9"))
+    (anew,) = {bead["id"] for bead in on_server.bd("list", "--assignee=agent", "-n", "0")} - commands.keys()
+    assert sorted(board.sent) == sorted([bare, anew, agent, wisp, later])
+
+
+def test_a_bead_that_nobody_wants_any_more(place: Place) -> None:
+    closed, foreign = place.create("closed"), str(place.bd("create", "foreign", "--assignee=bob")["id"])
+    place.bd("close", closed, "--reason=it works", "--actor=agent")
+    lines, advice, command = explained(place, closed)
+    assert "open → closed" in lines[-1]
+    assert "It is done" in advice
+    paste(place, command)
+    assert place.show(closed)["status"] == "open"
+    assert "assigned to bob, not to agent" in explained(place, foreign)[1]
+    paste(place, explained(place, foreign)[2])
+    assert place.show(foreign)["assignee"] == "agent"
+    done = place.run("explain", "t-none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "beads-dispatch: there is no bead t-none in this workspace\n"
+
+
+def test_a_service_that_does_not_answer_is_named(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    board.health = (503, "down")
+    _, advice, command = explained(on_server, bead, **services(board))
+    assert f"A service is not reachable at {board.url}/health: the agent service is not healthy" in advice
+    assert command == f"curl -i {board.url}/health"
+    board.health = (200, {"busy": True})
+    assert "The agent is busy" in explained(on_server, bead, **services(board))[1]
+
+
+def test_it_writes_nothing(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(board))
+    before = on_server.sql("SELECT dolt_hashof_db() AS hash")
+    explained(on_server, bead, **services(board))
+    on_server.run("status", **services(board))
+    assert on_server.sql("SELECT dolt_hashof_db() AS hash") == before
+
+
+def test_colour_and_wrapped_lines_on_a_terminal_only(on_server: Place) -> None:
+    bead = on_server.create("a bead")
+    on_server.bd("update", bead, "--status=blocked", f"--append-notes={'a long note ' * 20}")
+    assert "\x1b" not in on_server.run("explain", bead).stdout
+    shown = on_terminal(on_server, 80, "explain", bead)
+    assert f"\x1b[36mbd update {bead} -s open\x1b[0m" in shown
+    assert max(map(len, re.sub(r"\x1b\[\d+m", "", shown).splitlines())) <= 80
+    assert "\x1b" not in on_terminal(on_server, 80, "explain", bead, NO_COLOR="1")
+
+
+def test_times_are_in_the_zone_of_the_terminal(on_server: Place) -> None:
+    bead = on_server.create()
+    shown = on_server.run("explain", bead, TZ="Asia/Kolkata").stdout
+    assert "WHEN (IST)" in shown
+    made = datetime.fromisoformat(on_server.show(bead)["created_at"]) + timedelta(hours=5, minutes=30)
+    assert any(f"{at:%b} {at.day:2} {at:%H:%M:%S}" in shown for at in (made, made - timedelta(seconds=1)))
+
+
+def test_a_server_in_another_zone_than_ours_changes_nothing(on_server: Place) -> None:
+    """`events.created_at` is in the server's zone, so no time is taken from there."""
+    bead = on_server.create()
+    on_server.sql("UPDATE events SET created_at = DATE_ADD(created_at, INTERVAL 9 HOUR)")
+    (line,) = explained(on_server, bead)[0]
+    assert line.endswith("created, assigned to agent")

@@ -1,0 +1,206 @@
+"""What each standing means and what to do next, as a table. The commands run in tests/real/test_explain.py."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from beads_dispatch.core import advice, reasons
+from beads_dispatch.core.advice import NOT_ASKED, WAIT, Case
+from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.capacity import AgentState
+from beads_dispatch.core.reasons import Known, QueueState
+from beads_dispatch.core.runs import Job, Stage
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LATER = NOW + 2 * MINUTE
+OPEN_AGAIN = "bd update t-1 -s open"
+FAILED = "dispatch failed HTTP 502: Invalid token"
+
+
+def bead(status: str = "open", **fields: Any) -> Bead:
+    known = {"assignee": "agent", "acceptance_criteria": "it works", **fields}
+    return Bead(str(known.pop("id", "t-1")), status, 2, known.pop("updated_at", NOW), **known)
+
+
+def marked(**values: object) -> dict[str, object]:
+    return {f"beads_dispatch.{name}": value for name, value in values.items()}
+
+
+def advised(
+    one: Bead,
+    queue: QueueState = QueueState(),  # noqa: B008
+    agent: AgentState = NOT_ASKED,
+    job: Job | None = None,
+    place: int | None = 1,
+    **known: Any,
+) -> advice.Advice:
+    view = Known("agent", NOW, queue, **known)
+    found = reasons.standing(one, view, place)
+    return advice.advice(Case(one, found, view, agent, 30 * MINUTE, UTC, job))
+
+
+def held(reason: str) -> QueueState:
+    return reasons.queue_state({SERVICE: Hold(LATER, 1, reason, "t-7")}, [], NOW)
+
+
+LIMIT = reasons.queue_state({USAGE: Hold(LATER, 0, "t-7: agent ended: usage limit")}, [], NOW)
+PROBING = reasons.queue_state({USAGE: Hold(NOW, 0, "x")}, [], NOW)
+UNWRITABLE = reasons.queue_state({}, [], NOW, "denied")
+DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x")
+
+
+@pytest.mark.parametrize(
+    ("one", "means", "command"),
+    [
+        (bead(acceptance_criteria=""), "Without acceptance criteria", "bd update t-1 --acceptance "),
+        (bead(ephemeral=True), "BeadBoard does not see ephemeral", "bd promote t-1"),
+        (bead(labels=frozenset({"gt:agent"})), "label gt:agent", "bd label remove t-1 gt:agent"),
+        (bead(metadata=None, title="a"), "No dispatch could be", "bd create a --acceptance 'it works' --priority 2"),
+        (bead(size=50_000, notes="x" * 50_000), "cannot write", "bd edit t-1 --notes"),
+        (bead(size=50_000, description="x" * 50_000), "cannot write", "bd edit t-1 --description"),
+        (bead(size=50_000), "cannot write", "bd edit t-1 --design"),
+        (bead(issue_type="gate"), "beads of this type", "bd update t-1 --type task"),
+        (
+            bead(pinned=True, title="it's"),
+            "pinned",
+            """bd create 'it'"'"'s' --acceptance 'it works' --p""",
+        ),
+        (bead(metadata=marked(runs=5)), "set it open again five times", OPEN_AGAIN),
+        (
+            bead(metadata=marked(runs=2, claim="tabcdef 2026-11-23T21:59:00Z")),
+            "after 2 runs",
+            "bd update t-1 --unset-metadata beads_dispatch.runs",
+        ),
+        (
+            bead(metadata=marked(attempts=3, retry_after="2026-11-23T22:02:00Z")),
+            "refused this bead 3 times",
+            "bd update t-1 --unset-metadata beads_dispatch.retry_after",
+        ),
+        (bead(defer_until=LATER), "put it off", "bd update t-1 --defer ''"),
+        (bead("deferred", defer_until=LATER), "put it off", "bd update t-1 --defer ''"),
+        (bead("deferred"), "without a date", "bd undefer t-1"),
+        (bead("deferred", defer_until=NOW), "bd does not open it", "beads-dispatch tick"),
+        (bead("deferred", defer_until=NOW, metadata=marked(claim="x")), "sent before it was put off", OPEN_AGAIN),
+        (bead("closed"), "It is done", "bd reopen t-1"),
+        (bead("hooked"), "bd's status hooked", OPEN_AGAIN),
+        (bead(assignee="ann"), "beads of one assignee", "bd assign t-1 agent"),
+    ],
+)
+def test_what_a_bead_itself_says(one: Bead, means: str, command: str) -> None:
+    found = advised(one)
+    assert means in found.means
+    assert found.command.startswith(command)
+
+
+@pytest.mark.parametrize(
+    ("queue", "agent", "place", "means", "do", "command"),
+    [
+        (QueueState(), NOT_ASKED, 1, "Nothing keeps it", "To send it now", "beads-dispatch tick"),
+        (QueueState(), AgentState("room for 9", True), 1, "Nothing keeps it", "", "beads-dispatch tick"),
+        (QueueState(), AgentState("busy", False), 1, "The agent is busy", WAIT, ""),
+        (QueueState(), NOT_ASKED, 2, "1 bead goes first", "", "bd update t-1 --priority 0"),
+        (QueueState(), NOT_ASKED, 3, "2 beads go first", "", "bd update t-1 --priority 0"),
+        (QueueState(), NOT_ASKED, None, "waits for another bead", "", "bd dep list t-1"),
+        (QueueState(), DOWN, 1, "not reachable at http://b/x: refused", "", "curl -i http://b/x"),
+        (held(FAILED), NOT_ASKED, 1, "waits after a dispatch that failed", "Fix the service", "beads-dispatch resume"),
+        (held("returned: agent busy"), NOT_ASKED, 1, "", "Nothing: it goes on", "beads-dispatch resume"),
+        (held("dispatch unclear: x"), NOT_ASKED, 1, "", "See whether that bead", "beads-dispatch resume"),
+        (LIMIT, NOT_ASKED, 1, "usage limit", "Nothing: it goes on", "beads-dispatch resume"),
+        (PROBING, NOT_ASKED, 1, "the others follow", WAIT, ""),
+        (UNWRITABLE, NOT_ASKED, 1, "No bead can be claimed", "the right to write", ""),
+    ],
+)
+def test_what_keeps_a_bead_that_could_go(
+    queue: QueueState, agent: AgentState, place: int | None, means: str, do: str, command: str
+) -> None:
+    found = advised(bead(), queue, agent, place=place)
+    assert means in found.means
+    assert do in found.do
+    assert found.command == command
+
+
+def test_an_open_bead_whose_job_still_runs() -> None:
+    found = advised(bead(metadata=marked(job="7")), at_work=frozenset({"t-1"}), place=None)
+    assert "its agent is still at work" in found.means
+    assert found.command == ""
+
+
+SWEEP = "beads-dispatch sweep"
+SENT = marked(claim="tabcdef 2026-11-23T21:50:00Z", job='"7"')
+JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
+
+
+@pytest.mark.parametrize(
+    ("one", "job", "means", "command"),
+    [
+        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "about to POST it", ""),
+        (bead(metadata=SENT), None, "has it. Without a sign of life it is blocked at 2026-11-23T22:30:00Z", ""),
+        (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "does not say how its job is: HTTP 401: no", ""),
+        (bead(metadata=SENT), Job(Stage.QUEUED), "queued", ""),
+        (bead(metadata=SENT), Job(Stage.RUNNING, started_at=NOW - 4 * MINUTE), "running for 4m", ""),
+        (bead(metadata=SENT), Job(Stage.RUNNING, started_at=NOW - 140 * MINUTE), "four times", SWEEP),
+        (bead(metadata=SENT), Job(Stage.COMPLETED, finished_at=NOW), "just ended", ""),
+        (bead(metadata=SENT), Job(Stage.COMPLETED, **JOB), "ended: completed after 3m", SWEEP),
+        (bead(metadata=SENT), Job(Stage.FAILED, "x", exit_code=1, **JOB), "ended: failed (exit 1)", SWEEP),
+        (bead(metadata=SENT), Job(Stage.TIMEOUT, **JOB), "ended: timed out", SWEEP),
+        (bead(metadata=SENT), Job(Stage.ERROR, "x", **JOB), "ended: error: x", SWEEP),
+        (bead(metadata=SENT), Job(Stage.UNKNOWN), "does not know job 7", SWEEP),
+        (
+            bead(metadata=SENT), Job(Stage.FAILED, "You've hit your limit · resets in 2h", True, 1, **JOB),
+            "ended: usage limit", SWEEP,
+        ),
+        (bead(metadata=SENT, updated_at=NOW - 31 * MINUTE), None, "too long", SWEEP),
+        (bead(notes="auto-dispatcher claimed at x\ndispatch unclear: y"), None, "answer was lost", OPEN_AGAIN),
+        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:50:00Z")), None, "its claim and its record", OPEN_AGAIN),
+        (bead(), None, "No tick has sent it", OPEN_AGAIN),
+    ],
+)  # fmt: skip
+def test_a_bead_in_progress(one: Bead, job: Job | None, means: str, command: str) -> None:
+    fields = {name: getattr(one, name) for name in ("metadata", "notes", "updated_at")}
+    found = advised(bead("in_progress", **fields), job=job)
+    assert means in found.means
+    assert found.command == command
+
+
+@pytest.mark.parametrize(
+    ("note", "means", "do"),
+    [
+        ("agent ended: completed after 4m, bead not closed: I need a key", "left the bead open", "last words"),
+        ("agent ended: failed (exit 127) after 0s: claudee: not found", "command was not found", "Fix the command"),
+        ("agent ended: failed (exit -9) after 4m", "was killed", "machine"),
+        ("agent ended: failed (exit 1) after 4m: boom", "with an error", "Fix what the note names"),
+        ("agent ended: timed out after 15m; its process may still be at work", "too long", "Make sure"),
+        ("agent ended: error: [Errno 2] claude; its process may still be at work", "could not run", "Make sure"),
+        ("agent ended: usage limit, resets 2026-11-25T15:00Z; 5 in a row", "Five runs", "limit is over"),
+        ("agent ended: stopped with the laptop agent after 4m", "laptop agent was ended", "Start the laptop agent"),
+        ("agent ended: the agent service does not know job 7 (restarted, …)", "no such job", "See what the agent did"),
+        ("agent ended: the agent service has no job left, bead not closed", "no such job", "See what the agent did"),
+        ("reaper: no progress for 121m — blocking (threshold 30m, the agent service still calls its job running)",
+         "the agent hangs", "End its process"),
+        ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "nothing says", "Make sure"),
+        ("reaper: no progress for 31m — blocking (threshold 30m)", "it died, or it hangs", "Make sure"),
+        ("dispatch failed HTTP 400: bad (attempt 5 of 5)", "refused it five times", "Fix what the note names"),
+        ("not dispatched: 5 runs, and it is open again; bd update <id> -s open starts anew", "again and again", "anew"),
+        ("not dispatched: its deferral has ended, but an agent may have it; …", "before it was put off", "See what"),
+        ("", "without a note", "To dispatch it"),
+        ("I need a key", "Its agent or a person blocked it", "what the note asks for"),
+    ],
+)  # fmt: skip
+def test_a_blocked_bead(note: str, means: str, do: str) -> None:
+    found = advised(bead("blocked", notes=f"earlier\n{note}" if note else ""))
+    assert means in found.means
+    assert do in found.do
+    assert found.command == OPEN_AGAIN
+
+
+def test_an_odd_id_is_quoted() -> None:
+    assert advised(bead("blocked", id="a b;c")).command == "bd update 'a b;c' -s open"
+
+
+def test_every_text_is_sentences() -> None:
+    texts = [text for _, means, do in advice._BLOCKED for text in (means, do)]
+    assert [text for text in texts if not re.fullmatch(r"[A-Z].*[.:]", text)] == []

@@ -1,0 +1,65 @@
+"""`--help`, `--version` and the completion script."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from beads_dispatch import cli, manual
+
+COMMANDS = ["tick", "sweep", "watch", "status", "explain", "logs", "resume", "agent", "completion"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        cli._parser().parse_args(words)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)])
+def test_each_help_has_what_it_does_variables_exit_statuses_and_an_example(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    shown = printed(capsys, *words, "--help")
+    page = manual.PAGES[" ".join(words)]
+    assert shown.startswith("usage: beads-dispatch")
+    assert page.text in shown
+    assert manual.STATUSES in shown
+    assert all(f"  {name} " in shown for name in page.variables)
+    assert "examples:\n  " in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_there_is_a_page_for_each_command() -> None:
+    assert sorted(manual.PAGES) == sorted(["", *COMMANDS])
+
+
+@pytest.mark.parametrize("example", [line for page in manual.PAGES.values() for line in page.examples])
+def test_each_example_is_accepted(example: str) -> None:
+    words = shlex.split(re.sub(r'^eval "\$\((.*)\)"$', r"\1", example))
+    start = words.index("beads-dispatch")
+    assert cli._parser().parse_args(words[start + 1 :]).command in COMMANDS
+
+
+@pytest.mark.parametrize("words", [["--version"], ["tick", "--version"], ["sweep", "--version"]])
+def test_the_version_of_all_three_programs(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert printed(capsys, *words) == f"beads-dispatch {version('beads-dispatch')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_completion_script_knows_every_command(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    assert cli._completion(shell) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in COMMANDS)
+    assert "--dry-run" in script
+
+
+def test_bash_accepts_the_script() -> None:
+    script = subprocess.run(
+        [sys.executable, "-m", "beads_dispatch", "completion", "bash"], capture_output=True, text=True, check=True
+    ).stdout
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -1,0 +1,156 @@
+"""Why each bead is where it is, as a table: what `status`, `explain` and the metrics say."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from beads_dispatch.core import backoff, eligibility, marks, notes, reasons
+from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.reasons import Known, QueueState
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LATER = NOW + 2 * MINUTE
+FAILED = "dispatch failed HTTP 502: fetch failed"
+
+
+def bead(status: str = "open", **fields: Any) -> Bead:
+    known = {"assignee": "agent", "acceptance_criteria": "it works", **fields}
+    return Bead(str(known.pop("id", "t-1")), status, 2, NOW, **known)
+
+
+def marked(**values: object) -> dict[str, object]:
+    return {f"beads_dispatch.{name}": value for name, value in values.items()}
+
+
+def known(queue: QueueState = QueueState(), **fields: Any) -> Known:  # noqa: B008
+    return Known("agent", NOW, queue, frozenset({"t-1", "t-2"}), **fields)
+
+
+HAND = marked(claim="tabcdef 2026-11-23T21:59:50Z")
+OLD = marked(claim="tabcdef 2026-11-23T21:50:00Z")
+TABLE: list[tuple[Bead, str, str]] = [
+    (bead(), "eligible", reasons.NEXT),
+    (bead(acceptance_criteria=""), "no acceptance criteria", "no acceptance criteria"),
+    (bead(id="t-9"), "not ready", eligibility.NOT_READY.text),
+    (bead(defer_until=LATER), "deferred", "deferred until 2026-11-23T22:02:00Z"),
+    (
+        bead(notes=f"{FAILED} (attempt 1 of 5)", metadata=marked(retry_after="2026-11-23T22:02:00Z", attempts=1)),
+        "backing off",
+        f"backing off until 2026-11-23T22:02:00Z; {FAILED} (attempt 1 of 5)",
+    ),
+    (
+        bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:00Z", runs=2)),
+        "run 3 in a row waits",
+        "run 3 in a row waits until 2026-11-23T22:01:00Z",
+    ),
+    (bead("in_progress", metadata=HAND), "handing over", "being handed over"),
+    (bead("in_progress", metadata=OLD), "not sent", "no dispatch recorded"),
+    (bead("in_progress", metadata={**HAND, **marked(job='"7"')}), "dispatched", "dispatched: job=7"),
+    (bead("in_progress", metadata=HAND, notes="dispatch unclear: x"), "dispatch unclear", "dispatch unclear: x"),
+    (bead("in_progress", notes="dispatched: job=8"), "dispatched", "dispatched: job=8"),
+    (bead("in_progress"), "not sent", "no dispatch recorded"),
+    (bead("blocked", notes="agent ended: failed (exit 1)"), "run ended", "agent ended: failed (exit 1)"),
+    (bead("blocked", notes="reaper: no progress for 31m"), "reaper", "reaper: no progress for 31m"),
+    (bead("blocked"), "other", "set by a person; no note"),
+    (bead("deferred", defer_until=LATER), "", "deferred until 2026-11-23T22:02:00Z"),
+    (bead("deferred", defer_until=NOW), "", "its deferral has ended: the next tick opens it"),
+    (
+        bead("deferred", defer_until=NOW, metadata=OLD),
+        "",
+        "its deferral has ended: the next tick blocks it, because an agent may have it",
+    ),
+    (bead("closed"), "closed", "closed"),
+    (bead(assignee="ann"), "other", "assigned to ann, not to agent"),
+    (bead("blocked", assignee=""), "other", "assigned to nobody, not to agent"),
+]
+
+
+@pytest.mark.parametrize(("one", "kind", "reason"), TABLE)
+def test_each_bead_has_a_kind_and_a_reason(one: Bead, kind: str, reason: str) -> None:
+    found = reasons.standings([one], known())[one.id]
+    assert (found.kind, found.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("one", [one for one, _, _ in TABLE if one.assignee == "agent" and one.status != "closed"])
+def test_the_metrics_count_by_the_same_kind(one: Bead) -> None:
+    found = reasons.standings([one], known())[one.id]
+    assert reasons.kind(one, NOW, frozenset({"t-9"}), held=None) == (one.status, found.kind)
+
+
+def test_the_line_is_the_one_in_which_a_tick_dispatches() -> None:
+    failed = bead(id="t-1", metadata=marked(failed_at="2026-11-23T21:00:00Z"))
+    beads = [failed, bead(id="t-2"), bead(id="t-3"), bead(id="t-4", metadata=marked(job="9"))]
+    view = Known("agent", NOW, QueueState(), frozenset({"t-1", "t-2", "t-4"}), frozenset({"t-4"}))
+    found = reasons.standings(beads, view)
+    assert reasons.line(beads, view) == ["t-2", "t-1"]
+    assert [found[one].brief for one in ("t-1", "t-2", "t-3", "t-4")] == [
+        "2nd in line", "1st in line", "waits for a dependency or for its parent", "its last job 9 still runs",
+    ]  # fmt: skip
+    assert (found["t-1"].reason, found["t-4"].kind) == ("2nd in line", "still runs")
+
+
+HELD = Hold(LATER, 1, FAILED, "t-7")
+LIMIT = Hold(NOW + 9 * MINUTE, 0, "t-7: agent ended: usage limit")
+ENDED = Hold(NOW - 9 * MINUTE, 0, "t-7: agent ended: usage limit")
+
+
+@pytest.mark.parametrize(
+    ("holds", "kind", "text", "reason"),
+    [
+        ({}, "open", "open", ""),
+        (
+            {SERVICE: HELD},
+            "held",
+            f"held until 2026-11-23T22:02:00Z: t-7: {FAILED}",
+            f"the queue is held until 2026-11-23T22:02:00Z; t-7: {FAILED}",
+        ),
+        (
+            {SERVICE: HELD, USAGE: LIMIT},
+            "usage limit",
+            "held until 2026-11-23T22:09:00Z: t-7: agent ended: usage limit",
+            "the queue is held until 2026-11-23T22:09:00Z; t-7: agent ended: usage limit",
+        ),
+        (
+            {SERVICE: Hold(NOW - MINUTE, 1, FAILED)},
+            "failing",
+            f"open; tried again at each tick; last time: {FAILED}",
+            f"next: tried again at each tick; last time: {FAILED}",
+        ),
+        (
+            {USAGE: ENDED},
+            "probing",
+            "open; one bead runs first, to see whether the usage limit is over",
+            "next: one bead runs first, to see whether the usage limit is over",
+        ),
+    ],
+)
+def test_the_queue(holds: dict[str, Hold], kind: str, text: str, reason: str) -> None:
+    queue = reasons.queue_state(holds, [], NOW)
+    assert (queue.kind, queue.text, queue.reason) == (kind, text, reason)
+    assert queue.until == (hold.until if (hold := backoff.in_force(holds, NOW)) else None)
+    found = reasons.standings([bead()], known(queue))["t-1"]
+    assert (found.reason, found.place, found.retry_at) == (reason or reasons.NEXT, 1, queue.until)
+    assert found.kind == ("held" if queue.until else "eligible")
+
+
+def test_the_bead_that_runs_first_after_a_usage_limit_is_named() -> None:
+    sent = bead("in_progress", id="t-7", metadata=marked(claim=f"tabcdef {notes.utc(NOW)}", job="1"))
+    usage = Hold(NOW - MINUTE, 0, "x", "t-7")
+    queue = reasons.queue_state({USAGE: usage}, [sent, bead()], NOW)
+    assert queue.text == "open; t-7 runs first, to see whether the usage limit is over"
+
+
+def test_a_queue_that_cannot_be_written_is_not_open() -> None:
+    queue = reasons.queue_state({SERVICE: HELD}, [], NOW, "Dolt: denied")
+    assert (queue.kind, queue.reason) == ("unwritable", "nothing can be claimed: Dolt: denied")
+
+
+def test_when_it_is_tried_again() -> None:
+    waits = bead(metadata=marked(retry_after="2026-11-23T22:02:00Z"))
+    assert reasons.standing(waits, known()).retry_at == LATER
+    assert reasons.standing(bead("deferred", defer_until=LATER), known()).retry_at == LATER
+    assert reasons.standing(bead("deferred", defer_until=NOW), known()).retry_at is None
+    assert marks.retry_after(waits, NOW) == LATER
