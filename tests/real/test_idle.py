@@ -20,7 +20,9 @@ def hook(event, args):
 sys.addaudithook(hook)
 from beads_dispatch.cli import main
 code = main(sys.argv[1:])
-heavy = [name for name in ("httpx", "asyncio", "apprise", "beads_dispatch.adapters.notify") if name in sys.modules]
+OURS = ("manual", "status", "core.capacity", "adapters.notify")
+HEAVY = ("httpx", "asyncio", "shtab", "apprise", *("beads_dispatch." + name for name in OURS))
+heavy = [name for name in HEAVY if name in sys.modules]
 print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)
 """
 
