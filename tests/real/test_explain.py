@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,12 @@ from terminal import on_terminal
 
 def services(board: Board, **more: str) -> dict[str, str]:
     return {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "API_BEARER_TOKEN": "hunter2", **more}
+
+
+def all_but(quick: int, values: Sequence[tuple[object, ...]]) -> list[object]:
+    """The first few are for the everyday loop, the others are slow."""
+    slow = (pytest.param(*one, marks=pytest.mark.slow) for one in values[quick:])
+    return [*values[:quick], *slow]
 
 
 def explained(place: Place, bead: str, **environ: str) -> tuple[list[str], str, str]:
@@ -100,7 +106,7 @@ ENDS: list[tuple[Callable[[], Reply], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "how", "means"), ENDS)
+@pytest.mark.parametrize(("answer", "how", "means"), all_but(2, ENDS))
 def test_each_way_a_run_ends(on_server: Place, board: Board, answer: Callable[[], Reply], how: str, means: str) -> None:
     bead = on_server.create()
     on_server.run("tick", **services(board))
@@ -167,7 +173,7 @@ ANSWERS: list[tuple[Reply, str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "said", "does", "other_said", "other_does"), ANSWERS)
+@pytest.mark.parametrize(("answer", "said", "does", "other_said", "other_does"), all_but(1, ANSWERS))
 def test_each_answer_to_a_dispatch(
     on_server: Place, board: Board, answer: Reply, said: str, does: str, other_said: str, other_does: str
 ) -> None:

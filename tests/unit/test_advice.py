@@ -137,7 +137,7 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
 @pytest.mark.parametrize(
     ("one", "job", "means", "command"),
     [
-        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "about to POST it", ""),
+        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "POST", "beads-dispatch explain t-1"),
         (bead(metadata=SENT), None, "has it. Without a sign of life it is blocked at 2026-11-23T22:30:00Z", ""),
         (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "does not say how its job is: HTTP 401: no", ""),
         (bead(metadata=SENT), Job(Stage.QUEUED), "queued", ""),

@@ -212,7 +212,8 @@ def _put_off(case: Case) -> Advice:
 
 def _in_progress(case: Case) -> Advice:
     if reasons.being_handed_over(case.bead, case.known.now):
-        return Advice("A tick has claimed it and is about to POST it, or to record the answer.", WAIT)
+        means = "A tick has claimed it and is about to POST it, or to record the answer."
+        return Advice(means, "Nothing. In a minute, look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
     if case.job is not None and case.job.stage is not Stage.DOUBT:
         return _by_job(case, case.job)
     means = _sent(case)
