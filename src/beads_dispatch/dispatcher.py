@@ -193,8 +193,10 @@ def _places(tick: _Tick, selected: Sequence[Bead]) -> int:
 
 
 def _would_have_room(cycle: Cycle, bead: Bead) -> bool:
+    if not cycle.settings.beadboard_url:
+        return True
     try:
-        free = not cycle.settings.beadboard_url or room.has_room(cycle)
+        free = cycle.outside.agent_service.has_room() and not cycle.outside.board.busy()
     except ServiceFailed as error:
         cycle.error("service_failed", f"{error} ({error.url})", bead)
         return False

@@ -144,7 +144,7 @@ def test_an_open_bead_whose_job_still_runs_is_not_in_line(on_server: Place, boar
 
 
 def test_single_beads(place: Place) -> None:
-    one, other, closed = place.create("one"), place.create("other"), place.create("closed")
+    one, other, closed = place.create("one", "-p", "1"), place.create("other"), place.create("closed")
     foreign = str(place.bd("create", "foreign", "--assignee=bob")["id"])
     place.bd("close", closed, "--actor=agent")
     assert list(rows(place, one)) == [one]
