@@ -55,7 +55,7 @@ def test_a_story_from_the_start_to_the_end(place: Place, board: Board) -> None:
     lines, advice, command = explained(place, bead, **services(board))
     assert lines[0].endswith("created, assigned to agent")
     assert re.fullmatch(r"ann +comment: please hurry", lines[1])
-    assert "Nothing keeps it" in advice
+    assert "Nothing holds it up" in advice
     paste(place, command, **services(board))
     assert board.sent == [bead]
     place.bd("note", bead, "half of it\nand more", "--actor=agent")
@@ -165,11 +165,11 @@ ANSWERS: list[tuple[Reply, str, str, str, str]] = [
     ((409, {"error": "Agent is busy"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
     ((429, ""), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
     ((502, {"error": "Queue full"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
-    ((502, {"error": "Invalid token"}), "refused this bead 1 times", "retry_after", "Fix the service", "resume"),
-    ((400, {"error": "Bead x not found."}), "refused this bead 1 times", "retry_after", "Fix the service", "resume"),
-    ((400, {"error": "bad label"}), "(attempt 1 of 5)", "retry_after", "Nothing keeps it", "beads-dispatch tick"),
-    ((502, {"error": "fetch failed"}), "answer was lost", "-s open", "See whether that bead has an agent", "resume"),
-    ((200, "{}"), "answer was lost", "-s open", "See whether that bead has an agent", "resume"),
+    ((502, {"error": "Invalid token"}), "attempt 1 of 5, then", "retry_after", "Fix the service", "resume"),
+    ((400, {"error": "Bead x not found."}), "attempt 1 of 5, then", "retry_after", "Fix the service", "resume"),
+    ((400, {"error": "bad label"}), "(attempt 1 of 5)", "retry_after", "Nothing holds it up", "beads-dispatch tick"),
+    ((502, {"error": "fetch failed"}), "answer was lost", "-s open", "Check whether that bead has an agent", "resume"),
+    ((200, "{}"), "answer was lost", "-s open", "Check whether that bead has an agent", "resume"),
 ]
 
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,14 @@ def test_each_help_has_what_it_does_variables_exit_statuses_and_an_example(
     assert all(f"  {name} " in shown for name in page.variables)
     assert "examples:\n  " in shown
     assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_every_variable_is_on_some_page() -> None:
+    source = Path(cli.__file__).parent
+    text = (source / "settings.py").read_text() + (source / "adapters" / "workspace.py").read_text()
+    read = set(re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG|API)_[A-Z_]+)"', text))
+    of_bd = {name for name in read if name.startswith("BEADS_DOLT_S")}
+    assert read - of_bd <= {name for page in manual.PAGES.values() for name in page.variables}
 
 
 def test_there_is_a_page_for_each_command() -> None:

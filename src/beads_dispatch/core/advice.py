@@ -49,7 +49,7 @@ def advice(case: Case) -> Advice:
     """What follows from where the bead stands."""
     bead = case.bead
     if case.standing.kind == "other" and bead.assignee != case.known.assignee:
-        do = f"Nothing, unless {case.known.assignee} shall work on it:"
+        do = f"Nothing. To hand it to {case.known.assignee}:"
         return Advice("Only the beads of one assignee are dispatched.", do, case.bd(f"assign {{}} {_quoted(case)}"))
     match bead.status:
         case "open":
@@ -59,7 +59,7 @@ def advice(case: Case) -> Advice:
         case "deferred":
             return _deferred(case)
         case "closed":
-            return Advice("It is done.", "Nothing, unless it shall be done again:", case.bd("reopen {}"))
+            return Advice("It is done.", "Nothing. To run it once more:", case.bd("reopen {}"))
         case "blocked":
             return _blocked(case)
     return Advice(f"bd's status {bead.status} is no request for an agent.", "To dispatch it:", case.send_again)
@@ -77,10 +77,14 @@ _INELIGIBLE: dict[str, tuple[str, str, str]] = {
         "Add them:",
         "update {} --acceptance 'how to tell that it is done'",
     ),
-    eligibility.EPHEMERAL.text: (f"BeadBoard does not see ephemeral beads. {_FIX}", "Make it a bead:", "promote {}"),
+    eligibility.EPHEMERAL.text: (
+        f"BeadBoard does not see ephemeral beads. {_FIX}",
+        "Make it a regular bead:",
+        "promote {}",
+    ),
     eligibility.AGENT_BEAD.text: (
         f"It has the label gt:agent, and BeadBoard does not see such beads. {_FIX}",
-        "Take the label off:",
+        "Remove the label:",
         "label remove {} gt:agent",
     ),
     eligibility.NOT_READY.text: (
@@ -102,13 +106,13 @@ def _open(case: Case) -> Advice:
         return Advice("bd cannot write such a bead safely.", "Shorten its longest text:", case.bd(_edit(case.bead)))
     if reason is eligibility.RUNS_USED_UP:
         return Advice(
-            "Its agent set it open again five times. The next tick blocks it.",
+            "Its agent set it back to open five times. The next tick blocks it.",
             "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
             case.send_again,
         )
     if reason is eligibility.ODD_METADATA:
         means = "No dispatch could be recorded on it, and bd cannot replace such metadata."
-        return Advice(means, "Make it anew, and close this one:", _anew(case))
+        return Advice(means, "Create it again, and close this one:", _anew(case))
     if reason and reason.needs_person:
         return _never_ready(case)
     return _waits(case) if reason else _could_go(case)
@@ -122,7 +126,7 @@ def _edit(bead: Bead) -> str:
 
 def _never_ready(case: Case) -> Advice:
     if case.bead.pinned:
-        return Advice(f"bd never lists pinned beads. {_FIX}", "Make it anew, without the pin:", _anew(case))
+        return Advice(f"bd never lists pinned beads. {_FIX}", "Create it again, without the pin:", _anew(case))
     return Advice(f"bd never lists beads of this type. {_FIX}", "Make it a task:", case.bd("update {} --type task"))
 
 
@@ -139,13 +143,13 @@ def _waits(case: Case) -> Advice:
         return _put_off(case)
     if marks.retry_after(bead, now) == case.standing.retry_at:
         return Advice(
-            f"BeadBoard refused this bead {marks.attempts(bead)} times; after 5 it is blocked. The others go on.",
-            "Fix what the answer names. Then it is tried by itself, or at once with:",
+            f"Its dispatch failed: attempt {marks.attempts(bead)} of 5, then it is blocked. Others are not held up.",
+            "Fix what the answer names. Then it is tried again by itself, or now with:",
             case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}"),
         )
     return Advice(
-        f"It was set open again after {marks.runs(bead)} runs, without a person's word; after 5 it is blocked.",
-        "See in its notes what it lacks, and say it there. To start anew at once:",
+        f"It was set back to open after {marks.runs(bead)} runs, without a person's say; after 5 it is blocked.",
+        "See in its notes what it lacks, and say it there. To start over now:",
         case.bd(f"update {{}} --unset-metadata {marks.RUNS}"),
     )
 
@@ -153,30 +157,30 @@ def _waits(case: Case) -> Advice:
 def _could_go(case: Case) -> Advice:
     queue = case.known.queue
     if case.standing.kind == "still runs":
-        means = "It was set open while its agent is still at work. A second one would do the same work."
-        return Advice(means, "Nothing: it is sent again when that run has ended.")
+        means = "It was set back to open while its agent is still at work. A second agent would do the same work."
+        return Advice(means, "Nothing: it is sent again once that run has ended.")
     match queue.kind:
         case "unwritable":
             return Advice(
                 "No bead can be claimed, so none is sent.", "Give this user of the database the right to write."
             )
         case "usage limit":
-            means = "The agent met a usage limit. After it one bead goes first, then the others."
-            return Advice(means, "Nothing: it goes on by itself. To try at once:", "beads-dispatch resume")
+            means = "The agent hit a usage limit. When it resets, one bead is dispatched first, then the others."
+            return Advice(means, "Nothing: dispatch resumes by itself. To try now:", "beads-dispatch resume")
         case "held":
             means = "The queue waits after a dispatch that failed, longer each time."
             return Advice(means, _held(queue.text), "beads-dispatch resume")
         case "probing":
-            return Advice("When the first bead has run for a minute, the others follow.", WAIT)
+            return Advice("Once the first bead has run for a minute, the others follow.", WAIT)
     return _asks(case)
 
 
 def _held(text: str) -> str:
     if "agent busy" in text:
-        return "Nothing: it goes on by itself. To try at once:"
+        return "Nothing: dispatch resumes by itself. To try now:"
     if "dispatch unclear" in text:
-        return "See whether that bead has an agent. It goes on by itself, or at once with:"
-    return "Fix the service that the reason names. It goes on by itself, or at once with:"
+        return "Check whether that bead has an agent. Dispatch resumes by itself, or now with:"
+    return "Fix the service that the reason names. Dispatch resumes by itself, or now with:"
 
 
 def _asks(case: Case) -> Advice:
@@ -185,29 +189,31 @@ def _asks(case: Case) -> Advice:
         means = f"A service is {case.agent.text}. It is asked again at each tick; nothing is claimed until it answers."
         return Advice(means, "See what is wrong with it:", f"curl -i {shlex.quote(case.agent.failed_url)}")
     if place > 1:
-        means = f"{place - 1} {'bead goes' if place == 2 else 'beads go'} first."
-        return Advice(means, "Nothing. To send it first:", case.bd("update {} --priority 0"))
+        means = f"{place - 1} {'bead is' if place == 2 else 'beads are'} ahead of it."
+        return Advice(means, "Nothing. To move it to the front:", case.bd("update {} --priority 0"))
     if case.agent.free is False:
         return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
-    means = "Nothing keeps it. A watcher sends it within seconds, a CronJob at its next tick."
+    means = "Nothing holds it up. A watcher sends it within seconds, a CronJob at its next tick."
     return Advice(means, "To send it now:", "beads-dispatch tick")
 
 
 def _deferred(case: Case) -> Advice:
     until, now = case.bead.defer_until, case.known.now
     if until is None:
-        return Advice("Somebody put it off, without a date.", "To dispatch it:", case.bd("undefer {}"))
+        return Advice("It was deferred without a date.", "To dispatch it:", case.bd("undefer {}"))
     if until > now:
         return _put_off(case)
     if claim.possibly_dispatched(case.bead):
-        means = "It was sent before it was put off, so it is not sent again without a person's word."
+        means = "It was sent before it was deferred, so only a person can have it sent again."
         return Advice(means, "See what its agent did. To send it again:", case.send_again)
-    return Advice("bd does not open it by itself.", "Nothing: the next tick does it. At once:", "beads-dispatch tick")
+    return Advice(
+        "bd does not open it by itself.", "Nothing: the next tick does it. To do it now:", "beads-dispatch tick"
+    )
 
 
 def _put_off(case: Case) -> Advice:
     """bd 1.0's `bd undefer` does nothing on an open bead with a date."""
-    return Advice("Somebody put it off.", "Nothing, unless it shall go now:", case.bd("update {} --defer ''"))
+    return Advice("It was deferred.", "Nothing: wait. To dispatch it now:", case.bd("update {} --defer ''"))
 
 
 def _in_progress(case: Case) -> Advice:
@@ -221,7 +227,9 @@ def _in_progress(case: Case) -> Advice:
         means += f" The agent service does not say how its job is: {notes.one_line(case.job.words)}."
     if staleness.stale(case.bead, case.known.now, case.threshold):
         return Advice(
-            f"{means} It has shown no sign of life for too long.", "The next sweep blocks it:", "beads-dispatch sweep"
+            f"{means} It has shown no sign of life for too long.",
+            "The next sweep blocks it. To do it now:",
+            "beads-dispatch sweep",
         )
     when = notes.utc(staleness.stale_at(case.bead, case.threshold))
     blocks = f"Without a sign of life it is blocked at {when}."
@@ -233,11 +241,11 @@ def _in_progress(case: Case) -> Advice:
 def _sent(case: Case) -> str:
     match case.standing.kind:
         case "dispatched":
-            return "BeadBoard accepted it: an agent has it."
+            return "BeadBoard accepted it: an agent has the bead."
         case "dispatch unclear":
-            return "BeadBoard's answer was lost: an agent may have it."
+            return "BeadBoard's answer was lost: an agent may have the bead."
     if claim.possibly_dispatched(case.bead):
-        return "A tick was ended between its claim and its record: an agent may have it."
+        return "A tick was stopped between its claim and its record: an agent may have the bead."
     return "No tick has sent it. Somebody set it in progress."
 
 
@@ -250,13 +258,13 @@ def _by_job(case: Case, job: Job) -> Advice:
         return Advice(f"Its job has been running{since}: an agent is at work.", WAIT)
     end = runs.end(job, case.bead, now, case.threshold, case.zone)
     if end is None:
-        return Advice("Its run has just ended. It has a moment left to close the bead.", WAIT)
+        return Advice("Its run has just ended. The agent has a few seconds left to close the bead.", WAIT)
     if end.kind == "stuck":
         means = "The agent service calls its job running, for more than four times the threshold."
-        return Advice(means, "The next sweep blocks it. At once:", "beads-dispatch sweep")
+        return Advice(means, "The next sweep blocks it. To do it now:", "beads-dispatch sweep")
     return Advice(
         f"Its run has ended: {end.line.removeprefix('agent ended: ')}.",
-        "The next sweep writes that down. At once:",
+        "The next sweep records that. To do it now:",
         "beads-dispatch sweep",
     )
 
@@ -294,7 +302,7 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"agent ended: stopped with the laptop agent",
-        "The laptop agent was ended while its command worked on this bead.",
+        "The laptop agent was stopped while its command worked on this bead.",
         "Start the laptop agent again. Then send it again:",
     ),
     (
@@ -310,19 +318,19 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"reaper: .*no dispatch recorded",
-        "It was in progress, but nothing says that it was sent: a tick may have been ended in between.",
+        "It was in progress, but nothing says that it was sent: a tick may have been stopped in between.",
         _SURE,
     ),
     (r"reaper: ", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE),
     (r".*\(attempt \d of \d\)$", "BeadBoard refused it five times.", f"Fix what the note names. {_SEND}"),
     (
         r"not dispatched: 5 runs",
-        "Its agent set it open again and again instead of closing it.",
-        "See in its notes what it lacks, and say it there. Then start anew:",
+        "Its agent set it back to open again and again instead of closing it.",
+        "See in its notes what it lacks, and say it there. Then start over:",
     ),
     (
         r"not dispatched: its deferral",
-        "It was sent before it was put off, so it is not sent again without a person's word.",
+        "It was sent before it was deferred, so only a person can have it sent again.",
         "See what its agent did. To send it again:",
     ),
     (r"$", "Somebody blocked it, without a note.", "To dispatch it:"),
