@@ -77,3 +77,8 @@ def test_it_remembers_its_last_failure() -> None:
     one.error("failed", "the last", bead="t-1")
     one.info("idle", "well")
     assert one.failure == "x: t-1: the last"
+
+
+def test_where_stdout_is_for_the_answer_every_line_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Log("x", SYSTEM.now, answers=True).info("waiting", "waiting for BeadBoard")
+    assert capsys.readouterr() == ("", "x: waiting for BeadBoard\n")

@@ -64,6 +64,21 @@ def test_each_write_with_who_made_it() -> None:
     ]
 
 
+def test_each_event_is_used_once_and_only_where_it_fits() -> None:
+    opened, blocked, urgent = issue(), issue(status="blocked"), issue(priority=0)
+    steps = [opened, blocked, opened, blocked, opened, urgent, issue(priority=0, status="blocked")]
+    events = [
+        event("late", urgent, status="blocked"),
+        event("ann", opened, status="blocked"),
+        event("bob", opened, status="blocked"),
+    ]
+    assert [who for who, what in story(history(*steps), events, []) if what == "open → blocked"] == [
+        "ann",
+        "bob",
+        "late",
+    ]
+
+
 def test_where_bd_does_not_say_who_our_own_lines_do() -> None:
     steps = [
         issue(),
