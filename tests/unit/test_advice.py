@@ -48,6 +48,7 @@ def held(reason: str) -> QueueState:
 
 
 LIMIT = reasons.queue_state({USAGE: Hold(LATER, 0, "t-7: agent ended: usage limit")}, [], NOW)
+FAILING = reasons.queue_state({SERVICE: Hold(NOW, 1, FAILED)}, [], NOW)
 PROBING = reasons.queue_state({USAGE: Hold(NOW, 0, "x")}, [], NOW)
 UNWRITABLE = reasons.queue_state({}, [], NOW, "denied")
 DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x")
@@ -107,9 +108,10 @@ def test_what_a_bead_itself_says(one: Bead, means: str, command: str) -> None:
         (QueueState(), NOT_ASKED, None, "waits for another bead", "", "bd dep list t-1"),
         (QueueState(), DOWN, 1, "not reachable at http://b/x: refused", "", "curl -i http://b/x"),
         (held(FAILED), NOT_ASKED, 1, "waits after a dispatch that failed", "Fix the service", "beads-dispatch resume"),
-        (held("returned: agent busy"), NOT_ASKED, 1, "", "Nothing: dispatch resumes", "beads-dispatch resume"),
+        (held("returned: agent busy"), NOT_ASKED, 1, "", "Wait: dispatch resumes", "beads-dispatch resume"),
         (held("dispatch unclear: x"), NOT_ASKED, 1, "", "Check whether that bead", "beads-dispatch resume"),
-        (LIMIT, NOT_ASKED, 1, "usage limit", "Nothing: dispatch resumes", "beads-dispatch resume"),
+        (LIMIT, NOT_ASKED, 1, "usage limit", "Wait: dispatch resumes", "beads-dispatch resume"),
+        (FAILING, NOT_ASKED, 1, "failed the last time", "", "beads-dispatch tick"),
         (PROBING, NOT_ASKED, 1, "the others follow", WAIT, ""),
         (UNWRITABLE, NOT_ASKED, 1, "No bead can be claimed", "the right to write", ""),
     ],

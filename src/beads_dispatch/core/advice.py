@@ -11,7 +11,7 @@ from beads_dispatch.core.capacity import AgentState
 from beads_dispatch.core.reasons import Known, Standing
 from beads_dispatch.core.runs import Job, Stage
 
-WAIT = "Nothing: wait."
+WAIT = "Wait."
 NOT_ASKED = AgentState("not asked")
 
 
@@ -158,7 +158,7 @@ def _could_go(case: Case) -> Advice:
     queue = case.known.queue
     if case.standing.kind == "still runs":
         means = "It was set back to open while its agent is still at work. A second agent would do the same work."
-        return Advice(means, "Nothing: it is sent again once that run has ended.")
+        return Advice(means, "Wait: it is sent again once that run has ended.")
     match queue.kind:
         case "unwritable":
             return Advice(
@@ -166,21 +166,23 @@ def _could_go(case: Case) -> Advice:
             )
         case "usage limit":
             means = "The agent hit a usage limit. When it resets, one bead is dispatched first, then the others."
-            return Advice(means, "Nothing: dispatch resumes by itself. To try now:", "beads-dispatch resume")
+            return Advice(means, "Wait: dispatch resumes by itself. To try now:", "beads-dispatch resume")
         case "held":
-            means = "The queue waits after a dispatch that failed, longer each time."
-            return Advice(means, _held(queue.text), "beads-dispatch resume")
+            return _held(queue.text)
         case "probing":
             return Advice("Once the first bead has run for a minute, the others follow.", WAIT)
     return _asks(case)
 
 
-def _held(text: str) -> str:
-    if "agent busy" in text:
-        return "Nothing: dispatch resumes by itself. To try now:"
+def _held(text: str) -> Advice:
+    command = "beads-dispatch resume"
+    if "returned: agent busy" in text:
+        means = "The agent turned the last bead down, because it was busy. The queue waits for two minutes."
+        return Advice(means, "Wait: dispatch resumes by itself. To try now:", command)
+    means = "The queue waits after a dispatch that failed, longer each time."
     if "dispatch unclear" in text:
-        return "Check whether that bead has an agent. Dispatch resumes by itself, or now with:"
-    return "Fix the service that the reason names. Dispatch resumes by itself, or now with:"
+        return Advice(means, "Check whether that bead has an agent. Dispatch resumes by itself, or now with:", command)
+    return Advice(means, "Fix the service that the reason names. Dispatch resumes by itself, or now with:", command)
 
 
 def _asks(case: Case) -> Advice:
@@ -190,10 +192,12 @@ def _asks(case: Case) -> Advice:
         return Advice(means, "See what is wrong with it:", f"curl -i {shlex.quote(case.agent.failed_url)}")
     if place > 1:
         means = f"{place - 1} {'bead is' if place == 2 else 'beads are'} ahead of it."
-        return Advice(means, "Nothing. To move it to the front:", case.bd("update {} --priority 0"))
+        return Advice(means, "Wait. To move it to the front:", case.bd("update {} --priority 0"))
     if case.agent.free is False:
         return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
     means = "Nothing holds it up. A watcher sends it within seconds, a CronJob at its next tick."
+    if case.known.queue.kind == "failing":
+        means = "A service failed the last time. Since then the queue is open again, and this bead is next."
     return Advice(means, "To send it now:", "beads-dispatch tick")
 
 
@@ -206,20 +210,18 @@ def _deferred(case: Case) -> Advice:
     if claim.possibly_dispatched(case.bead):
         means = "It was sent before it was deferred, so only a person can have it sent again."
         return Advice(means, "See what its agent did. To send it again:", case.send_again)
-    return Advice(
-        "bd does not open it by itself.", "Nothing: the next tick does it. To do it now:", "beads-dispatch tick"
-    )
+    return Advice("bd does not open it by itself.", "Wait for the next tick. To do it now:", "beads-dispatch tick")
 
 
 def _put_off(case: Case) -> Advice:
     """bd 1.0's `bd undefer` does nothing on an open bead with a date."""
-    return Advice("It was deferred.", "Nothing: wait. To dispatch it now:", case.bd("update {} --defer ''"))
+    return Advice("It was deferred.", "Wait. To dispatch it now:", case.bd("update {} --defer ''"))
 
 
 def _in_progress(case: Case) -> Advice:
     if reasons.being_handed_over(case.bead, case.known.now):
         means = "A tick has claimed it and is about to POST it, or to record the answer."
-        return Advice(means, "Nothing. In a minute, look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
+        return Advice(means, "Wait a minute, then look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
     if case.job is not None and case.job.stage is not Stage.DOUBT:
         return _by_job(case, case.job)
     means = _sent(case)
