@@ -19,12 +19,14 @@ VARIABLES = {
     "BEADS_ACTOR": "who bd says has written (default: beads-dispatcher, beads-reaper)",
     "BEADS_DISPATCH_PER_TICK": "how many beads a tick hands over at most (default: 1)",
     "BEADS_REAPER_THRESHOLD_MINUTES": "how long a bead may show no sign of life (default: 30)",
+    "BEADS_NOTIFY_URLS": "Apprise URLs that get a message when a bead needs a person (extra: notify)",
     "LOG_FORMAT": "text or json (default: text)",
     "NO_COLOR": "set it to get no colours on a terminal",
     "XDG_STATE_HOME": "where the output of jobs is kept (default: ~/.local/state)",
 }
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN")
+CLAUDE = 'claude -p "Do bead $BEAD_ID, then close it" --permission-mode bypassPermissions'
 THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
 
 
@@ -59,20 +61,21 @@ PAGES = {
         "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing:\n"
         "run it every two minutes, or use `watch`. Also installed as beads-dispatcher.\n"
         "BEADBOARD_URL is required, except with --dry-run.",
-        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "LOG_FORMAT"),
+        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
     ),
     "sweep": Page(
         "Looks after the beads in progress: learns how their runs ended, and blocks those without a sign of life.\n"
         "Run it every ten minutes, or use `watch`. Also installed as beads-reaper.",
-        (*SERVICES[1:], *WORKSPACE, THRESHOLD, "BEADS_ACTOR", "LOG_FORMAT"),
+        (*SERVICES[1:], *WORKSPACE, THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("beads-dispatch sweep", "beads-dispatch sweep --dry-run"),
     ),
     "watch": Page(
         "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks\n"
         "nothing of anybody but the database while there is none. Ctrl-C ends it after the step under way.",
-        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", THRESHOLD, "BEADS_ACTOR", "LOG_FORMAT"),
+        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         (
+            f"beads-dispatch watch --command '{CLAUDE}'",
             "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
             "beads-dispatch watch --listen 127.0.0.1:8080",
         ),
@@ -105,7 +108,7 @@ PAGES = {
         "bead. The command finds BEAD_ID, BEAD_TITLE, BEAD_DESCRIPTION, BEAD_ACCEPTANCE, BEAD_JOB and BEADS_ACTOR\n"
         "in its environment.",
         (*WORKSPACE, THRESHOLD, "XDG_STATE_HOME"),
-        ("""beads-dispatch agent --command 'claude -p "Work on bead $BEAD_ID: $BEAD_TITLE"'""",),
+        (f"beads-dispatch agent --command '{CLAUDE}'",),
     ),
     "completion": Page(
         "Prints a script that completes commands and options in your shell. Needs the extra `completion`.",
