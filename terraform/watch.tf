@@ -16,7 +16,7 @@ resource "kubernetes_deployment_v1" "watcher" {
     replicas = var.beads_dispatcher_enabled ? "1" : "0"
 
     strategy {
-      type = "Recreate" # two at once do no harm, the locks see to that, but no good either
+      type = "Recreate" # a second one would only wait for the first to end
     }
 
     selector {

@@ -1,5 +1,7 @@
 """`watch --command`: the watcher and its agent in one process, on the real bd."""
 
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Board, Place, is_running, wait_for
+from conftest import COMMAND, PATIENCE, Board, Place, is_running, wait_for
 from test_watcher import Watcher
 
 # Its child has a session of its own, and so is not in its parent's process group.
@@ -112,6 +114,26 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
             second.wait_for("the other watcher has ended: watching now")
             other = place.create("second")
             second.wait_for(f"{other}: job=.* completed after")
+
+
+def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) -> None:
+    ours, terminal = pty.openpty()
+    words = [*COMMAND, "watch", "--command=true"]
+    process = subprocess.Popen(
+        words, env={**on_server.environ, "TZ": "UTC"}, cwd=on_server.folder, stdout=terminal, stderr=terminal
+    )
+    try:
+        written = os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        written += os.read(ours, 4096)
+    finally:
+        process.kill()
+        os.close(terminal)
+        os.close(ours)
+    lines = [re.sub(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d ", "HH:MM:SS ", line) for line in written.decode().splitlines()]
+    assert lines[0].startswith("HH:MM:SS beads-watcher: watching ")
+    assert lines[1:] == ["HH:MM:SS beads-watcher: stopped", "HH:MM:SS beads-agent: stopped, with every job"]
 
 
 def children(place: Place) -> list[int]:

@@ -16,8 +16,8 @@ from conftest import PATIENCE, Place, make_place, wait_for
 FOLDER = Path(__file__).parents[2] / "deploy" / "laptop"
 UNIT, PLIST = FOLDER / "beads-dispatch@.service", FOLDER / "beads-dispatch.plist"
 
-# Stands in for Claude Code: it keeps what it was told, and does it.
-CLAUDE = '#!/bin/sh\nprintf "%s\\n" "$@" > "$HOME/told"\nbd show "$BEAD_ID" && bd close "$BEAD_ID"\n'
+# Stands in for Claude Code: it keeps what it was asked, and does it.
+CLAUDE = '#!/bin/sh\nprintf "%s\\n" "$@" > "$HOME/asked"\nbd show "$BEAD_ID" && bd close "$BEAD_ID"\n'
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def works(home: Place, words: Sequence[str], folder: Path, environ: Mapping[str,
         assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
-    told = (home.folder.parent / "told").read_text()
-    assert told.startswith(f"-p\nRun: bd show {bead}. ")
-    assert "--permission-mode\nbypassPermissions\n" in told
+    asked = (home.folder.parent / "asked").read_text()
+    assert asked.startswith(f"-p\nRun: bd show {bead}. ")
+    assert "--permission-mode\nbypassPermissions\n" in asked
 
 
 def test_what_the_unit_starts_works(home: Place) -> None:

@@ -9,7 +9,7 @@ from beads_dispatch.adapters import http_server
 from beads_dispatch.laptop import server
 from beads_dispatch.laptop.supervisor import Supervisor
 
-TURN_SECONDS = 0.2
+TURN_SECONDS, IDLE_SECONDS = 0.2, 1.0  # while a job runs, and while none does
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def serving(port: int, supervisor: Supervisor) -> Iterator[str]:
     jobs, ended = supervisor.jobs, threading.Event()
     listening = http_server.server("127.0.0.1", port, partial(server.page, jobs=jobs, bd=supervisor.bd))
     supervising = threading.Thread(target=_supervise, args=(supervisor, ended))
-    threading.Thread(target=listening.serve_forever, args=(TURN_SECONDS,), daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(IDLE_SECONDS,), daemon=True).start()
     supervising.start()
     try:
         yield f"http://127.0.0.1:{listening.server_port}"
@@ -35,5 +35,5 @@ def serving(port: int, supervisor: Supervisor) -> Iterator[str]:
 
 
 def _supervise(supervisor: Supervisor, ended: threading.Event) -> None:
-    while not ended.wait(TURN_SECONDS):
+    while not ended.wait(TURN_SECONDS if supervisor.jobs.running() else IDLE_SECONDS):
         supervisor.turn()
