@@ -170,7 +170,6 @@ class _Ticking:
     goes_on: bool = False  # whether the next turn follows at once
 
     def due(self) -> bool:
-        self.goes_on = False
         return self.has_work and (self.jobs.clock.monotonic() >= self.tick_at or self._has_room_again())
 
     def _has_room_again(self) -> bool:
@@ -221,7 +220,7 @@ class _Watcher:
     def turn(self) -> bool:
         """Looks if anything changed, then runs what is due. Returns whether the database answered."""
         self._notice_sleep()
-        lost = self.database.failures
+        lost, self.ticking.goes_on = self.database.failures, False
         ours = self.database.ask(self._look_if_changed)
         if lost and ours is not None:
             self.ticking.database_found()

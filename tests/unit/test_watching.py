@@ -160,6 +160,11 @@ def test_a_backlog_goes_on_without_a_pause_where_the_agent_service_counts_its_pl
         watched.work.turn()
         assert watched.work.ticking.goes_on
     assert watched.ticks == [1000.0] * 3
+    watched.database.gone = True  # the simulation found a watcher that never paused again
+    watched.work.turn()
+    assert not watched.work.ticking.goes_on
+    watched.database.gone = False
+    watched.seconds += 60
     watched.database.set("a", status="in_progress")
     watched.work.turn()
     assert not watched.work.ticking.goes_on
