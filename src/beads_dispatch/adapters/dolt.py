@@ -72,6 +72,10 @@ class Dolt:
         self.server = server
         self._connection: pymysql.Connection[Any] | None = None
 
+    def again(self) -> "Dolt":
+        """A new connection to the same database, without our lock."""
+        return Dolt(self.server)
+
     def lock(self, job: str, assignee: str) -> str | None:
         """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
         row = self.ask(_LOCK, f"beads-{job}:", assignee)[0]

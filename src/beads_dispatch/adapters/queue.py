@@ -138,7 +138,7 @@ class ServerQueue:
         try:
             self._dolt.set_local(key, value)
         except DoltFailed:
-            with closing(Dolt(self._dolt.server)) as other:
+            with closing(self._dolt.again()) as other:
                 other.set_local(key, value)
 
     def _key(self, kind: str) -> str:
