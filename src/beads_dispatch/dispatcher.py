@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from beads_dispatch import claims, housekeeping, room
-from beads_dispatch.core import backoff, claim, eligibility, notes, staleness
-from beads_dispatch.core.backoff import USAGE, Hold
+from beads_dispatch.core import backoff, eligibility, notes, staleness
+from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
@@ -52,7 +53,12 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
     outside.log.unreadable(snapshot.unreadable)
     this = _Tick(cycle, report, snapshot.beads, Holding(cycle))
     try:
-        _dry_run(this) if dry_run else this.run()
+        if dry_run:
+            from beads_dispatch.dry_run import rehearse
+
+            rehearse(this)
+        else:
+            this.run()
     except Misconfigured:
         raise
     except Failure as error:  # what was done until here still counts
@@ -90,9 +96,7 @@ class _Tick:
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
         selected = [bead for bead in eligible if bead.id in ready]
         if not selected:
-            counts = eligibility.summary(self.beads, now, {bead.id: eligibility.NOT_READY for bead in eligible})
-            why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            outside.log.info("idle", f"nothing to do{': ' + why if why else ''}")
+            outside.log.info("idle", _why_idle(self.beads, eligible, now))
         return selected
 
     def dispatch(self, selected: Sequence[Bead]) -> None:
@@ -167,39 +171,7 @@ class _Tick:
         return answer.outcome in GOES_ON
 
 
-def _dry_run(tick: _Tick) -> None:
-    """Logs what a tick would do."""
-    cycle, beads = tick.cycle, tick.beads
-    for bead, reason in eligibility.needs_notice(beads, cycle.now()):
-        cycle.info("would_notify", f"would note: {notes.not_dispatched(reason.text)}", bead)
-    for bead in eligibility.expired_deferrals(beads, cycle.now()):
-        what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
-        cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
-    selected = tick.select()
-    left = _places(tick, selected)
-    if selected and left and _would_have_room(cycle, selected[0]):
-        for bead in [bead for bead in selected if not room.still_runs(cycle, bead)][:left]:
-            cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
-
-
-def _places(tick: _Tick, selected: Sequence[Bead]) -> int:
-    """How many beads would be handed over: `Holding.places`, without its write."""
-    allows = backoff.probe(tick.holding.holds.get(USAGE), tick.beads, tick.cycle.now())
-    if selected and allows == "none":
-        tick.cycle.outside.log.info("held", "waiting: one bead runs first after the usage limit")
-    if selected and not tick.cycle.settings.beadboard_url:
-        tick.cycle.outside.log.info("not_asked", "BEADBOARD_URL is not set: nobody was asked whether there is room")
-    return {"none": 0, "one": 1}.get(allows, tick.cycle.settings.per_tick)
-
-
-def _would_have_room(cycle: Cycle, bead: Bead) -> bool:
-    if not cycle.settings.beadboard_url:
-        return True
-    try:
-        free = cycle.outside.agent_service.has_room() and not cycle.outside.board.busy()
-    except ServiceFailed as error:
-        cycle.error("service_failed", f"{error} ({error.url})", bead)
-        return False
-    if not free:
-        cycle.info("busy", "waiting: the agent is busy", bead)
-    return free
+def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:
+    counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in not_ready})
+    why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    return f"nothing to do{': ' + why if why else ''}"

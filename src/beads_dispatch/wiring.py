@@ -58,17 +58,9 @@ class Wiring:
         try:
             with closing(self.queue(chosen)) as queue:
                 outside = Outside(
-                    queue,
-                    self.bd(chosen),
-                    board,
-                    agent_service,
-                    SYSTEM,
-                    _new_token,
-                    log,
-                    self.stopping,
-                    _warm_up,
+                    queue, self.bd(chosen), board, agent_service, SYSTEM, _new_token, log, self.stopping, _warm_up,
                     notices,
-                )
+                )  # fmt: skip
                 return job(outside, chosen)
         finally:
             if notices and chosen.notify_urls:

@@ -3,10 +3,8 @@
 One small protocol with two implementations: a Dolt server, or an embedded bd and a lock file.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +14,11 @@ from typing import Protocol
 
 from beads_dispatch.adapters.bd import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
+from beads_dispatch.adapters.lock_file import LockFile
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import one_line
 from beads_dispatch.errors import BdFailed, DoltFailed, Failure
 
 Now = Callable[[], datetime]
@@ -163,31 +161,18 @@ class EmbeddedQueue:
         self._folder = folder.resolve()
         self._assignee = assignee
         self.now = now
-        self._file: int | None = None
-        self._path = Path()
+        self._lock: LockFile | None = None
 
     def lock(self, job: str) -> bool:
-        """A lock on a file that stays: bd's own .gitignore has `*.lock`. It says whose it is."""
-        self._path = self._lock_file(job)
-        try:
-            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            self.close()
-            return False
-        except OSError as error:
-            raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
-        return True
+        self._lock = self._lock_of(job)
+        return self._lock.take()
 
     def holder(self, job: str) -> str:
-        try:
-            return one_line(self._lock_file(job).read_text("utf-8", "replace").partition("\n")[0], 80)
-        except OSError:
-            return ""
+        return self._lock_of(job).holder()
 
-    def _lock_file(self, job: str) -> Path:
-        return self._folder / f"beads-{job}-{_who(self._assignee)}.lock"
+    def _lock_of(self, job: str) -> LockFile:
+        """Under a name that bd's own .gitignore covers: it has `*.lock`."""
+        return LockFile(self._folder / f"beads-{job}-{_who(self._assignee)}.lock")
 
     def snapshot(self) -> Snapshot:
         beads, unreadable = self._bd.assigned(self._assignee)
@@ -252,13 +237,8 @@ class EmbeddedQueue:
             raise
 
     def _locked(self) -> bool:
-        """A lock file that somebody removed or replaced no longer locks anybody out."""
-        try:
-            return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
-        except OSError:
-            return False
+        return self._lock is not None and self._lock.held()
 
     def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._lock is not None:
+            self._lock.release()

@@ -1,0 +1,46 @@
+"""A lock that lives as long as its process: an flock on a file that stays."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from beads_dispatch.core.notes import one_line
+from beads_dispatch.errors import Failure
+
+
+class LockFile:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """Takes the lock without waiting, and writes into the file whose it is. Raises Failure."""
+        try:
+            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError as error:
+            raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
+        return True
+
+    def holder(self) -> str:
+        """Whose it is, in words. Empty where that is not known."""
+        try:
+            return one_line(self._path.read_text("utf-8", "replace").partition("\n")[0], 80)
+        except OSError:
+            return ""
+
+    def held(self) -> bool:
+        """Whether we have it. A file that somebody removed or replaced no longer locks anybody out."""
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
