@@ -20,7 +20,7 @@ with connection.cursor() as cursor:
             cursor.execute(f"KILL {{int(one)}}")
 # A bead that is opened so often would wait before its third run.
 subprocess.run(["bd", "update", bead, "--status=open", "--priority=0"], check=True)
-subprocess.run(["bd", "update", bead, "--unset-metadata=beads_dispatch.runs"], check=True)
+subprocess.run(["bd", "update", bead, "--set-metadata=beads_dispatch.runs=0"], check=True)
 subprocess.run([{sys.executable!r}, "-m", "beads_dispatch", "tick"], check=True)
 """
 

@@ -21,7 +21,8 @@ def work(world: World, services: Services, run: Run) -> None:
     if how == "timeout":  # the service gives the job up; its process goes on
         services.end(run, how, document)
         world.sleep(draw.random() * 900)
-    _last_word(world, run, draw.choice(("closed", "blocked", "deferred", "open", "", "")) if odd else "closed")
+    word = draw.choice(("closed", "blocked", "deferred", "open", "", "")) if odd else "closed"
+    _last_word(world, run, "open" if world.hits("eager agent", 0.9) else word)
     world.sleep(draw.choice((0.1, 5, 30)) * draw.random())
     services.end(run, how, document)
 
@@ -35,7 +36,7 @@ def _note(world: World, run: Run) -> None:
         row["notes"] += "\nhalf of it"
     if world.hits("marks taken away", 0.2):
         row["metadata"] = {"mine": 1}
-        world.ledger.stripped.add(run.bead)
+        world.ledger.strip(run.bead)
     world.changed(run.bead)
     world.say(f"agent: notes on {run.bead}: {row['metadata']}")
 

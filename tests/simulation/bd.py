@@ -26,7 +26,7 @@ class SimulatedBd:
 
     def json(self, verb: str, *words: str, within: float | None = None) -> object:
         self.world.step(self.who, f"bd {verb}")
-        if self.world.lasts("bd away", 0.02):
+        if self.world.hits("bd hiccup", 0.05) or self.world.lasts("bd away", 0.02):
             raise BdFailed(f"bd {verb}: dolt circuit breaker is open (exit 1)")
         if verb == "ready":
             return [as_json(row) for row in self.world.rows.values() if self._ready(row)]

@@ -27,9 +27,16 @@ class Ledger:
     reopened: set[str] = field(default_factory=set)  # since their claim
     replaced: set[str] = field(default_factory=set)  # their notes, since a person's word
     stripped: set[str] = field(default_factory=set)  # their marks, since a person's word
+    unmarked: set[str] = field(default_factory=set)  # their marks, since their claim
 
     def claimed(self, bead: str) -> None:
         self.reopened.discard(bead)
+        self.unmarked.discard(bead)
+
+    def strip(self, bead: str) -> None:
+        """An agent or a person takes our marks away."""
+        self.stripped.add(bead)
+        self.unmarked.add(bead)
 
     def post(self, bead: str) -> None:
         if bead in self.sent:
@@ -40,8 +47,10 @@ class Ledger:
     def accept(self, bead: str) -> None:
         self.accepted.add(bead)
         self.runs[bead] += 1
-        counted = not (bead in self.replaced and bead in self.stripped)  # who takes both away restarts the count
-        if counted and self.runs[bead] > MAX_RUNS:
+        if bead in self.replaced and bead in self.stripped:
+            return  # who takes both records away starts the count anew
+        most = MAX_RUNS * (2 if bead in self.stripped else 1)  # the notes have a lower bound: bd 1.0.2 can lose a line
+        if self.runs[bead] > most:
             raise Broken(f"{bead} has run {self.runs[bead]} times without a person's word")
 
     def not_started(self, bead: str) -> None:
@@ -67,9 +76,9 @@ class Ledger:
         self.stripped.discard(bead)
 
     def changed(self, bead: str) -> None:
-        """Whoever takes away both records of a dispatch takes away that it was sent. (Not guaranteed, and said so.)"""
+        """Others who take away both records of a dispatch take away that it was sent. (Not guaranteed, and said so.)"""
         row = self.rows[bead]
-        if CLAIM_MARK not in row["metadata"] and not notes.possibly_dispatched(row["notes"]):
+        if bead in self.unmarked and CLAIM_MARK not in row["metadata"] and not notes.possibly_dispatched(row["notes"]):
             self.not_started(bead)
         if len(row["notes"]) > MOST_NOTES:
             raise Broken(f"{bead} has {len(row['notes'])} bytes of notes")

@@ -27,6 +27,9 @@ def _open(world: World, bead: str) -> None:
 def _defer(world: World, bead: str) -> None:
     until = world.now() + timedelta(seconds=world.random.random() * 300)
     world.rows[bead].update(status="deferred", defer_until=until)
+    if world.hits("notes replaced", 0.3):
+        world.rows[bead]["notes"] = "later"
+        world.ledger.replaced.add(bead)
     world.changed(bead)
 
 
@@ -52,5 +55,5 @@ def _edit(world: World, bead: str) -> None:
         world.ledger.replaced.add(bead)
     if world.random.random() < 0.6:
         world.rows[bead]["metadata"] = {}
-        world.ledger.stripped.add(bead)
+        world.ledger.strip(bead)
     world.changed(bead)

@@ -81,9 +81,11 @@ class Cast:
         """A tick or a sweep with a connection of its own. Raises Failure, Crash."""
         dolt = SimulatedDolt(self.world, who)
         try:
-            return job(self.outside(who, dolt), self.settings)
+            report = job(self.outside(who, dolt), self.settings)
         finally:
             dolt.close()
+        self.services.ticked(who)
+        return report
 
     def once(self, who: str, job: Callable[[Outside, Settings], Any]) -> None:
         """The same as a pod of its own: whatever it dies of ends only it."""
@@ -155,7 +157,8 @@ class Cast:
         )
 
     def unsettled(self) -> list[str]:
-        return [bead for bead, row in self.world.rows.items() if row["status"] not in ("closed", "blocked")]
+        rows = self.world.rows.items()
+        return [bead for bead, row in rows if row["status"] not in ("closed", "blocked") and bead != self.world.cursed]
 
 
 def _cast(world: World) -> Cast:

@@ -51,6 +51,8 @@ class Services:
     def __init__(self, world: World, *, asked: bool, token: bool, counts: bool) -> None:
         self.world, self.asked, self.token, self.counts = world, asked, token, counts
         self.jobs: dict[str, Run] = {}
+        self.claims: dict[str, str] = {}  # who claimed a bead last
+        self.refused: dict[str, str] = {}  # the last bead for which a process was refused
         self.doubts: dict[str, float] = {}  # when a process last got no good answer about a job
         self._cached, self._number = (-CACHE_SECONDS, False), 0
 
@@ -63,7 +65,7 @@ class Services:
             if asked.url.startswith(BOARD):
                 if self.world.lasts("board away", 0.02):
                     return Reply(None, "connection refused", delivered=False)
-                return self._post(asked.content["taskId"]) if asked.content else self._status()
+                return self._post(who, asked.content["taskId"]) if asked.content else self._status()
             return self._agents(who, asked.url.removeprefix(AGENTS))
 
         return ask
@@ -81,13 +83,16 @@ class Services:
             self._cached = self.world.seconds, busy
         return _json(200, {"busy": busy})
 
-    def _post(self, bead: str) -> Reply:
+    def _post(self, who: str, bead: str) -> Reply:
         self.world.ledger.post(bead)
         self.world.happened["POSTs"] += 1
         if len(self.running()) >= CAPACITY:
-            return self._refuse(bead, 502, "Queue full")
+            return self._refuse(who, bead, 502, "Queue full")
+        if bead == self.world.cursed:
+            self.world.happened["cursed"] += 1
+            return self._refuse(who, bead, 400, "Bead X not found.")
         if self.world.hits("refused", 0.3):
-            return self._refuse(bead, *self.world.random.choice(STARTED_NOTHING))
+            return self._refuse(who, bead, *self.world.random.choice(STARTED_NOTHING))
         if self.world.hits("nothing came of it", 0.1):
             return _json(502, {"error": "fetch failed"})
         if self.world.hits("late POST", 0.1):
@@ -101,7 +106,8 @@ class Services:
             return Reply(None, "connection lost")
         return _json(200, {"job_id": job})
 
-    def _refuse(self, bead: str, status: int, text: str) -> Reply:
+    def _refuse(self, who: str, bead: str, status: int, text: str) -> Reply:
+        self.refused[who] = bead
         self.world.ledger.not_started(bead)
         self.world.happened[f"answer {status} {text}"] += 1
         return _json(status, {"error": text})
@@ -163,11 +169,22 @@ class Services:
         if document is USAGE_LIMIT:
             self.world.ledger.limited(run.bead)
 
-    # --- an invariant
+    # --- invariants
+
+    def ticked(self, who: str) -> None:
+        """A tick has ended, and was not killed: a bead that was refused must not stay claimed for half an hour."""
+        bead = self.refused.pop(who, "")
+        away = {"bd away", "Dolt away"} & self.world.faults  # for longer than a tick tries
+        if not bead or away or self.claims[bead] != who or bead in self.world.ledger.unmarked:
+            return
+        row = self.world.rows[bead]
+        if (row["status"], row["assignee"]) == ("in_progress", "agent"):
+            raise Broken(f"{who}: {bead} was refused, and stays in progress")
 
     def claimed(self, who: str, bead: str) -> None:
         """A claim is written: the bead's last job must not be at work, where that could be known."""
         self.world.ledger.claimed(bead)
+        self.claims[bead] = who
         job = str(self.world.rows[bead]["metadata"].get("beads_dispatch.job", "")).strip('"')
         run = self.jobs.get(job)
         asked = self.asked and self.token and self.world.seconds - self.doubts.get(who, -1000) > 300

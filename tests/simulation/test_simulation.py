@@ -16,7 +16,7 @@ from simulation.schedule import run, shrink
 from simulation.services import ENDS, STARTED_NOTHING
 from simulation.world import FAULTS
 
-SCHEDULES = 3000
+SCHEDULES = 2000
 Patch = pytest.MonkeyPatch
 
 
@@ -122,7 +122,11 @@ FAULTS_PUT_IN: list[tuple[Callable[[Patch], None], int]] = [
     (_ignore_the_claim_mark, 2000),
     (_take_the_mark_for_the_only_record, 2000),
     (_write_a_status_after_an_acceptance, 50),
+    (_never_retry_after_the_post, 2000),
     (_hold_for_ever, 200),
+    (_let_the_failed_bead_go_first_again, 2000),
+    (_count_no_runs, 2000),
+    (_forget_the_claim_of_a_blocked_bead, 2000),
 ]
 
 

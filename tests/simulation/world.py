@@ -14,9 +14,9 @@ from simulation.ledger import Ledger
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 BEADS = 4
 FAULTS = (
-    "crash", "skew", "lost lock", "Dolt away", "bd away", "bd written, exit 1", "1213", "lost note", "orphan",
-    "refused", "lost answer", "late POST", "nothing came of it", "board away", "agents away", "restart",
-    "notes replaced", "marks taken away", "odd run", "usage limit", "meddling",
+    "crash", "skew", "lost lock", "Dolt away", "bd away", "bd hiccup", "bd written, exit 1", "1213", "lost note",
+    "orphan", "refused", "lost answer", "late POST", "nothing came of it", "board away", "agents away", "restart",
+    "notes replaced", "marks taken away", "odd run", "eager agent", "usage limit", "meddling", "cursed",
 )  # fmt: skip
 
 
@@ -32,6 +32,9 @@ class World:
         drawn = {one for one in FAULTS if self.random.random() < 0.5}
         self.faults, self.happened = drawn - without, Counter[str]()
         self.rows = {f"s-{n}": _row(f"s-{n}", self.random.randrange(4)) for n in range(BEADS)}
+        self.cursed = "s-0" if "cursed" in self.faults else ""  # BeadBoard never finds this bead
+        if self.cursed:
+            self.rows[self.cursed]["priority"] = 0
         self.locks: dict[str, object] = {}
         self.holds: dict[str, str] = {}
         self.writes = 0
@@ -101,8 +104,9 @@ class World:
         self.ledger.changed(bead)
 
     def opened(self, bead: str, who: str) -> None:
+        # We block for a person, so an agent that opens what we have blocked starts anew, as a person does.
+        self.ledger.opened(bead, by_person=who == "person" or self.rows[bead]["status"] == "blocked")
         self.rows[bead]["status"] = "open"
-        self.ledger.opened(bead, by_person=who == "person")
         self.changed(bead)
         self.say(f"{who}: sets {bead} open")
 

@@ -74,7 +74,7 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
         (
             bead(metadata=marked(runs=2, claim="tabcdef 2026-11-23T21:59:00Z")),
             "after 2 runs",
-            "bd update t-1 --unset-metadata beads_dispatch.runs",
+            "bd update t-1 --set-metadata beads_dispatch.runs=0",
         ),
         (
             bead(metadata=marked(attempts=3, retry_after="2026-11-23T22:02:00Z")),

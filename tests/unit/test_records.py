@@ -182,5 +182,7 @@ def test_an_agent_that_takes_the_marks_away_does_not_start_the_count_anew() -> N
     lines = [CLAIM, "dispatched: job=a", CLAIM, "dispatched: job=b", CLAIM, "dispatched: job=j"]
     one = bead(status="in_progress", metadata={"mine": 1}, notes="\n".join(lines))
     assert claim.lost_record(one, NOW)[1][marks.RUNS] == "3"
+    assert marks.claimed(replace(one, status="open"), "abcdef", NOW)[marks.RUNS] == "4"
+    assert marks.runs(replace(one, metadata={"beads_dispatch.runs": 0})) == 0  # a person says so
     blocked = replace(one, notes="\n".join(["dispatched: job=x", "reaper: no progress for 31m", *lines]))
     assert claim.lost_record(blocked, NOW)[1][marks.RUNS] == "3"

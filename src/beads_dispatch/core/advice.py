@@ -150,7 +150,7 @@ def _waits(case: Case) -> Advice:
     return Advice(
         f"It was set back to open after {marks.runs(bead)} runs, without a person's say; after 5 it is blocked.",
         "See in its notes what it lacks, and say it there. To start over now:",
-        case.bd(f"update {{}} --unset-metadata {marks.RUNS}"),
+        case.bd(f"update {{}} --set-metadata {marks.RUNS}=0"),
     )
 
 

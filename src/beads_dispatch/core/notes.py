@@ -147,13 +147,13 @@ def recorded(notes: str, line: str) -> bool:
 
 
 def dispatches(notes: str) -> int:
-    """How many accepted dispatches the notes record since the bead was last blocked by us, or returned."""
+    """How many dispatches the notes record, accepted or unclear, since the bead was last blocked by us."""
     ends = ("reaper: ", "agent ended: ", "not dispatched: ")
     count = 0
     for line in reversed(notes.split("\n")):
         if line.startswith(ends):
             break
-        count += line.startswith(_DISPATCHED)
+        count += line.startswith(_SENT)
     return count
 
 
