@@ -43,7 +43,7 @@ def _write(cycle: Cycle, claimed: Claim) -> None:
     before, now = claimed.bead, cycle.now()
     change, line = marks.claimed(before, claimed.token, now), notes.claimed(now, claimed.token)
     try:
-        found: Bead | None = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change, tries=1)
+        found: Bead | None = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change)
         problem = "bd's answer does not have our claim"
     except NotAsExpected:
         raise

@@ -18,7 +18,7 @@ class BdFailed(Failure):
 
 
 class NotAsExpected(BdFailed):
-    """bd's compare-and-set found another status or assignee and wrote nothing (exit 13, bd 1.3)."""
+    """Another client wrote the bead first, so bd wrote nothing: exit 13 (bd 1.3), or a serialization failure."""
 
 
 class DoltFailed(Failure):

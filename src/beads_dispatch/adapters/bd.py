@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.core import bead
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed, Unreadable
+from beads_dispatch.errors import BdFailed, NotAsExpected, Unreadable
 
 TRIES = 3
 RETRY_SECONDS = 0.1
@@ -71,12 +71,12 @@ class Bd:
         note: str | None = None,
         status: str | None = None,
         marks: Mapping[str, str | None] | None = None,
-        tries: int = TRIES,
         within: float | None = None,
     ) -> Bead:
         """One write, one transaction: the note, the marks (None removes one) and, guarded where bd can, the status.
 
-        Returns the bead as bd says it now is. Retried only where bd says that nothing was written.
+        Returns the bead as bd says it now is. A write without a status is retried where bd says that nothing was
+        written.
         `within`: seconds, where they are fewer than usual.
         Raises BdFailed; NotAsExpected where the bead is no longer as `known`.
         """
@@ -88,7 +88,7 @@ class Bd:
             guard = [f"--if-status={known.status}", f"--if-assignee={known.assignee}"]
         if not words:
             return known
-        return _one(self._write(words, guard, known.id, tries, within), known.id)
+        return _one(self._write(words, guard, known.id, TRIES, within), known.id)
 
     def _write(
         self, words: Sequence[str], guard: Sequence[str], bead_id: str, tries: int, within: float | None
@@ -101,8 +101,10 @@ class Bd:
                 self._unguarded = self._process.version()
                 return self._write(words, (), bead_id, tries, within)
             # Error 1213: Dolt rolled the transaction back, because another client wrote the same bead.
-            if tries == 1 or "serialization failure" not in str(error):
+            if "serialization failure" not in str(error) or tries == 1:
                 raise
+            if guard:  # nobody has read what was written: a status must not go over it
+                raise NotAsExpected(str(error)) from None
         self._sleep(RETRY_SECONDS)
         return self._write(words, guard, bead_id, tries - 1, within)
 
