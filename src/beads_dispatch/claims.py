@@ -27,7 +27,7 @@ def make(cycle: Cycle, chosen: Bead) -> Claim | None:
     except NotAsExpected:
         cycle.info("changed", "changed before it was claimed: left alone", bead)
         return None
-    cycle.info("claimed", f"claimed (tick {claimed.token})", bead)
+    cycle.info("claimed", f"claimed (tick {claimed.token})", bead, tick=claimed.token)
     return claimed
 
 
@@ -69,7 +69,7 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
         raise Failure(f"{claimed.bead.id}: claimed but not dispatched: {error}") from None
     reason = claim.claim_lost_reason(bead, cycle.settings.assignee, claimed.token)
     if reason:
-        cycle.info("changed", f"not dispatched: {reason}", claimed.bead)
+        cycle.info("changed", f"not dispatched: {reason}", claimed.bead, tick=claimed.token)
     elif cycle.outside.stopping():
         reason = "stopped before dispatch"
     if reason and _ours(cycle, bead, claimed):

@@ -161,7 +161,7 @@ def _watch_alone(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     wiring.bd(first).check()
     if first.notify_urls:
         _check_notify_urls(first.notify_urls, wiring)
-    health, metrics = _listen(args.listen, log) if args.listen else (None, None)
+    health, metrics = _listen(args.listen, first.assignee, log) if args.listen else (None, None)
     log.info("watching", f"watching {first.workspace} for beads assigned to {first.assignee}")
     return watcher.watch(_watched(wiring, first, log), wiring.stopping, health, metrics)
 
@@ -208,15 +208,15 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
     return Follower(wiring.agent_service(first, log), SYSTEM, first.threshold)
 
 
-def _listen(address: tuple[str, int], log: Log) -> "tuple[Health, Metrics]":
+def _listen(address: tuple[str, int], assignee: str, log: Log) -> "tuple[Health, Metrics]":
     from beads_dispatch.monitoring import health
 
     try:
         from beads_dispatch.monitoring.metrics import Metrics
     except ModuleNotFoundError:
-        raise Misconfigured("--listen needs prometheus-client: pip install 'beads-dispatch[metrics]'") from None
+        raise Misconfigured("--listen needs prometheus-client: pip install '.[metrics]'") from None
     state = health.Health(SYSTEM.monotonic)
-    metrics = Metrics(state, SYSTEM.now)
+    metrics = Metrics(state, SYSTEM.now, assignee)
     server = health.serve(*address, state, metrics.text)
     log.info("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
     return state, metrics

@@ -10,7 +10,7 @@ from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.log import Log
+from beads_dispatch.log import Field, Log
 from beads_dispatch.settings import Settings
 
 
@@ -49,13 +49,13 @@ class Cycle:
         """The queue's time, UTC."""
         return self.outside.queue.now()
 
-    def info(self, event: str, text: str, bead: Bead, level: str = "info") -> None:
-        self.outside.log.info(event, text, bead=bead.id, level=level)
+    def info(self, event: str, text: str, bead: Bead, level: str = "info", **fields: Field) -> None:
+        self.outside.log.info(event, text, bead=bead.id, level=level, **fields)
 
-    def error(self, event: str, text: str, bead: Bead | str, level: str = "error") -> None:
+    def error(self, event: str, text: str, bead: Bead | str, level: str = "error", **fields: Field) -> None:
         """Logs a failure of a bead or its id: the command will exit with 1."""
         self.failed = True
-        self.outside.log.error(event, text, bead=bead if isinstance(bead, str) else bead.id, level=level)
+        self.outside.log.error(event, text, bead=bead if isinstance(bead, str) else bead.id, level=level, **fields)
 
     def notify(self, bead: Bead, what: str, why: str) -> None:
         """A message to a person: see `notices.notice`."""

@@ -155,7 +155,8 @@ class _Tick:
         self.report.answers.append(answer.outcome)
         cycle.answered_at = cycle.outside.clock.monotonic()
         what = consequence(answer, bead, self.holding.service, cycle.now())
-        (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, level=what.level)
+        known = {"tick": claimed.token, "job": answer.job, "http_status": answer.status}
+        (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, what.level, **known)
         if what.hold:  # before the bead is open again
             self.holding.set(what.hold)
         if what.status:

@@ -44,8 +44,8 @@ def conclude(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool, dry_run: 
     if dry_run:
         cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead)
         return True
-    _write(cycle, fresh, end)
     seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+    _write(cycle, fresh, end, seconds)
     return Ended(end.kind, seconds, job.cost)
 
 
@@ -55,12 +55,12 @@ def _end(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool) -> End | None
     return runs.end(job, bead, cycle.now(), cycle.settings.threshold, cycle.outside.clock.zone())
 
 
-def _write(cycle: Cycle, bead: Bead, end: End) -> None:
+def _write(cycle: Cycle, bead: Bead, end: End, seconds: float | None) -> None:
     if end.hold_until:  # before the bead is open again
         _hold(cycle, bead, end, end.hold_until)
     change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
     cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
-    cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning")
+    cycle.info("run_ended", f"{end.line} ({end.status})", bead, "warning", job=marks.job(bead), seconds=seconds)
     if end.status == "blocked":
         cycle.notify(bead, "blocked", end.line)
 

@@ -3,13 +3,15 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TextIO
 
-from beads_dispatch.core.notes import one_line, utc
+from beads_dispatch.core.notes import one_line
+
+Field = str | int | float | None  # None: not known, left out
 
 # In a pod, the content of this file becomes the container's termination message. Elsewhere it does not exist.
 TERMINATION_MESSAGE = "/dev/termination-log"
@@ -21,6 +23,7 @@ class Log:
 
     `now`: the time of day, UTC. `repeats` False: leaves out a line that only repeats the one before.
     `answers`: stdout is for the command's answer, so every line goes to stderr.
+    JSON also has the fields that a caller knows: `job`, `tick`, `http_status`, `seconds`.
     """
 
     name: str
@@ -31,15 +34,15 @@ class Log:
     failure: str = ""  # the last line that was worth an alert
     _last: tuple[str, ...] = ()
 
-    def info(self, event: str, text: str, *, bead: str = "", level: str = "info") -> None:
+    def info(self, event: str, text: str, *, bead: str = "", level: str = "info", **fields: Field) -> None:
         this = (event, text, bead)
         if self.repeats or this != self._last:
-            self._write(event, text, bead, level, sys.stderr if self.answers else sys.stdout)
+            self._write(event, text, bead, level, sys.stderr if self.answers else sys.stdout, fields)
         self._last = this
 
-    def error(self, event: str, text: str, *, bead: str = "", level: str = "error") -> None:
+    def error(self, event: str, text: str, *, bead: str = "", level: str = "error", **fields: Field) -> None:
         self._last = ()
-        self.failure = self._write(event, text, bead, level, sys.stderr)
+        self.failure = self._write(event, text, bead, level, sys.stderr, fields)
 
     def unreadable(self, lines: Iterable[str]) -> None:
         """The beads that cannot be read. A watcher reports them once itself, not at every tick."""
@@ -47,18 +50,23 @@ class Log:
             for line in lines:
                 self.error("unreadable", f"left alone: {line}")
 
-    def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO) -> str:
+    def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO, fields: Mapping[str, Field]) -> str:
         text = one_line(text, 600)
         line = f"{self._time(stream)}{self.name}: {bead + ': ' if bead else ''}{text}"
         if self.as_json:
-            known = {"time": utc(self.now()), "level": level, "logger": self.name, "event": event}
-            line = json.dumps({**known, "bead": bead or None, "message": text}, ensure_ascii=False)
+            known = {"time": _milliseconds(self.now()), "level": level, "logger": self.name, "event": event}
+            more = {name: value for name, value in fields.items() if value not in (None, "")}
+            line = json.dumps({**known, "bead": bead or None, **more, "message": text}, ensure_ascii=False)
         put(line, stream)
         return line
 
     def _time(self, stream: TextIO) -> str:
         """For a person at a terminal, in the local zone. A file or a collector adds its own."""
         return self.now().astimezone().strftime("%H:%M:%S ") if stream.isatty() else ""
+
+
+def _milliseconds(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def put(text: str, stream: TextIO) -> None:

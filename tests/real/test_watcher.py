@@ -75,10 +75,14 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
+def metrics(port: int) -> dict[str, float]:
+    """Each sample by its name and labels, without `assignee`, which all have."""
+    lines = [line.rpartition(" ") for line in get(port, "/metrics")[1].splitlines() if line[:1] != "#"]
+    return {re.sub(r'assignee="agent",?', "", name).replace("{}", ""): float(value) for name, _, value in lines}
+
+
 def served(port: int, name: str) -> float:
-    """The value of a metric that has no labels."""
-    lines = dict(line.rsplit(" ", 1) for line in get(port, "/metrics")[1].splitlines() if line[:1] != "#")
-    return float(lines[f"beads_dispatch_{name}"])
+    return metrics(port)[f"beads_dispatch_{name}"]
 
 
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
@@ -165,24 +169,28 @@ def test_the_metrics_that_it_serves(on_server: Place, board: Board) -> None:
         watcher.wait_for(f"{bead}: dispatched")
         # All of this stays true: no bead becomes stale, and the agent service does not say how its jobs are.
         expected = {
-            'beads_dispatch_beads{reason="no acceptance criteria",state="open"} 1.0',
-            'beads_dispatch_beads{reason="not ready",state="open"} 1.0',
-            'beads_dispatch_beads{reason="dispatched",state="in_progress"} 1.0',
-            "beads_dispatch_oldest_eligible_age_seconds 0.0",
-            'beads_dispatch_dispatches_total{outcome="accepted"} 1.0',
-            'beads_dispatch_dispatches_total{outcome="unclear"} 0.0',
-            "beads_dispatch_assign_to_accepted_seconds_count 1.0",
-            'beads_dispatch_sweeps_total{result="ok"} 0.0',
-            'beads_dispatch_sweeps_total{result="failed"} 0.0',
-            "beads_dispatch_blocked_total 0.0",
-            "beads_dispatch_hold_seconds 0.0",
+            'beads_dispatch_beads{reason="no acceptance criteria",state="open"}': 1.0,
+            'beads_dispatch_beads{reason="not ready",state="open"}': 1.0,
+            'beads_dispatch_beads{reason="dispatched",state="in_progress"}': 1.0,
+            "beads_dispatch_oldest_eligible_age_seconds": 0.0,
+            'beads_dispatch_dispatches_total{outcome="accepted"}': 1.0,
+            'beads_dispatch_dispatches_total{outcome="unclear"}': 0.0,
+            "beads_dispatch_assign_to_accepted_seconds_count": 1.0,
+            'beads_dispatch_sweeps_total{result="ok"}': 0.0,
+            'beads_dispatch_sweeps_total{result="failed"}': 0.0,
+            "beads_dispatch_blocked_total": 0.0,
+            'beads_dispatch_hold_seconds{kind="service"}': 0.0,
         }
-        wait_for(lambda: not expected - set(get(port, "/metrics")[1].splitlines()), context=sorted(expected))
+        wait_for(lambda: expected.items() <= metrics(port).items(), context=expected)
         wait_for(lambda: served(port, "seconds_since_good_look") < 3)
         assert get(port, "/nowhere")[0] == 404
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", method="HEAD")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+            assert (reply.status, reply.read(), reply.headers["Server"]) == (200, b"", "beads-dispatch")
+            assert reply.headers["Content-Length"] == str(len("the database answers\n"))
         board.dispatch = lambda task: (502, {"error": "Invalid token"})
         on_server.create("held")
-        assert 60 < wait_for(lambda: served(port, "hold_seconds")) <= 120
+        assert 60 < wait_for(lambda: served(port, 'hold_seconds{kind="service"}')) <= 120
 
 
 @pytest.mark.slow
@@ -196,7 +204,11 @@ def test_with_the_json_log_format_every_line_is_json(on_server: Place, board: Bo
         watcher.wait_for("given_up")
         watcher.wait_for('"blocked"')
     lines = [json.loads(line) for line in watcher.lines]
-    assert all(set(line) == {"time", "level", "logger", "event", "bead", "message"} for line in lines)
+    always, known = {"time", "level", "logger", "event", "bead", "message"}, {"tick", "job", "http_status", "seconds"}
+    assert all(always <= set(line) <= always | known for line in lines)
+    of = {line["event"]: line for line in lines}
+    assert (of["given_up"]["http_status"], of["given_up"]["tick"]) == (400, of["claimed"]["tick"])
+    assert of["blocked"]["seconds"] >= 31.5 * 60
     warnings = {(line["event"], line["bead"]) for line in lines if line["level"] == "warning"}
     assert warnings == {("given_up", bead), ("blocked", old)}
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -20,16 +21,21 @@ def test_what_is_worth_an_alert_goes_to_stderr(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("x: t-1: no progress\n", "x: t-1: bad\n")
 
 
-def test_a_line_of_json_always_has_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_of_json_has_the_same_fields_and_those_that_its_event_knows(capsys: pytest.CaptureFixture[str]) -> None:
     Log("x", SYSTEM.now, as_json=True).error("unclear", 'a "b"\nc', bead="t-1")
     Log("x", SYSTEM.now, as_json=True).info("idle", "nothing to do")
+    Log("x", SYSTEM.now, as_json=True).info("dispatched", "job=1", bead="t-1", job="1", http_status=200, seconds=None)
     out, err = capsys.readouterr()
     said = [json.loads(line) for line in (err + out).splitlines()]
-    assert [line.pop("time")[-1] for line in said] == ["Z", "Z"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time")) for line in said)
     assert said == [
         {"level": "error", "logger": "x", "event": "unclear", "bead": "t-1", "message": 'a "b" c'},
         {"level": "info", "logger": "x", "event": "idle", "bead": None, "message": "nothing to do"},
-    ]
+        {
+            "level": "info", "logger": "x", "event": "dispatched", "bead": "t-1",
+            "job": "1", "http_status": 200, "message": "job=1",
+        },
+    ]  # fmt: skip
 
 
 def test_a_watcher_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +62,7 @@ def test_a_line_on_a_terminal_begins_with_the_local_time(monkeypatch: pytest.Mon
     time.tzset()
     text, as_json = written.getvalue().splitlines()
     assert text == "07:14:05 x: nothing to do"
-    assert json.loads(as_json)["time"] == "2026-11-23T22:14:05Z"
+    assert json.loads(as_json)["time"] == "2026-11-23T22:14:05.000Z"
 
 
 def test_a_termination_message_is_left_only_where_there_is_a_place_for_it(

@@ -1,7 +1,9 @@
 """What the watcher's metrics report about its beads."""
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import memory
 from memory import NOW
@@ -25,7 +27,7 @@ class FakeClock:
 
 
 def metrics_by(clock: FakeClock) -> Metrics:
-    return Metrics(Health(clock.monotonic), lambda: clock.now)
+    return Metrics(Health(clock.monotonic), lambda: clock.now, "night agent")
 
 
 def snapshot(database: memory.Database) -> Snapshot:
@@ -33,8 +35,11 @@ def snapshot(database: memory.Database) -> Snapshot:
 
 
 def shown(metrics: Metrics) -> dict[str, float]:
-    lines = (line.rpartition(" ") for line in metrics.text().decode().splitlines() if line[:1] != "#")
-    return {name.removeprefix("beads_dispatch_"): float(value) for name, _, value in lines}
+    """Each sample by its name and labels. All have the label `assignee`, which is left out."""
+    lines = [line.rpartition(" ") for line in metrics.text().decode().splitlines() if line[:1] != "#"]
+    assert all('assignee="night agent"' in name for name, _, _ in lines)
+    bare = {re.sub(r',?assignee="night agent",?', "", name).replace("{}", ""): value for name, _, value in lines}
+    return {name.removeprefix("beads_dispatch_"): float(value) for name, value in bare.items()}
 
 
 def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
@@ -76,8 +81,47 @@ def test_a_bead_that_waits_gets_older_though_every_attempt_touches_it() -> None:
         assert shown(metrics)["oldest_eligible_age_seconds"] == 600
     clock.now += MINUTE
     assert shown(metrics)["oldest_eligible_age_seconds"] == 660
+    assert shown(metrics)["oldest_eligible_timestamp_seconds"] == (NOW - 10 * MINUTE).timestamp()
     metrics.saw(Snapshot(()), {}, NOW, frozenset())
     assert shown(metrics)["oldest_eligible_age_seconds"] == 0
+    assert shown(metrics)["oldest_eligible_timestamp_seconds"] == 0
+
+
+def test_a_bead_in_progress_gets_older_from_its_claim_whatever_its_agent_writes() -> None:
+    clock = FakeClock()
+    database, metrics = memory.Database(now=NOW), metrics_by(clock)
+    claim = {"beads_dispatch.claim": "tabcdef 2026-01-01T00:00:00Z"}
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    database.put("sent", status="in_progress", metadata=claim, updated_at=NOW)
+    database.put("by hand", status="in_progress", updated_at=NOW - MINUTE)
+    metrics.saw(snapshot(database), {}, NOW, frozenset())
+    assert shown(metrics)["oldest_in_progress_age_seconds"] == (NOW - since).total_seconds()
+    assert shown(metrics)["oldest_in_progress_timestamp_seconds"] == since.timestamp()
+    database.set("sent", status="closed")
+    metrics.saw(snapshot(database), {}, NOW, frozenset())
+    clock.now += MINUTE
+    assert shown(metrics)["oldest_in_progress_age_seconds"] == 120
+
+
+def test_a_queues_clock_that_is_ahead_changes_no_age_and_no_timestamp() -> None:
+    clock = FakeClock()
+    database, metrics = memory.Database(now=NOW + MINUTE), metrics_by(clock)
+    database.put("a", updated_at=NOW)
+    metrics.saw(snapshot(database), {}, NOW + MINUTE, frozenset())
+    assert shown(metrics)["oldest_eligible_age_seconds"] == 60
+    assert shown(metrics)["oldest_eligible_timestamp_seconds"] == (NOW - MINUTE).timestamp()
+
+
+def test_it_shows_its_version_its_process_and_when_the_database_last_answered() -> None:
+    clock = FakeClock()
+    metrics = metrics_by(clock)
+    clock.now += MINUTE
+    found = shown(metrics)
+    assert found[f'build_info{{version="{version("beads-dispatch")}"}}'] == 1
+    assert found["seconds_since_good_look"] == 60
+    assert found["last_good_look_timestamp_seconds"] == NOW.timestamp()
+    assert found["process_cpu_seconds_total"] > 0
+    assert found["process_resident_memory_bytes"] > 1e6
 
 
 def test_a_bead_that_waited_for_another_one_is_not_old_when_it_becomes_ready() -> None:
@@ -92,15 +136,17 @@ def test_a_hold_is_shown_by_what_is_left_of_it() -> None:
     clock = FakeClock()
     database, metrics = memory.Database(now=NOW), metrics_by(clock)
     database.put("a")
-    held = {"service": Hold(NOW + 4 * MINUTE, 1, "down")}
+    assert shown(metrics)['hold_seconds{kind="service"}'] == 0
+    held = {"service": Hold(NOW + 4 * MINUTE, 1, "down"), "usage": Hold(NOW + MINUTE, 0, "limit")}
     metrics.saw(snapshot(database), held, NOW, frozenset())
-    assert shown(metrics)["hold_seconds"] == 240
+    assert shown(metrics)['hold_seconds{kind="service"}'] == 240
+    assert shown(metrics)['hold_seconds{kind="usage"}'] == 60
     assert shown(metrics)['beads{reason="held",state="open"}'] == 1
     clock.now += MINUTE
-    assert shown(metrics)["hold_seconds"] == 180
+    assert shown(metrics)['hold_seconds{kind="service"}'] == 180
     clock.now += 4 * MINUTE
     metrics.saw(snapshot(database), held, clock.now, frozenset())
-    assert shown(metrics)["hold_seconds"] == 0
+    assert shown(metrics)['hold_seconds{kind="service"}'] == 0
 
 
 def test_health_is_by_the_loop_and_readiness_by_the_database() -> None:

@@ -32,7 +32,7 @@ def test_every_event_is_listed_under_its_level() -> None:
 
 
 def test_every_metric_is_listed() -> None:
-    made = re.findall(r'_(?:gauge|counter)\("(\w+)"|"beads_dispatch_(\w+)"', SOURCE["metrics.py"])
+    made = re.findall(r'_(?:gauge|counter)\(\s*"(\w+)"|"beads_dispatch_(\w+)"', SOURCE["metrics.py"])
     names = {one or other for one, other in made}
     listed = re.findall(r"`(\w+?)(?:_total)?(?:\{[\w,]+\})?`", "\n".join(
         line.split("|")[1] for line in section("Metrics").splitlines() if line.startswith("| `")

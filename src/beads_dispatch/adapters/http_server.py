@@ -35,6 +35,9 @@ def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandl
         def do_GET(self) -> None:
             self._reply(*answer("GET", self.path, b""))
 
+        def do_HEAD(self) -> None:
+            self.do_GET()  # `_reply` leaves the body out
+
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "0")
             size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
@@ -45,7 +48,11 @@ def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandl
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def version_string(self) -> str:
+            return "beads-dispatch"  # and not which Python this is
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent: whoever answers writes the log."""

@@ -1,22 +1,28 @@
-"""The watcher's numbers in Prometheus' format. Needs the extra: `pip install 'beads-dispatch[metrics]'`."""
+"""The watcher's numbers in Prometheus' format. Needs the extra `metrics`."""
 
 from collections import Counter as Count
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib.metadata import version
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from beads_dispatch import dispatcher, reaper, status
 from beads_dispatch.adapters.queue import Snapshot
-from beads_dispatch.core import backoff, eligibility
-from beads_dispatch.core.backoff import Holds
+from beads_dispatch.core import eligibility, marks
+from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, in_force
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.outcomes import Outcome
 from beads_dispatch.monitoring.health import Health
 
@@ -25,19 +31,52 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 RESULTS = {False: "ok", True: "failed"}
 
 
-class Metrics:
-    """Everything that `/metrics` shows. Each name begins with `beads_dispatch_`. `now`: the time of day, UTC."""
+@dataclass(frozen=True, slots=True)
+class _OfAssignee(Collector):
+    """A registry whose samples all have the label `assignee`: two watchers may be scraped under one job."""
 
-    def __init__(self, health: Health, now: Callable[[], datetime]) -> None:
+    registry: CollectorRegistry
+    assignee: str
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self.registry.collect():
+            metric.samples = [one._replace(labels={**one.labels, "assignee": self.assignee}) for one in metric.samples]
+            yield metric
+
+
+class Metrics:
+    """Everything that `/metrics` shows. Our own names begin with `beads_dispatch_`. `now`: the time of day, UTC."""
+
+    def __init__(self, health: Health, now: Callable[[], datetime], assignee: str) -> None:
         self._now = now
         self._registry = CollectorRegistry()
+        self._shown = _OfAssignee(self._registry, assignee)
         self._since: dict[str, datetime] | None = None
         self._kinds: set[tuple[str, str]] = set()
         self._beads = self._gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
-        self._oldest = self._gauge("oldest_eligible_age_seconds", "How long the oldest eligible bead has waited")
-        self._hold = self._gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one")
+        self._hold = self._gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one", "kind")
+        self._oldest = _Oldest(
+            self._gauge("oldest_eligible_age_seconds", "How long the oldest eligible bead has waited, 0 without one"),
+            self._gauge("oldest_eligible_timestamp_seconds", "Since when, Unix time, 0 without one"),
+            now,
+        )
+        self._running = _Oldest(
+            self._gauge(
+                "oldest_in_progress_age_seconds", "Since the oldest claim of a bead in progress, 0 without one"
+            ),
+            self._gauge("oldest_in_progress_timestamp_seconds", "When that was, Unix time, 0 without one"),
+            now,
+        )
         since = self._gauge("seconds_since_good_look", "Seconds since the database last answered")
         since.set_function(health.seconds_since_answer)
+        looked = self._gauge("last_good_look_timestamp_seconds", "When the database last answered, Unix time")
+        looked.set_function(lambda: now().timestamp() - health.seconds_since_answer())
+        self._gauge("build_info", "1; the version is a label", "version").labels(version("beads-dispatch")).set(1)
+        self._make_counters()
+        self._start_at_zero()
+        ProcessCollector(registry=self._registry)
+
+    def _make_counters(self) -> None:
         self._dispatches = self._counter("dispatches", "Dispatches by the outcome of BeadBoard's answer", "outcome")
         self._ticks = self._counter("ticks", "Ticks", "result")
         self._sweeps = self._counter("sweeps", "Sweeps", "result")
@@ -56,7 +95,6 @@ class Metrics:
             buckets=(1, 2, 5, 10, 30, 60, 300, 1800, 7200),
             registry=self._registry,
         )
-        self._start_at_zero()
 
     def _start_at_zero(self) -> None:
         """A rate is then 0, and not absent, before the first event."""
@@ -65,26 +103,35 @@ class Metrics:
         for result in RESULTS.values():
             self._ticks.labels(result)
             self._sweeps.labels(result)
+        for kind in FURTHEST:
+            self._hold.labels(kind)
 
     def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
         """Counts every bead of a new snapshot. `now`: by the queue's clock."""
-        hold, ahead = backoff.in_force(holds, now), now - self._now()
-        self._hold.set_function(lambda: _seconds(hold.until - self._now() - ahead if hold else None))
-        counts = Count(status.kind(bead, now, not_ready, hold) for bead in snapshot.beads)
-        counts += Count({("unreadable", ""): len(snapshot.unreadable)})
-        for kind in self._kinds - counts.keys():  # one by one, so that a scrape never finds them all gone
-            self._beads.remove(*kind)
-        for kind, count in counts.items():
-            self._beads.labels(*kind).set(count)
-        self._kinds = set(counts)
+        ahead = now - self._now()
+        for kind in FURTHEST:
+            self._show_hold(kind, holds.get(kind), ahead)
+        hold = in_force(holds, now)
+        self._count(Count(status.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
         # `updated_at` is new after every attempt to dispatch a bead, and old where the bead waited for another one. So
         # it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
         waiting = [bead for bead in eligibility.eligible(snapshot.beads, now) if bead.id not in not_ready]
         first = self._since is None
         known = self._since or {}
         self._since = {bead.id: known.get(bead.id, bead.updated_at if first else now) for bead in waiting}
-        oldest = min(self._since.values(), default=None)
-        self._oldest.set_function(lambda: _seconds(self._now() + ahead - oldest if oldest else None))
+        self._oldest.show(self._since.values(), ahead)
+        self._running.show([_claimed_at(bead) for bead in snapshot.beads if bead.status == "in_progress"], ahead)
+
+    def _show_hold(self, kind: str, hold: Hold | None, ahead: timedelta) -> None:
+        self._hold.labels(kind).set_function(lambda: _seconds(hold.until - self._now() - ahead if hold else None))
+
+    def _count(self, counts: Count[tuple[str, str]], snapshot: Snapshot) -> None:
+        counts += Count({("unreadable", ""): len(snapshot.unreadable)})
+        for kind in self._kinds - counts.keys():  # one by one, so that a scrape never finds them all gone
+            self._beads.remove(*kind)
+        for kind, count in counts.items():
+            self._beads.labels(*kind).set(count)
+        self._kinds = set(counts)
 
     def ticked(self, report: dispatcher.Report) -> None:
         self._ticks.labels(RESULTS[report.failed]).inc()
@@ -103,13 +150,34 @@ class Metrics:
             self._cost.inc(run.cost or 0)
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return generate_latest(self._shown)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"beads_dispatch_{name}", text, labels, registry=self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"beads_dispatch_{name}", text, labels, registry=self._registry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Oldest:
+    """An age, and beside it the time from which it counts: a scrape that failed shows in the age only."""
+
+    age: Gauge
+    since: Gauge
+    now: Callable[[], datetime]
+
+    def show(self, times: Iterable[datetime], ahead: timedelta) -> None:
+        """`times`: by the queue's clock, which is ahead of ours by so much."""
+        oldest = min(times, default=None)
+        self.age.set_function(lambda: _seconds(self.now() + ahead - oldest if oldest else None))
+        self.since.set((oldest - ahead).timestamp() if oldest else 0)
+
+
+def _claimed_at(bead: Bead) -> datetime:
+    """Our claim's time. A bead that a person set in progress has none."""
+    claim = marks.claim(bead)
+    return claim[1] if claim else bead.updated_at
 
 
 def _label(outcome: Outcome) -> str:
