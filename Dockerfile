@@ -3,6 +3,10 @@
 #   docker build -t beads-dispatch .
 #   docker build -t beads-dispatch --build-arg BD_IMAGE=<image> .
 #   buildah build --layers -t beads-dispatch --build-arg BD_IMAGE=bd-from-source .   (before 1.29 it needs to be told)
+#   docker buildx build --platform linux/amd64,linux/arm64 -t <registry>/beads-dispatch --push .
+#
+# For another platform bd is cross-compiled on the machine that builds. The Python stages run on the image's own platform,
+# so they need QEMU (binfmt) there, for about a minute.
 #
 # WHICH bd: the one that your other clients use (your laptops, the agent's image), 1.0.2 to 1.3. The first write of a
 # newer one migrates the schema for all of them. Without BD_IMAGE the bd that tools/bd/go.mod pins is built;
@@ -12,10 +16,12 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 ARG GO_IMAGE=docker.io/library/golang:1.26.5-bookworm
 ARG BD_IMAGE=bd-from-source
 
-FROM ${GO_IMAGE} AS bd-from-source
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS bd-from-source
+ARG TARGETOS
+ARG TARGETARCH
 WORKDIR /src
 COPY tools/bd/go.mod tools/bd/go.sum ./
-RUN CGO_ENABLED=0 go build -buildvcs=false -tags gms_pure_go -trimpath -ldflags "-s -w" \
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -buildvcs=false -tags gms_pure_go -trimpath -ldflags "-s -w" \
     -o /usr/local/bin/bd github.com/steveyegge/beads/cmd/bd
 
 FROM ${BD_IMAGE} AS bd
@@ -50,4 +56,5 @@ ENV PATH=/opt/beads-dispatch/bin:$PATH HOME=/tmp
 RUN python3 -c "import pkgutil, beads_dispatch as ours; \
     [__import__(module.name) for module in pkgutil.walk_packages(ours.__path__, 'beads_dispatch.')]"
 USER 65532:65532
-CMD ["beads-dispatch", "--help"]
+ENTRYPOINT ["beads-dispatch"]
+CMD ["--help"]

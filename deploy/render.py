@@ -1,15 +1,17 @@
-"""Writes deploy/*.yaml anew: the objects of the Terraform module's plan, as plain manifests.
+"""Writes the manifests and the alerts anew: the objects of the Terraform module's plan, as plain files.
 
 render.py: writes the files. Needs `terraform`; no cluster is asked.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -22,14 +24,27 @@ PLACEHOLDERS = {
     "image": "registry.example.org/beads-dispatch:0.1.0",
     "project_id": "00000000-0000-0000-0000-000000000000",
 }
-FILES: dict[str, dict[str, str]] = {
-    "beads-dispatch.yaml": {},
-    "beads-dispatch-watch.yaml": {"mode": "watch"},
-}
-HEADER = """\
+MODES: dict[str, dict[str, str]] = {"cronjobs": {}, "watch": {"mode": "watch"}}
+RENDERED = """\
 # Written by `make manifests` from the Terraform module; do not edit here what an input of the module can change.
+"""
+HEADER = f"""\
+{RENDERED}\
 # Change before use: every `image`, and `project_id` in the ConfigMap (a client's .beads/metadata.json has it).
 """
+ALERTS_HEADER = """\
+# Written by `make manifests` from terraform/alerts: load it with rule_files. All names are the module's defaults.
+"""
+# A file of rules is not for one namespace, as the module's PrometheusRule is.
+ALL_NAMESPACES = {
+    "watched": "",
+    "within": "",
+    "cronjobs": 'cronjob=~"beads-dispatcher|beads-reaper"',
+    "dispatcher": "beads-dispatcher",
+    "reaper": "beads-reaper",
+    "watcher": "beads-watcher",
+    "runbook": "docs/runbook.md",
+}
 
 # Resource type -> apiVersion, kind; in the order of the file.
 KINDS = {
@@ -79,14 +94,35 @@ Object = dict[str, Any]
 
 def manifests(**variables: str) -> list[Object]:
     """The module's objects for these inputs, on top of the placeholders."""
-    schemas, resources = plan({**PLACEHOLDERS, **variables})
+    schemas, resources, _ = plan({**PLACEHOLDERS, **variables})
     order = list(KINDS)
     resources.sort(key=lambda one: (order.index(one["type"]), str(one.get("index", ""))))
     return [manifest(one, schemas[one["type"]]["block"]) for one in resources]
 
 
-def plan(variables: Mapping[str, str]) -> tuple[Object, list[Object]]:
-    """The provider's schemas, and the planned resources of the module."""
+def monitoring(**variables: str) -> dict[str, Object]:
+    """The module's objects for the Prometheus Operator, by kind."""
+    _, _, outputs = plan({**PLACEHOLDERS, **variables})
+    found: dict[str, Object] = outputs["monitoring"]["value"]
+    return found
+
+
+def files(mode: str) -> dict[str, str]:
+    """What is written for a mode: path below deploy/ -> content."""
+    folder = f"kustomize/{mode}"
+    objects = {f"{folder}/beads-dispatch.yaml": HEADER + text(manifests(**MODES[mode]))}
+    for kind, one in monitoring(**MODES[mode]).items():
+        objects[f"{folder}/monitoring/{kebab_case(kind)}.yaml"] = RENDERED + text([one])
+    return {**objects, f"alerts-{mode}.yaml": ALERTS_HEADER + alerts(mode)}
+
+
+def alerts(mode: str) -> str:
+    """The rules of a mode for every namespace, with the comments of their source."""
+    return Template((MODULE / "alerts" / f"{mode}.yaml").read_text()).safe_substitute(ALL_NAMESPACES)
+
+
+def plan(variables: Mapping[str, str]) -> tuple[Object, list[Object], Object]:
+    """The provider's schemas, and the module's planned resources and outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = shutil.copytree(
             MODULE, f"{scratch}/module", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
@@ -95,7 +131,8 @@ def plan(variables: Mapping[str, str]) -> tuple[Object, list[Object]]:
         planned = show_plan(folder, *(f"-var={name}={value}" for name, value in variables.items()))
         providers = json.loads(terraform(folder, "providers", "schema", "-json"))["provider_schemas"]
     (provider,) = providers.values()
-    return provider["resource_schemas"], planned["planned_values"]["root_module"]["resources"]
+    values = planned["planned_values"]
+    return provider["resource_schemas"], values["root_module"]["resources"], values["outputs"]
 
 
 def show_plan(folder: str, *words: str) -> Object:
@@ -155,6 +192,10 @@ def camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+def kebab_case(kind: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
+
+
 def number(name: str, value: Any) -> Any:
     """A port can be a name too, so only digits become a number."""
     is_number = name in NUMBERS or (name in ("port", "target_port") and str(value).isdecimal())
@@ -162,11 +203,26 @@ def number(name: str, value: Any) -> Any:
 
 
 def text(objects: list[Object]) -> str:
-    documents = (yaml.safe_dump(one, sort_keys=False, width=1000) for one in objects)
-    return HEADER + "---\n" + "---\n".join(documents)
+    documents = (yaml.dump(one, Dumper=Readable, sort_keys=False, width=1000) for one in objects)
+    return "---\n" + "---\n".join(documents)
+
+
+class Readable(yaml.SafeDumper):
+    """Writes a text of several lines as such, and nothing as an alias of something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+Readable.add_representer(str, _text)
 
 
 if __name__ == "__main__":
-    for file, variables in FILES.items():
-        (HERE / file).write_text(text(manifests(**variables)))
-        print(f"wrote deploy/{file}")
+    for mode in MODES:
+        for name, content in files(mode).items():
+            (HERE / name).write_text(content)
+            print(f"wrote deploy/{name}")

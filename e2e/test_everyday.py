@@ -1,9 +1,10 @@
 """Apply, and the smoke test: by hand, by the schedule, and five Jobs at once while the schedule runs."""
 
 import json
+import re
 import time
 
-from world import World, wait
+from world import World, job_in, wait
 
 
 def both_notes(world: World, bead_id: str) -> bool:
@@ -35,13 +36,28 @@ def test_apply_makes_both_cron_jobs_and_a_second_plan_is_empty(world: World) -> 
 def test_a_hand_made_job_dispatches(world: World) -> None:
     bead_id = json.loads(world.page('bd create "Say hello" --acceptance "hello is said" --json'))["id"]
     world.page("bd assign <id> agent", id=bead_id)
-    world.page("kubectl -n beads-server create job --from=cronjob/beads-dispatcher now-1")
-    assert world.ended("now-1")[0] == "Complete"
+    made = world.page("kubectl -n beads-server create job --from=cronjob/beads-dispatcher now-$(date +%s)")
+    assert world.ended(job_in(made))[0] == "Complete"
+    said = world.page("kubectl -n beads-server logs -l app.kubernetes.io/instance=beads-dispatcher --prefix --tail=20")
+    assert f"{bead_id}: dispatched: job=" in said
     shown = world.page("bd show <id> --json | jq '.[] | {status, notes}'", id=bead_id)
     assert "auto-dispatcher claimed at " in shown
     assert both_notes(world, bead_id), shown
     wait("the agent closes it", 60, lambda: world.show(bead_id)["status"] == "closed")
     assert world.posts().count(bead_id) == 1
+
+
+def test_what_runs_and_what_waits_is_one_paste_away(world: World) -> None:
+    bead_id = str(world.bd("create", "no criteria yet", "--assignee", "agent")["id"])
+    said = world.page(
+        "JOB=status-$(date +%s); kubectl -n beads-server create job $JOB --from=cronjob/beads-dispatcher "
+        "--dry-run=client -o yaml | kubectl -n beads-server patch --local -f - --type=json -p "
+        """'[{"op":"replace","path":"/spec/template/spec/containers/0/command","value":["beads-dispatch","status"]}]'"""
+        " -o yaml | kubectl -n beads-server create -f - && kubectl -n beads-server wait --for=condition=Complete "
+        "--timeout=60s job/$JOB; kubectl -n beads-server logs job/$JOB"
+    )
+    world.say(said)
+    assert re.search(rf"^{bead_id} ", said, re.MULTILINE), said
 
 
 def test_the_schedule_dispatches(world: World) -> None:

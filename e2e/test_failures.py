@@ -18,11 +18,11 @@ def failed(world: World, name: str) -> str:
     world.say(f"{name}: {words.strip()}")
     assert len(words.strip().splitlines()) == 1, words
     assert words.startswith("beads-dispatcher: ")
-    assert words.strip() in world.page("kubectl -n beads-server get pods -o custom-columns=<columns>", columns=COLUMNS)
+    assert words.strip() in world.page(
+        "kubectl -n beads-server get pods -o 'custom-columns=POD:.metadata.name,STATE:.status.phase,"
+        "SAYS:.status.containerStatuses[*].state.terminated.message'"
+    )
     return words
-
-
-COLUMNS = "POD:.metadata.name,STATE:.status.phase,SAYS:.status.containerStatuses[*].state.terminated.message"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,9 @@ def test_what_a_person_must_fix_and_how(world: World) -> None:
 
 def test_back_to_manual_dispatch(world: World) -> None:
     bead_id = world.bead("not for the agent after all")
+    world.page("bd update <id> -s blocked", id=bead_id)
     world.page('bd assign <id> ""', id=bead_id)
+    assert world.show(bead_id)["status"] == "blocked"
+    world.bd("update", bead_id, "-s", "open")
     assert world.run_job("nobodys")[0] == "Complete"
     assert bead_id not in world.posts()

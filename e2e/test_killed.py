@@ -4,7 +4,7 @@ import re
 import time
 
 from test_everyday import both_notes, wait_for_both_notes
-from world import World, wait
+from world import World, job_in, wait
 
 VARIABLES = {"beads_dispatcher_enabled": "false"}
 
@@ -50,7 +50,7 @@ def test_killed_at_the_post_it_stays_claimed_is_never_sent_again_and_the_reaper_
     assert world.why(bead_id) in ("being handed over", "no dispatch recorded")  # the latter from three minutes on
     assert world.run_job("next")[0] == "Complete"
     assert world.posts().count(bead_id) == 1, "nothing proves that no agent has it"
-    assert "no dispatch recorded" in blocked_by_the_reaper(world, bead_id, "reap-killed")
+    assert "no dispatch recorded" in blocked_by_the_reaper(world, bead_id)
 
 
 def test_an_agent_that_dies_is_found_by_the_reaper(world: World) -> None:
@@ -60,16 +60,16 @@ def test_an_agent_that_dies_is_found_by_the_reaper(world: World) -> None:
     world.kubectl("delete", "pod", "agent")
     assert world.run_job("too-early", "beads-reaper")[0] == "Complete"
     assert world.show(bead_id)["status"] == "in_progress"
-    assert "no dispatch recorded" not in blocked_by_the_reaper(world, bead_id, "reap-dead")
+    assert "no dispatch recorded" not in blocked_by_the_reaper(world, bead_id)
     world.page("bd update <id> -s open", id=bead_id)
     assert "next" in world.why(bead_id)
 
 
-def blocked_by_the_reaper(world: World, bead_id: str, job: str) -> str:
+def blocked_by_the_reaper(world: World, bead_id: str) -> str:
     """Puts the bead's last change 31 minutes back, and sweeps; the note."""
     world.sql(f"UPDATE issues SET updated_at = DATE_SUB(UTC_TIMESTAMP(), INTERVAL 31 MINUTE) WHERE id = '{bead_id}'")
-    world.page("kubectl -n beads-server create job --from=cronjob/beads-reaper <name>", name=job)
-    how, said = world.ended(job)
+    made = world.page("kubectl -n beads-server create job --from=cronjob/beads-reaper sweep-$(date +%s)")
+    how, said = world.ended(job_in(made))
     assert how == "Complete", said
     bead = world.show(bead_id)
     assert bead["status"] == "blocked", said

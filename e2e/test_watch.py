@@ -57,7 +57,13 @@ def test_an_assigned_bead_is_dispatched_at_once_and_counted(world: World) -> Non
     wait("the POST", 30, lambda: bead_id in world.posts())
     world.say(f"assigned, then POSTed in {time.monotonic() - began:.1f} s (asked through kubectl)")
     wait_for_both_notes(world, bead_id)
-    wait("its count", 60, lambda: metric(world, 'beads_dispatch_dispatches_total{outcome="accepted"}') == 1)
+    wait(
+        "its count",
+        60,
+        lambda: metric(world, 'beads_dispatch_dispatches_total{assignee="agent",outcome="accepted"}') == 1,
+    )
+    said = world.page("kubectl -n beads-server exec deployment/beads-watcher -- beads-dispatch status")
+    assert bead_id in said or world.show(bead_id)["status"] == "closed"
     said = world.page("kubectl -n beads-server logs deployment/beads-watcher")
     assert f"{bead_id}: dispatched: job=" in said
 

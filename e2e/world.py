@@ -53,6 +53,11 @@ def wait(what: str, seconds: float, question: Callable[[], Any]) -> Any:
         time.sleep(0.3)
 
 
+def job_in(said: str) -> str:
+    """The Job in `job.batch/now-1 created`."""
+    return said.strip().removeprefix("job.batch/").removesuffix(" created")
+
+
 @dataclass
 class World:
     """Everything is asked through kubectl, terraform, and bd in the toolbox, as a person would."""
@@ -88,8 +93,8 @@ class World:
 
     def install(self) -> None:
         self.say("terraform apply")
-        for part in (ROOT / "terraform").glob("*.tf"):
-            shutil.copy(part, self.folder)
+        ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*", "examples", "tests")
+        shutil.copytree(ROOT / "terraform", self.folder, ignore=ignored, dirs_exist_ok=True)
         self.terraform("init")
         self.terraform("apply")
 

@@ -22,3 +22,8 @@ output "metrics_url" {
   description = "Where Prometheus finds the watcher's metrics inside the cluster; `null` in mode `cronjobs`."
   value       = var.mode == "watch" ? "http://${var.watcher_name}.${local.namespace}.svc:${local.metrics.port}/metrics" : null
 }
+
+output "monitoring" {
+  description = "Objects for the Prometheus Operator, by kind: `PrometheusRule`; in mode `watch` also `ServiceMonitor` and `PodMonitor` (you need one of the two). Apply them with `kubernetes_manifest`: see [Alerts](#alerts)."
+  value       = { for one in local.monitoring : one.kind => one if var.mode == "watch" || one.kind == "PrometheusRule" }
+}

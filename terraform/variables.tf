@@ -20,7 +20,7 @@ variable "mode" {
 }
 
 variable "image" {
-  description = "The image of beads-dispatch, with tag or digest. Which bd is in it is your choice: take the version that your other clients use, for the first write of a newer one migrates the database for all of them."
+  description = "The image of beads-dispatch, with tag or digest. Which bd is in it is your choice: take the version that your other clients use, because the first write of a newer one migrates the database for all of them."
   type        = string
   nullable    = false
 
@@ -110,7 +110,7 @@ variable "watcher_name" {
 
   validation {
     condition     = can(regex("^[a-z]", var.watcher_name)) && can(regex(local.dns_label, var.watcher_name)) && length(var.watcher_name) <= 52
-    error_message = "watcher_name must be at most 52 lower-case letters, digits and dashes, a letter first: a Service bears it too."
+    error_message = "watcher_name must be at most 52 lower-case letters, digits and dashes, a letter first: a Service has it too."
   }
 }
 
@@ -215,7 +215,7 @@ variable "dolt_password_secret" {
 # --- the services ---
 
 variable "beadboard_url" {
-  description = "BeadBoard's base URL."
+  description = "BeadBoard's base URL. Where BeadBoard is scaled to zero, it must be an address that wakes it: an in-cluster Service name does not wake Sablier."
   type        = string
   default     = "http://beadboard.beads-server.svc.cluster.local"
   nullable    = false
@@ -278,7 +278,7 @@ variable "beads_per_tick" {
 }
 
 variable "reaper_threshold_minutes" {
-  description = "How long a bead in progress may stand still before it is blocked. At least 15, the agent's own time limit."
+  description = "How long a bead in progress may make no progress before it is blocked. At least 15, the agent's own time limit."
   type        = number
   default     = 30
   nullable    = false
@@ -378,7 +378,7 @@ variable "node_selector" {
 }
 
 variable "tolerations" {
-  description = "Taints that the pods bear."
+  description = "Taints that the pods tolerate."
   type = list(object({
     key                = optional(string)
     operator           = optional(string, "Equal")
@@ -483,5 +483,31 @@ variable "metrics_namespace" {
   validation {
     condition     = var.metrics_namespace == null || can(regex(local.dns_label, var.metrics_namespace))
     error_message = "metrics_namespace must be the name of a namespace, or null."
+  }
+}
+
+# --- who is alerted ---
+
+variable "monitoring_labels" {
+  description = "Labels by which your Prometheus Operator finds monitors and rules, such as `{ release = \"kube-prometheus-stack\" }`. They are on the objects of the output `monitoring` only."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length([for name in keys(var.monitoring_labels) : name if startswith(name, "app.kubernetes.io/")]) == 0
+    error_message = "monitoring_labels must not hold app.kubernetes.io/...: the module sets them."
+  }
+}
+
+variable "runbook_url" {
+  description = "Where your people find `docs/runbook.md`: each alert links to a section of it."
+  type        = string
+  default     = "docs/runbook.md"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[^#[:space:]\"\\\\]+$", var.runbook_url))
+    error_message = "runbook_url must be an address without a space, a quote or a #: the alerts add the section."
   }
 }

@@ -1,4 +1,4 @@
-"""deploy/*.yaml is what the Terraform module makes, and Kubernetes accepts it."""
+"""The manifests are what the Terraform module makes, and Kubernetes and the Prometheus Operator accept them."""
 
 import copy
 import json
@@ -15,23 +15,23 @@ KUBERNETES = "1.34"
 WORKLOADS = ("CronJob", "Deployment")
 
 
-@pytest.fixture(params=render.FILES)
-def file(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=render.MODES)
+def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_no_drift(file: str) -> None:
-    written = (render.HERE / file).read_text()
-    assert written == render.text(render.manifests(**render.FILES[file])), "stale: run `make manifests`"
+def test_no_drift(mode: str) -> None:
+    for name, content in render.files(mode).items():
+        assert (render.HERE / name).read_text() == content, "stale: run `make manifests`"
 
 
-def test_every_object_fits_the_schema_strictly(file: str) -> None:
-    for document in documents(file):
+def test_every_object_fits_the_schema_strictly(mode: str) -> None:
+    for document in documents(mode):
         check(document)
 
 
 def test_the_schema_check_finds_an_unknown_field() -> None:
-    cron_job = documents("beads-dispatch.yaml")[1]
+    cron_job = documents("cronjobs")[1]
     cron_job["spec"]["suspended"] = True
     with pytest.raises(kubernetes_validate.ValidationError, match="suspended"):
         check(cron_job)
@@ -65,10 +65,10 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
         ("BEADS_NOTIFY_URLS", "urls", "notify_urls_secret"),
     ],
 )
-def test_a_secret_adds_one_reference_to_every_pod_and_nothing_else(file: str, name: str, key: str, of: str) -> None:
+def test_a_secret_adds_one_reference_to_every_pod_and_nothing_else(mode: str, name: str, key: str, of: str) -> None:
     secret = {"name": "any-secret", "key": key}
     without, with_token = (
-        [container(one) for one in render.manifests(**render.FILES[file], **inputs) if one["kind"] in WORKLOADS]
+        [container(one) for one in render.manifests(**render.MODES[mode], **inputs) if one["kind"] in WORKLOADS]
         for inputs in ({}, {of: json.dumps(secret)})
     )
     for one in without:
@@ -86,26 +86,26 @@ def test_the_snippet_for_the_manifests_is_what_the_module_makes() -> None:
 
 
 def test_failed_jobs_stay_until_newer_ones_push_them_out() -> None:
-    for one in documents("beads-dispatch.yaml"):
+    for one in documents("cronjobs"):
         if one["kind"] == "CronJob":
             assert one["spec"]["failedJobsHistoryLimit"] == 3
             assert "ttlSecondsAfterFinished" not in one["spec"]["jobTemplate"]["spec"]
 
 
-def test_the_kill_switch_changes_nothing_else(file: str) -> None:
-    on = render.manifests(**render.FILES[file])
-    off = render.manifests(**render.FILES[file], beads_dispatcher_enabled="false")
+def test_the_kill_switch_changes_nothing_else(mode: str) -> None:
+    on = render.manifests(**render.MODES[mode])
+    off = render.manifests(**render.MODES[mode], beads_dispatcher_enabled="false")
     assert (
         list(differences(on, off))
         == {
-            "beads-dispatch.yaml": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
-            "beads-dispatch-watch.yaml": [".1.spec.replicas: 1, 0"],
-        }[file]
+            "cronjobs": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
+            "watch": [".1.spec.replicas: 1, 0"],
+        }[mode]
     )
 
 
 def test_the_jobs_differ_in_a_few_values_only() -> None:
-    dispatcher, reaper = (one for one in documents("beads-dispatch.yaml") if one["kind"] == "CronJob")
+    dispatcher, reaper = (one for one in documents("cronjobs") if one["kind"] == "CronJob")
     keys = {line.split(": ")[0] for line in differences(dispatcher["spec"], reaper["spec"])}
     pod = ".jobTemplate.spec.template.spec.containers.0."
     label = "metadata.labels.app.kubernetes.io/instance"
@@ -114,16 +114,16 @@ def test_the_jobs_differ_in_a_few_values_only() -> None:
 
 
 def test_the_watchers_pod_is_the_jobs_pod_with_a_port() -> None:
-    job = documents("beads-dispatch.yaml")[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    watcher = documents("beads-dispatch-watch.yaml")[1]["spec"]["template"]["spec"]
+    job = documents("cronjobs")[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    watcher = documents("watch")[1]["spec"]["template"]["spec"]
     for own in ("name", "command", "env", "ports", "livenessProbe", "readinessProbe"):
         job["containers"][0].pop(own, None)
         del watcher["containers"][0][own]
     assert list(differences(job, watcher)) == [".restartPolicy: 'Never', 'Always'"]
 
 
-def test_defaults_that_the_provider_fills_in_do_not_show(file: str) -> None:
-    schemas, resources = render.plan({**render.PLACEHOLDERS, **render.FILES[file]})
+def test_defaults_that_the_provider_fills_in_do_not_show(mode: str) -> None:
+    schemas, resources, _ = render.plan({**render.PLACEHOLDERS, **render.MODES[mode]})
     for one in resources:
         block = schemas[one["type"]]["block"]
         filled = copy.deepcopy(one)
@@ -154,8 +154,8 @@ def container(workload: dict[str, Any]) -> dict[str, Any]:
     return dict(only)
 
 
-def documents(file: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((render.HERE / file).read_text()))
+def documents(mode: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((render.HERE / "kustomize" / mode / "beads-dispatch.yaml").read_text()))
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard name metrics that the watcher has, in PromQL that Prometheus accepts."""
+"""The alerts and the dashboard name metrics that exist, in valid PromQL, and the alerts sections of the runbook."""
 
 import json
 import re
@@ -16,7 +16,11 @@ from beads_dispatch.monitoring.health import Health
 from beads_dispatch.monitoring.metrics import Metrics
 
 DASHBOARD = json.loads((render.HERE / "dashboard.json").read_text())
-ALERTS = yaml.safe_load((render.HERE / "alerts.yaml").read_text())
+RULES = {
+    mode: yaml.safe_load((render.HERE / f"alerts-{mode}.yaml").read_text())["groups"][0]["rules"]
+    for mode in render.MODES
+}
+RUNBOOK = (render.HERE.parent / "docs" / "runbook.md").read_text()
 
 # A metric's labels, each with the values that it can have.
 Labels = dict[str, set[str]]
@@ -25,7 +29,7 @@ ANY = {"*"}
 
 def served() -> dict[str, Labels]:
     """What `watch --listen` serves before it has seen a bead."""
-    text = Metrics(Health(time.monotonic), SYSTEM.now).text().decode()
+    text = Metrics(Health(time.monotonic), SYSTEM.now, "agent", "0.1.0").text().decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
     metrics: dict[str, Labels] = {name + ("_bucket" if kind == "histogram" else ""): {} for name, kind in kinds}
     for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE):
@@ -36,20 +40,30 @@ def served() -> dict[str, Labels]:
 
 
 METRICS = served()
-# What Prometheus adds to each, and kube-state-metrics' one metric.
+# What Prometheus adds to each, and kube-state-metrics' own (docs/metrics/workload of its repository).
 TARGET: Labels = {"namespace": ANY, "job": ANY}
-FOREIGN: dict[str, Labels] = {"kube_deployment_spec_replicas": {"deployment": ANY}}
+CRON_JOB: Labels = {"cronjob": ANY}
+FOREIGN: dict[str, Labels] = {
+    "kube_deployment_spec_replicas": {"deployment": ANY},
+    "kube_cronjob_created": CRON_JOB,
+    "kube_cronjob_next_schedule_time": CRON_JOB,
+    "kube_cronjob_spec_suspend": CRON_JOB,
+    "kube_cronjob_status_last_schedule_time": CRON_JOB,
+    "kube_cronjob_status_last_successful_time": CRON_JOB,  # since 2.5
+    "kube_job_created": {"job_name": ANY},
+    "kube_job_failed": {"job_name": ANY, "condition": {"true", "false", "unknown"}},
+    "kube_job_owner": {"job_name": ANY, "owner_kind": {"CronJob"}, "owner_name": ANY},
+}
 
 
 def expressions() -> list[str]:
-    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    alerts = [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
-    return panels + alerts
+    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+    return panels + [rule["expr"] for rules in RULES.values() for rule in rules]
 
 
 @pytest.mark.parametrize("expression", expressions())
 def test_its_metrics_and_labels_exist(expression: str) -> None:
-    used = re.findall(r"\b((?:beads|kube)_\w+)(?:\{([^}]*)\})?", expression)
+    used = re.findall(r"\b((?:beads|kube|process)_\w+)(?:\{([^}]*)\})?", expression)
     assert used
     for name, matchers in used:
         known = {**METRICS, **FOREIGN}[name] | TARGET
@@ -58,7 +72,33 @@ def test_its_metrics_and_labels_exist(expression: str) -> None:
 
 
 def test_no_metric_of_the_watcher_is_left_out() -> None:
-    assert {name for name in METRICS if any(name in expression for expression in expressions())} == set(METRICS)
+    """But for the timestamps, which stand beside the ages, and most of what Prometheus' library has of a process."""
+    queries = " ".join(expressions())
+    unused = {name for name in METRICS if name not in queries}
+    assert unused == {name for name in unused if name.startswith("process_") or name.endswith("_timestamp_seconds")}
+    assert "process_cpu_seconds_total" not in unused
+
+
+@pytest.mark.parametrize("rule", [rule for rules in RULES.values() for rule in rules], ids=lambda rule: rule["alert"])
+def test_every_alert_has_a_severity_and_a_section_of_the_runbook(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert (page, anchor) == ("docs/runbook.md", rule["alert"].lower())
+    assert f"\n### {rule['alert']}\n" in RUNBOOK
+
+
+def test_the_modules_rules_are_for_its_namespace_and_names_only() -> None:
+    inputs = {"namespace": "beads-two", "assignee": 'night "agent"', "dispatcher_name": "d", "reaper_name": "r"}
+    spec = render.monitoring(**inputs, runbook_url="https://wiki.example.org/beads")["PrometheusRule"]["spec"]
+    text = json.dumps(spec)
+    assert text.count('namespace=\\"beads-two\\"') == len(re.findall(r"kube_\w+\{", text))
+    assert "beads-dispatcher" not in text
+    watched = render.monitoring(**inputs, mode="watch", watcher_name="w")["PrometheusRule"]["spec"]
+    for rule in watched["groups"][0]["rules"]:
+        for _, matchers in re.findall(r"\b(beads_\w+)\{([^}]*)\}", rule["expr"]):
+            assert matchers.endswith(r'namespace="beads-two",assignee="night \"agent\""'), rule["expr"]
+    rules = [rule for one in (spec, watched) for group in one["groups"] for rule in group["rules"]]
+    assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example.org/beads#beadsnosuccess"
 
 
 def test_prometheus_accepts_every_expression(tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
 
 
 def _listen(address: tuple[str, int], assignee: str, log: Log) -> "tuple[Health, Metrics]":
+    from importlib.metadata import version
+
     from beads_dispatch.monitoring import health
 
     try:
@@ -216,7 +218,7 @@ def _listen(address: tuple[str, int], assignee: str, log: Log) -> "tuple[Health,
     except ModuleNotFoundError:
         raise Misconfigured("--listen needs prometheus-client: pip install '.[metrics]'") from None
     state = health.Health(SYSTEM.monotonic)
-    metrics = Metrics(state, SYSTEM.now, assignee)
+    metrics = Metrics(state, SYSTEM.now, assignee, version("beads-dispatch"))
     server = health.serve(*address, state, metrics.text)
     log.info("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
     return state, metrics

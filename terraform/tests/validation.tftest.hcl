@@ -44,6 +44,8 @@ run "allowed_at_the_lower_edge" {
     log_format                 = "text"
     network_policy_peers       = { dolt = { cidr = "10.0.0.5/32", port = 1 } }
     metrics_namespace          = "m"
+    monitoring_labels          = { x = "y" }
+    runbook_url                = "r"
   }
 }
 
@@ -85,6 +87,8 @@ run "allowed_at_the_upper_edge" {
     log_format                 = "json"
     network_policy_peers       = { proxy = { namespace = "a", pod_labels = { a = "b" }, port = 65535 }, dns = { cidr = "fd00::/8", port = 53 } }
     metrics_namespace          = null
+    monitoring_labels          = { release = "kube-prometheus-stack" }
+    runbook_url                = "https://wiki.example.org/runbook?page=1"
   }
 }
 
@@ -115,6 +119,8 @@ run "refused_empty" {
     memory_request             = ""
     memory_limit               = ""
     metrics_namespace          = ""
+    monitoring_labels          = { "app.kubernetes.io/name" = "x" }
+    runbook_url                = ""
     dolt_password_secret       = { name = "", key = "k" }
     agent_service_token_secret = { name = "", key = "api_bearer_token" }
     notify_urls_secret         = { name = "", key = "api_bearer_token" }
@@ -150,6 +156,8 @@ run "refused_empty" {
     var.memory_request,
     var.memory_limit,
     var.metrics_namespace,
+    var.monitoring_labels,
+    var.runbook_url,
     var.dolt_password_secret,
     var.agent_service_token_secret,
     var.notify_urls_secret,
@@ -243,6 +251,8 @@ run "refused_wrong_kind" {
     image_pull_secret          = "Registry"
     network_policy_peers       = { dolt = { cidr = "10.0.0.5", port = 3306 } }
     metrics_namespace          = "a/b"
+    monitoring_labels          = { "app.kubernetes.io/part-of" = "x" }
+    runbook_url                = "docs/runbook.md#top"
   }
 
   expect_failures = [
@@ -275,6 +285,8 @@ run "refused_wrong_kind" {
     var.image_pull_secret,
     var.network_policy_peers,
     var.metrics_namespace,
+    var.monitoring_labels,
+    var.runbook_url,
   ]
 }
 

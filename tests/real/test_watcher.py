@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,7 @@ def test_the_metrics_that_it_serves(on_server: Place, board: Board) -> None:
         }
         wait_for(lambda: expected.items() <= metrics(port).items(), context=expected)
         wait_for(lambda: served(port, "seconds_since_good_look") < 3)
+        assert served(port, f'build_info{{version="{version("beads-dispatch")}"}}') == 1
         assert get(port, "/nowhere")[0] == 404
         request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", method="HEAD")
         with urllib.request.urlopen(request, timeout=PATIENCE) as reply:

@@ -4,7 +4,6 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.metadata import version
 
 from prometheus_client import (
     CollectorRegistry,
@@ -47,7 +46,7 @@ class _OfAssignee(Collector):
 class Metrics:
     """Everything that `/metrics` shows. Our own names begin with `beads_dispatch_`. `now`: the time of day, UTC."""
 
-    def __init__(self, health: Health, now: Callable[[], datetime], assignee: str) -> None:
+    def __init__(self, health: Health, now: Callable[[], datetime], assignee: str, version: str) -> None:
         self._now = now
         self._registry = CollectorRegistry()
         self._shown = _OfAssignee(self._registry, assignee)
@@ -71,7 +70,7 @@ class Metrics:
         since.set_function(health.seconds_since_answer)
         looked = self._gauge("last_good_look_timestamp_seconds", "When the database last answered, Unix time")
         looked.set_function(lambda: now().timestamp() - health.seconds_since_answer())
-        self._gauge("build_info", "1; the version is a label", "version").labels(version("beads-dispatch")).set(1)
+        self._gauge("build_info", "1; the version is a label", "version").labels(version).set(1)
         self._make_counters()
         self._start_at_zero()
         ProcessCollector(registry=self._registry)
