@@ -13,6 +13,7 @@ from test_manifests import check, container
 
 KUSTOMIZE = render.HERE / "kustomize"
 TOOLS = render.HERE.parent / "tools"
+KINDS = ("PodMonitor", "PrometheusRule", "ServiceMonitor")
 
 
 def build(folder: str) -> list[dict[str, Any]]:
@@ -22,9 +23,10 @@ def build(folder: str) -> list[dict[str, Any]]:
 
 def schemas() -> dict[str, Any]:
     """The Prometheus Operator's own, by kind, from its pinned source."""
-    done = subprocess.run((TOOLS / "prometheus-crds",), capture_output=True, text=True, check=True)
-    found = (yaml.safe_load(file.read_text()) for file in Path(done.stdout.strip()).glob("*.yaml"))
-    return {one["spec"]["names"]["kind"]: one["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for one in found}
+    folder = subprocess.run((TOOLS / "prometheus-crds",), capture_output=True, text=True, check=True).stdout.strip()
+    files = {kind: Path(folder, f"monitoring.coreos.com_{kind.lower()}s.yaml") for kind in KINDS}
+    found = {kind: yaml.safe_load(file.read_text())["spec"]["versions"][0] for kind, file in files.items()}
+    return {kind: version["schema"]["openAPIV3Schema"] for kind, version in found.items()}
 
 
 def fits(document: dict[str, Any], schema: dict[str, Any]) -> None:

@@ -34,14 +34,14 @@ def served() -> dict[str, Labels]:
     metrics: dict[str, Labels] = {name + ("_bucket" if kind == "histogram" else ""): {} for name, kind in kinds}
     for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE):
         for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
-            metrics[name].setdefault(label, set()).add(value)
+            metrics.get(name, {}).setdefault(label, set()).add(value)  # no _sum and no _count: no query has one
     metrics["beads_dispatch_beads"] = {"state": ANY, "reason": ANY}
     return metrics
 
 
 METRICS = served()
-# What Prometheus adds to each, and kube-state-metrics' own (docs/metrics/workload of its repository).
-TARGET: Labels = {"namespace": ANY, "job": ANY}
+# What Prometheus and the watcher add to each, and kube-state-metrics' own (docs/metrics/workload of its repository).
+TARGET: Labels = {"namespace": ANY, "job": ANY, "assignee": ANY}
 CRON_JOB: Labels = {"cronjob": ANY}
 FOREIGN: dict[str, Labels] = {
     "kube_deployment_spec_replicas": {"deployment": ANY},
@@ -99,6 +99,18 @@ def test_the_modules_rules_are_for_its_namespace_and_names_only() -> None:
             assert matchers.endswith(r'namespace="beads-two",assignee="night \"agent\""'), rule["expr"]
     rules = [rule for one in (spec, watched) for group in one["groups"] for rule in group["rules"]]
     assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example.org/beads#beadsnosuccess"
+
+
+def test_every_query_of_the_dashboard_is_for_the_chosen_namespaces_and_assignees() -> None:
+    chosen = 'namespace=~"$namespace",assignee=~"$assignee"'
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            assert len(re.findall(r"\b(?:beads|process)_\w+", target["expr"])) == target["expr"].count(chosen) > 0
+    variables = {one["name"]: one.get("definition", "") for one in DASHBOARD["templating"]["list"]}
+    assert variables.keys() == {"datasource", "namespace", "assignee"}
+    named = set(re.findall(r"beads_\w+", " ".join(variables.values())))
+    assert named
+    assert named <= METRICS.keys()
 
 
 def test_prometheus_accepts_every_expression(tmp_path: Path) -> None:
