@@ -6,7 +6,8 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 -t <registry>/beads-dispatch --push .
 #
 # For another platform bd is cross-compiled on the machine that builds. The Python stages run on the image's own platform,
-# so they need QEMU (binfmt) there, for about a minute.
+# so they need QEMU (binfmt) there.
+# (buildah 1.28 does not set BUILDPLATFORM: add --build-arg BUILDPLATFORM=linux/amd64.)
 #
 # WHICH bd: the one that your other clients use (your laptops, the agent's image), 1.0.2 to 1.3. The first write of a
 # newer one migrates the schema for all of them. Without BD_IMAGE the bd that tools/bd/go.mod pins is built;

@@ -97,7 +97,7 @@ terraform-test: $(DEPLOY)/installed $(DEPLOY_TOOLS) ## the Terraform module, the
 	@PATH="$(CURDIR)/$(DEPLOY)/bin:$$PATH" deploy/check
 
 .PHONY: manifests
-manifests: $(DEPLOY)/installed ## write deploy/*.yaml anew from the Terraform module
+manifests: $(DEPLOY)/installed ## write the manifests and the alerts anew from the Terraform module
 	@eval "$$(tools/terraform-env)" && $(DEPLOY)/bin/python deploy/render.py
 
 .PHONY: terraform-docs
