@@ -290,7 +290,7 @@ def _completion(shell: str) -> int:
     try:
         import shtab
     except ModuleNotFoundError:
-        raise Misconfigured("completion needs shtab: pip install 'beads-dispatch[completion]'") from None
+        raise Misconfigured("completion needs shtab: pip install '.[completion]'") from None
     put(shtab.complete(_parser(), shell), sys.stdout)
     return 0
 
