@@ -47,8 +47,18 @@ faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does f
 	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
 
 .PHONY: bench
-bench: $(VENV)/installed tools ## what the watcher costs while it waits, and how fast it is (half an hour, on a quiet machine)
-	$(BIN)/python bench/watch.py
+bench: $(VENV)/installed tools .bench/installed ## beside a plain shell pair: what each costs, and how fast it is (QUICK=1: a minute)
+	@PYTHONPATH=tests $(BIN)/python bench
+
+# As in the image: not editable, with bytecode, and only what the image has.
+.bench/installed: requirements-image.txt pyproject.toml $(shell find src -name '*.py')
+	@echo "installing beads-dispatch as in the image, to measure it ..."
+	@$(PYTHON) -m venv --clear .bench
+	@.bench/bin/pip -q install --disable-pip-version-check --require-hashes -r requirements-image.txt
+	@$(BIN)/pip -q wheel --disable-pip-version-check --no-build-isolation --no-deps -w .bench/wheel .
+	@.bench/bin/pip -q install --disable-pip-version-check --no-deps .bench/wheel/*.whl
+	@.bench/bin/python -m compileall -q .bench/lib
+	@touch $@
 
 .PHONY: lint
 lint: $(VENV)/installed ## format, lint and types
