@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -30,13 +31,18 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one run. `memory`: bytes, of all its processes at once; `log`: bytes that it printed."""
+    """Of one run. `memory`: bytes, of all its processes at once; `log`: bytes that it printed.
+
+    `requests` (HTTP) and `statements` (SQL) are counted by whoever serves them.
+    """
 
     processes: int
     files: int
     written: int
     memory: int
     log: int
+    requests: int = 0
+    statements: int = 0
 
 
 def cpu_seconds(pid: int) -> float:
@@ -123,3 +129,40 @@ def _resident(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that goes on until it is stopped, and the file that has what it prints."""
+
+    pid: int
+    output: Path
+
+    def printed(self) -> str:
+        return self.output.read_text(errors="replace")
+
+
+@contextmanager
+def running(words: Sequence[str], environ: Mapping[str, str]) -> Iterator[Running]:
+    """Ends it, with what it has started, in the end. Raises RuntimeError if it has ended before."""
+    with pod(environ) as env:
+        output = Path(env["HOME"]) / "output"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                words, env=env, cwd=env["HOME"], stdout=file, stderr=file, start_new_session=True
+            )
+        try:
+            yield Running(process.pid, output)
+            if process.poll() is not None:
+                raise RuntimeError(f"{' '.join(words)} has ended: {output.read_text()[-1000:]}")
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            time.sleep(SETTLE_SECONDS)  # for what it has started and does not wait for
+
+
+def written_bytes(pid: int) -> int:
+    """What a process has written to files and pipes, its log among them, since it started. Not to sockets."""
+    found = re.search(r"^wchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0

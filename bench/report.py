@@ -1,71 +1,87 @@
 """Figures, and how they read: the ratio first, then each side's median, with the least and the most of each."""
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-BASE = "shell"
+SHELL, CRONJOBS, WATCH = "shell pair", "CronJobs", "watch"
+LOOP = "shell loop"  # the shell pair's dispatcher, again and again without CronJobs
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was measured. `samples`: for each side, in the order in which they were taken.
+    """One thing that was measured.
 
-    Runs alternate between the sides, so the n-th of one side and the n-th of another met the same machine.
+    `samples`: for each side, in the order in which they were taken; the first side is the one that the others are
+    compared with. Runs alternate between the sides, so the n-th of one side and of another met the same machine.
+    `p95`: what counts is the 95th percentile, not the median.
     """
 
-    section: str
     what: str
     unit: str
     samples: dict[str, list[float]]
-    note: str = ""
+    p95: bool = False
+
+    @property
+    def base(self) -> str:
+        return next(iter(self.samples))
+
+    @property
+    def sides(self) -> list[str]:
+        """All but the one that they are compared with."""
+        return list(self.samples)[1:]
+
+    def middle(self, side: str) -> float:
+        values = self.samples[side]
+        return statistics.quantiles(values, n=20)[-1] if self.p95 else statistics.median(values)
 
     def ratio(self, side: str) -> tuple[float, float, float] | None:
-        """To the shell pair: of the medians, the least and the most of a pair of runs. None where it used nothing."""
-        base, own = self.samples[BASE], self.samples[side]
-        if not statistics.median(base):
+        """Of the medians, the least and the most of a pair of runs. None where the base is nothing."""
+        base = self.middle(self.base)
+        if not base:
             return None
-        pairs = [one / other for one, other in zip(own, base, strict=False) if other]
-        return statistics.median(own) / statistics.median(base), min(pairs), max(pairs)
+        middle = self.middle(side) / base
+        pairs = zip(self.samples[side], self.samples[self.base], strict=False)
+        ratios = [middle] if self.p95 else [one / other for one, other in pairs if other]
+        return middle, min(ratios), max(ratios)
 
 
-def number(value: float) -> str:
-    """Three digits, and no more zeros than needed."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return (
-        f"{value:.2f}"
-        if abs(value) >= 0.1 and abs(value) < 10
-        else f"{value:.1f}"
-        if abs(value) >= 10
-        else f"{value:.3f}"
-    )
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows with the same sides. `note`: what a reader must know to read them."""
+
+    title: str
+    rows: list[Row]
+    note: str = ""
+
+    def markdown(self) -> str:
+        sides, base = self.rows[0].sides, self.rows[0].base
+        head = ["", *(f"{side} ÷ {base}" for side in sides), *sides, base]
+        lines = [head, ["---"] * len(head), *(_line(row) for row in self.rows)]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join(part for part in (f"### {self.title}", table, self.note) if part)
 
 
-def spread(values: Sequence[float]) -> str:
-    """The median, and the least and the most where they differ."""
-    middle, least, most = number(statistics.median(values)), number(min(values)), number(max(values))
-    return middle if least == most else f"{middle} ({least}–{most})"
+def _line(row: Row) -> list[str]:
+    what = f"{row.what}, {row.unit}" if row.unit else row.what
+    return [what, *(_ratio(row, side) for side in row.sides), *(_spread(row, side) for side in [*row.sides, row.base])]
 
 
-def ratio(row: Row, side: str) -> str:
+def _ratio(row: Row, side: str) -> str:
     found = row.ratio(side)
     if found is None:
-        return "–"
+        return ""
     middle, least, most = (f"{value:.2f}" for value in found)
     return f"**{middle}**" if least == most else f"**{middle}** ({least}–{most})"
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows of one section in Markdown."""
-    sides = [side for side in rows[0].samples if side != BASE]
-    head = ["", *(f"{side} ÷ shell" for side in sides), *sides, BASE]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        what = f"{row.what}, {row.unit}" if row.unit else row.what
-        lines.append(
-            [what, *(ratio(row, side) for side in sides), *(spread(row.samples[side]) for side in [*sides, BASE])]
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _spread(row: Row, side: str) -> str:
+    middle = number(row.middle(side))
+    least, most = number(min(row.samples[side])), number(max(row.samples[side]))
+    return middle if row.p95 or least == most else f"{middle} ({least}–{most})"
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -5,6 +5,7 @@ places and queues what finds none.
 """
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from conftest import held_port
 
 CACHE_SECONDS = 2.0
 TOKEN = "bench"
@@ -40,9 +43,13 @@ class Services:
     jobs: dict[str, Job] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     server: ThreadingHTTPServer | None = None
-    port: int = 0
+    holder: socket.socket = field(default_factory=held_port)  # keeps the port while the server is away
     cached: tuple[float, bool] = (0.0, False)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def port(self) -> int:
+        return int(self.holder.getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -61,11 +68,11 @@ class Services:
             self.jobs, self.asked, self.cached = {}, [], (0.0, False)
             self.job_seconds, self.at_end = job_seconds, at_end
 
-    def start(self) -> None:
-        """Again on the same port after a stop()."""
+    def start(self) -> float:
+        """Again on the same port after a stop(). Returns the moment, in monotonic seconds."""
         self.server = _Server(("127.0.0.1", self.port), _handler(self))
-        self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return time.monotonic()
 
     def stop(self) -> None:
         """Connections are refused from now on."""

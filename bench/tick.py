@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from process import Cost, Counts, count, measure
+from process import Cost, Counts, measure
 from progress import counted, say
-from report import Row
-from world import OURS, SHELL, Database, World, command
+from report import CRONJOBS, SHELL, Row, Section
+from world import Database, World, command
 
 MIB = 1 << 20
 
 
-def measure_ticks(world: World, *, quick: bool) -> list[Row]:
-    rows = []
-    for database in world.databases.values():
-        rows += _rows(world, database, "idle", lambda database: None, 5 if quick else 20)
-        rows += _rows(world, database, "dispatching", _offer, 3 if quick else 11)
+def measure_ticks(world: World, quick: bool) -> list[Section]:
+    sections = []
+    for database in world.databases:
+        sections.append(_section(world, database, "idle", lambda database: None, 5 if quick else 20))
+        sections.append(_section(world, database, "dispatching", _offer, 3 if quick else 11))
         database.sql("UPDATE issues SET status = 'closed' WHERE id = 'f-11'")
         database.commit()
-    return rows
+    return sections
 
 
 def _offer(database: Database) -> None:
@@ -29,31 +29,28 @@ def _offer(database: Database) -> None:
     database.commit()
 
 
-def _rows(world: World, database: Database, kind: str, prepare: Callable[[Database], None], runs: int) -> list[Row]:
-    section = f"{kind} tick, {database.size:,} beads"
-    costs: dict[str, list[Cost]] = {OURS: [], SHELL: []}
-    for run in counted(section, runs + 1):
-        for side in (OURS, SHELL) if run % 2 else (SHELL, OURS):
+def _section(world: World, database: Database, kind: str, prepare: Callable[[Database], None], runs: int) -> Section:
+    title = f"{kind.capitalize()} tick, {database.size:,} beads"
+    costs: dict[str, list[Cost]] = {SHELL: [], CRONJOBS: []}
+    for run in counted(title, runs + 1):
+        for side in (CRONJOBS, SHELL) if run % 2 else (SHELL, CRONJOBS):
             prepare(database)
             cost = measure(command(side, "dispatcher"), world.environ(side, database), world.dolt_pid)
             if run:  # the first one warms what is cached
                 costs[side].append(cost)
-    say(f"{section}, under strace")
-    counts, requests = {}, {}
-    for side in (OURS, SHELL):
+    say(f"{title}, under strace")
+    counts = {}
+    for side in (SHELL, CRONJOBS):
         prepare(database)
-        world.services.reset()
-        counts[side] = count(command(side, "dispatcher"), world.environ(side, database))
-        requests[side] = len(world.services.asked)
-        dispatched = len(world.services.jobs)
-        if dispatched != (kind == "dispatching"):
-            raise RuntimeError(f"{side}: dispatched {dispatched} beads in the {section}")
-    return [*_timed(section, costs), *_counted(section, counts, requests)]
+        counts[side] = world.count(command(side, "dispatcher"), side, database)
+        if len(world.services.jobs) != (kind == "dispatching"):
+            raise RuntimeError(f"{side}: {len(world.services.jobs)} beads were sent by a tick that is {kind}")
+    return [*_timed(costs), *_counted(counts)]
 
 
-def _timed(section: str, costs: dict[str, list[Cost]]) -> list[Row]:
+def _timed(costs: dict[str, list[Cost]]) -> list[Row]:
     def row(what: str, value: Callable[[Cost], float]) -> Row:
-        return Row(section, what, "ms", {side: [1000 * value(cost) for cost in all_] for side, all_ in costs.items()})
+        return Row(what, "ms", {side: [1000 * value(cost) for cost in all_] for side, all_ in costs.items()})
 
     return [
         row("time", lambda cost: cost.wall),
@@ -62,14 +59,15 @@ def _timed(section: str, costs: dict[str, list[Cost]]) -> list[Row]:
     ]
 
 
-def _counted(section: str, counts: dict[str, Counts], requests: dict[str, int]) -> list[Row]:
+def _counted(counts: dict[str, Counts]) -> list[Row]:
     def row(what: str, unit: str, value: Callable[[Counts], float]) -> Row:
-        return Row(section, what, unit, {side: [value(one)] for side, one in counts.items()})
+        return Row(what, unit, {side: [value(one)] for side, one in counts.items()})
 
     return [
         row("memory at most", "MiB", lambda one: one.memory / MIB),
         row("programs started", "", lambda one: one.processes),
         row("files written", "", lambda one: one.files),
         row("bytes written", "", lambda one: one.written),
-        Row(section, "HTTP requests", "", {side: [float(asked)] for side, asked in requests.items()}),
+        row("HTTP requests", "", lambda one: one.requests),
+        row("SQL statements", "", lambda one: one.statements),
     ]

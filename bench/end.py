@@ -1,0 +1,47 @@
+"""From the end of an agent that did not close its bead until the bead says so."""
+
+import time
+
+import progress
+from process import running
+from report import SHELL, WATCH, Row, Section
+from schedule import SWEEP_SECONDS, THRESHOLD_SECONDS, until_next
+from world import Database, World
+
+JOB_SECONDS = 15.0
+PATIENCE_SECONDS = 90.0
+NOTE = (
+    "Jobs fail one after the other, about a second apart, so at every moment of the watcher's round of questions. The "
+    f"shell pair's figures are arithmetic: {THRESHOLD_SECONDS / 60:.0f} minutes of silence, then its next sweep, every "
+    f"{SWEEP_SECONDS / 60:.0f} minutes. Our CronJobs' sweep asks for the job: {SWEEP_SECONDS / 120:.0f} minutes at the "
+    f"median, {SWEEP_SECONDS / 60:.0f} at most, by arithmetic."
+)
+
+
+def measure_end(world: World, quick: bool) -> list[Section]:
+    database = world.small
+    names = database.add("end", 3 if quick else 10)
+    world.services.reset(JOB_SECONDS)
+    with running(world.loop(WATCH, 1.0), world.environ(WATCH, database)):
+        noted = _wait(world, database, names)
+    seconds = [noted[job.bead] - job.ends for job in world.services.jobs.values()]
+    shells = [THRESHOLD_SECONDS + wait for wait in until_next(SWEEP_SECONDS)]
+    rows = [
+        Row("p50", "s", {SHELL: shells, WATCH: seconds}),
+        Row("p95", "s", {SHELL: shells, WATCH: seconds}, p95=True),
+    ]
+    return [Section("An agent's end to the note on its bead", rows, NOTE)]
+
+
+def _wait(world: World, database: Database, beads: list[str]) -> dict[str, float]:
+    """When each was seen to be blocked: the note and the status are one write."""
+    noted: dict[str, float] = {}
+    until = time.monotonic() + PATIENCE_SECONDS
+    while len(noted) < len(beads):
+        progress.say("an agent's end to the note", f"{len(noted)} of {len(beads)}")
+        if time.monotonic() > until:
+            raise RuntimeError(f"only {len(noted)} of {len(beads)} ends were noted in {PATIENCE_SECONDS:.0f} s")
+        time.sleep(0.25)
+        for row in database.sql("SELECT id FROM issues WHERE id LIKE 'end-%%' AND status = 'blocked'"):
+            noted.setdefault(str(row["id"]), time.monotonic())
+    return noted

@@ -1,0 +1,40 @@
+"""BeadBoard and the agent service are away: how long after their return the bead that waits is accepted."""
+
+import progress
+from latency import LOOP_SECONDS
+from process import running
+from report import LOOP, WATCH, Row, Section
+from schedule import TICK_SECONDS
+from world import Database, World
+
+AWAY_SECONDS = (25.0, 32.0, 39.0)  # at different moments of the watcher's pause
+PATIENCE_SECONDS = 120.0
+NOTE = (
+    "Connections are refused meanwhile. The watcher asks every 15 s at most, so this does not grow with the outage. "
+    f"By CronJobs every {TICK_SECONDS:.0f} s, either pair's, it is {TICK_SECONDS / 2:.0f} s at the median and "
+    f"{TICK_SECONDS:.0f} s at most, by arithmetic. Both sides meet the same outages, in two databases."
+)
+
+
+def measure_outage(world: World, quick: bool) -> list[Section]:
+    sides = {LOOP: world.spares[0], WATCH: world.small}
+    waited: dict[str, list[float]] = {side: [] for side in sides}
+    with (
+        running(world.loop(LOOP, LOOP_SECONDS), world.environ(LOOP, sides[LOOP])),
+        running(world.loop(WATCH, LOOP_SECONDS), world.environ(WATCH, sides[WATCH])),
+    ):
+        for number, seconds in enumerate(AWAY_SECONDS[: 1 if quick else None]):
+            for side, value in _once(world, sides, number, seconds).items():
+                waited[side].append(value)
+    return [Section("Recovery after an outage", [Row("return to accepted", "s", waited)], NOTE)]
+
+
+def _once(world: World, sides: dict[str, Database], number: int, seconds: float) -> dict[str, float]:
+    world.services.reset(1.0, lambda bead: sides[WATCH if bead.startswith("away-watch") else LOOP].close(bead))
+    world.services.stop()
+    beads = {side: database.add(f"away-{side.split()[0]}-{number}", 1)[0] for side, database in sides.items()}
+    progress.wait(f"outage {number + 1}", seconds)
+    back = world.services.start()
+    accepted = {side: world.accepted(bead, PATIENCE_SECONDS) - back for side, bead in beads.items()}
+    progress.wait(f"after outage {number + 1}", 4.0)
+    return accepted
