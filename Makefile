@@ -47,17 +47,19 @@ faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does f
 	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
 
 .PHONY: bench
-bench: $(VENV)/installed tools .bench/installed ## beside a plain shell pair: what each costs, and how fast it is (QUICK=1: a minute)
+bench: $(VENV)/installed tools .bench/installed ## beside a plain shell pair (20 minutes, for docs/benchmarks.md; QUICK=1 ONLY=tick,… print)
 	@PYTHONPATH=tests $(BIN)/python bench
 
-# As in the image: not editable, with bytecode, and only what the image has.
-.bench/installed: requirements-image.txt pyproject.toml $(shell find src -name '*.py')
+# As in the image: not editable, with bytecode, and only what the image has. Matplotlib has an environment of its own.
+.bench/installed: requirements-image.txt bench/requirements.txt pyproject.toml $(shell find src -name '*.py')
 	@echo "installing beads-dispatch as in the image, to measure it ..."
 	@$(PYTHON) -m venv --clear .bench
 	@.bench/bin/pip -q install --disable-pip-version-check --require-hashes -r requirements-image.txt
 	@$(BIN)/pip -q wheel --disable-pip-version-check --no-build-isolation --no-deps -w .bench/wheel .
 	@.bench/bin/pip -q install --disable-pip-version-check --no-deps .bench/wheel/*.whl
 	@.bench/bin/python -m compileall -q .bench/lib
+	@$(PYTHON) -m venv .bench/chart
+	@.bench/chart/bin/pip -q install --no-compile --disable-pip-version-check --require-hashes -r bench/requirements.txt
 	@touch $@
 
 .PHONY: lint

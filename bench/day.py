@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 
 import progress
 from process import Cost, Counts, Running, cpu_seconds, measure, running, written_bytes
-from report import CRONJOBS, SHELL, WATCH, Row, Section
+from report import OURS, SHELL, WATCH, Row, Section
 from schedule import DAY, SWEEPS, TICKS
 from world import Database, World, command
 
@@ -38,14 +38,14 @@ def measure_day(world: World, quick: bool) -> list[Section]:
     database = world.middle
     title = f"One idle day, {database.size:,} beads"
     costs = _cronjobs(world, database, title, 2 if quick else 8)
-    counts = {side: _counts(world, database, side) for side in (SHELL, CRONJOBS)}
+    counts = {side: _counts(world, database, side) for side in (SHELL, OURS)}
     days = _watcher(world, database, title, 2 if quick else 4, 5.0 if quick else 40.0)
 
     def row(what: str, unit: str, pairs: dict[str, list[float]], value: Callable[[Reading], float]) -> Row:
         return Row(what, unit, {**pairs, WATCH: [value(day) for day in days]})
 
     rows = [
-        Row("pods", "", {SHELL: [TICKS + SWEEPS], CRONJOBS: [TICKS + SWEEPS], WATCH: [1]}),
+        Row("pods", "", {SHELL: [TICKS + SWEEPS], OURS: [TICKS + SWEEPS], WATCH: [1]}),
         row("CPU of its processes", "s", _days(costs, "cpu"), lambda day: day.client),
         row("CPU of Dolt", "s", _days(costs, "dolt"), lambda day: day.dolt),
         row("bytes written, logs included", "kB", _kilobytes(counts), lambda day: day.kilobytes),
@@ -57,9 +57,9 @@ def measure_day(world: World, quick: bool) -> list[Section]:
 
 def _cronjobs(world: World, database: Database, title: str, runs: int) -> dict[str, list[dict[str, Cost]]]:
     """For each side, and each run: a tick and a sweep."""
-    costs: dict[str, list[dict[str, Cost]]] = {SHELL: [], CRONJOBS: []}
+    costs: dict[str, list[dict[str, Cost]]] = {SHELL: [], OURS: []}
     for run in progress.counted(f"{title}: idle ticks and sweeps", runs + 1):
-        for side in (SHELL, CRONJOBS):
+        for side in (SHELL, OURS):
             environ = world.environ(side, database)
             one = {job: measure(command(side, job), environ, world.dolt_pid) for job in JOBS}
             if run:
@@ -98,7 +98,7 @@ def _watcher(world: World, database: Database, title: str, parts: int, seconds: 
     without = Reading(0.0, cpu_seconds(world.dolt_pid) - dolt, 0.0, 0.0, world.statement_overhead(database))
     days = []
     with (
-        running(world.watcher("--listen", "127.0.0.1:0"), world.environ(CRONJOBS, database)) as watcher,
+        running(world.watcher("--listen", "127.0.0.1:0"), world.environ(OURS, database)) as watcher,
         _probes(watcher),
     ):
         progress.wait(f"{title}: the watcher settles", SETTLE_SECONDS)

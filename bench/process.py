@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 SETTLE_SECONDS = 0.2  # what Dolt still does for a client that has left
 SAMPLE_SECONDS = 0.005
@@ -66,7 +67,7 @@ def measure(words: Sequence[str], environ: Mapping[str, str], dolt: int) -> Cost
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         time.sleep(SETTLE_SECONDS)
-        _check(words, process.returncode, output.seek(0) or output.read())
+        _check(words, process.returncode, _printed(output))
         return Cost(wall, usage.ru_utime + usage.ru_stime, cpu_seconds(dolt) - before)
 
 
@@ -77,10 +78,15 @@ def count(words: Sequence[str], environ: Mapping[str, str]) -> Counts:
         strace = ["strace", "-ff", "-yy", "--seccomp-bpf", "-s", "0", "-e", f"trace={TRACED}", "-o", f"{traces}/trace"]
         process = subprocess.Popen([*strace, *words], env=env, cwd=env["HOME"], stdout=output, stderr=output)
         peak = _peak_memory(process)
-        printed: bytes = output.seek(0) or output.read()
+        printed = _printed(output)
         _check(words, process.returncode, printed)
         lines = [line for trace in Path(traces).iterdir() for line in trace.read_text(errors="replace").splitlines()]
         return _counts(lines, peak, len(printed))
+
+
+def _printed(output: IO[bytes]) -> bytes:
+    output.seek(0)
+    return output.read()
 
 
 def _check(words: Sequence[str], status: int, printed: bytes) -> None:

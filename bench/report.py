@@ -3,8 +3,9 @@
 import statistics
 from dataclasses import dataclass
 
-SHELL, CRONJOBS, WATCH = "shell pair", "CronJobs", "watch"
+SHELL, OURS, WATCH = "shell pair", "our CronJobs", "watch"
 LOOP = "shell loop"  # the shell pair's dispatcher, again and again without CronJobs
+CRONJOBS = "CronJobs"  # either pair's, where only their schedule counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,14 @@ class Row:
     `samples`: for each side, in the order in which they were taken; the first side is the one that the others are
     compared with. Runs alternate between the sides, so the n-th of one side and of another met the same machine.
     `p95`: what counts is the 95th percentile, not the median.
+    `more_is_better`: a rate, not a cost.
     """
 
     what: str
     unit: str
     samples: dict[str, list[float]]
     p95: bool = False
+    more_is_better: bool = False
 
     @property
     def base(self) -> str:
@@ -32,7 +35,7 @@ class Row:
 
     def middle(self, side: str) -> float:
         values = self.samples[side]
-        return statistics.quantiles(values, n=20)[-1] if self.p95 else statistics.median(values)
+        return statistics.quantiles(values, n=20, method="inclusive")[-1] if self.p95 else statistics.median(values)
 
     def ratio(self, side: str) -> tuple[float, float, float] | None:
         """Of the medians, the least and the most of a pair of runs. None where the base is nothing."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from process import Cost, Counts, measure
 from progress import counted, say
-from report import CRONJOBS, SHELL, Row, Section
+from report import OURS, SHELL, Row, Section
 from world import Database, World, command
 
 MIB = 1 << 20
@@ -31,21 +31,21 @@ def _offer(database: Database) -> None:
 
 def _section(world: World, database: Database, kind: str, prepare: Callable[[Database], None], runs: int) -> Section:
     title = f"{kind.capitalize()} tick, {database.size:,} beads"
-    costs: dict[str, list[Cost]] = {SHELL: [], CRONJOBS: []}
+    costs: dict[str, list[Cost]] = {SHELL: [], OURS: []}
     for run in counted(title, runs + 1):
-        for side in (CRONJOBS, SHELL) if run % 2 else (SHELL, CRONJOBS):
+        for side in (OURS, SHELL) if run % 2 else (SHELL, OURS):
             prepare(database)
             cost = measure(command(side, "dispatcher"), world.environ(side, database), world.dolt_pid)
             if run:  # the first one warms what is cached
                 costs[side].append(cost)
     say(f"{title}, under strace")
     counts = {}
-    for side in (SHELL, CRONJOBS):
+    for side in (SHELL, OURS):
         prepare(database)
         counts[side] = world.count(command(side, "dispatcher"), side, database)
         if len(world.services.jobs) != (kind == "dispatching"):
             raise RuntimeError(f"{side}: {len(world.services.jobs)} beads were sent by a tick that is {kind}")
-    return [*_timed(costs), *_counted(counts)]
+    return Section(title, [*_timed(costs), *_counted(counts)])
 
 
 def _timed(costs: dict[str, list[Cost]]) -> list[Row]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from conftest import DoltServer, Place, make_place, tool
 from process import Counts, count
@@ -33,8 +34,9 @@ class Database:
     size: int
     place: Place
 
-    def sql(self, question: str, *values: object) -> list[dict[str, object]]:
-        return self.place.sql(question, *values)
+    def sql(self, question: str, *values: object) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.place.sql(question, *values)
+        return rows
 
     def add(self, prefix: str, count: int, assignee: str = "agent") -> list[str]:
         """Beads that can be dispatched once they are the agent's. In one transaction, so they come all at once."""
@@ -77,7 +79,7 @@ class World:
     @property
     def dolt_pid(self) -> int:
         assert self.dolt.process
-        return self.dolt.process.pid
+        return int(self.dolt.process.pid)
 
     def environ(self, side: str, database: Database) -> dict[str, str]:
         """As in a pod of this side."""
