@@ -21,6 +21,18 @@ demo-bd-1.3: $(VENV)/installed ## the same with bd 1.3
 	@mkdir -p .tools/bd-1.3 && ln -sf ../bin/bd-1.3 .tools/bd-1.3/bd
 	@PATH="$(CURDIR)/.tools/bd-1.3:$$PATH" $(BIN)/python demo/demo.py
 
+DOCS := .tools/docs
+
+.PHONY: demo-picture
+demo-picture: $(VENV)/installed $(DOCS)/installed ## write docs/demo.svg anew, from a real run of the demo
+	@PATH="$$(tools/find-bd):$$PATH" $(DOCS)/bin/python docs/picture.py $(BIN)/python demo/demo.py > $(DOCS)/demo.svg
+	@mv $(DOCS)/demo.svg docs/demo.svg
+
+$(DOCS)/installed: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip -q install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 .PHONY: test
 test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt
 	$(BIN)/pytest -n 4 --dist worksteal

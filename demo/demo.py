@@ -141,7 +141,7 @@ def play_step_by_step(demo: Demo) -> None:
     demo.run("beads-dispatch tick", expect=f"{bare}: not dispatched: no acceptance criteria")
     demo.show(bare, "open", "not dispatched: no acceptance criteria")
 
-    demo.step("A tick with nothing to do says so and writes nothing.")
+    demo.step("A tick with nothing to do reports that, and writes nothing.")
     demo.run("beads-dispatch tick", expect="nothing to do: 1 no acceptance criteria")
 
     demo.step("The state of every bead, and the reason.")
