@@ -20,7 +20,7 @@ variable "mode" {
 }
 
 variable "image" {
-  description = "The image of beads-dispatch, with tag or digest. Which bd is in it is your choice: take the version that your other clients use, because the first write of a newer one migrates the database for all of them."
+  description = "The image of beads-dispatch, with tag or digest. Build it with the bd version that your other clients use: the first write of a newer one migrates the database for all of them."
   type        = string
   nullable    = false
 
@@ -227,7 +227,7 @@ variable "beadboard_url" {
 }
 
 variable "agent_service_url" {
-  description = "The agent service's base URL: its `/health` must agree that there is room. `null`: BeadBoard alone is asked, and it says \"not busy\" while the agent service is down."
+  description = "The agent service's base URL: its `/health` must agree that there is room. `null`: only BeadBoard is asked, and it answers \"not busy\" while the agent service is down."
   type        = string
   default     = "http://claude-agent-service.claude-agent.svc.cluster.local:8080"
 

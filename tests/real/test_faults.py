@@ -346,7 +346,7 @@ INTRO = """\
 
 What becomes of a bead when a service does not answer as it should: one tick for each fault.
 A bead is sent at most once, whatever comes back. It stays `in_progress` only where an agent may have it.
-Everywhere else it is `open`, and a note on it says why; fix the service that the note names.
+Everywhere else it is `open`, and a note on it has the reason; fix the service that the note names.
 
 - "the queue waits": nothing is dispatched for 2 minutes, longer each time the service fails again.
 - A service that does not answer before the claim is asked again at the next tick. The outage is noted once.

@@ -1,54 +1,135 @@
-"""The README lists what exists."""
+"""The pages list what exists, name what exists, and avoid the words that we avoid."""
 
+import ast
+import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-SOURCE = {path.name: path.read_text() for path in (ROOT / "src" / "beads_dispatch").rglob("*.py")}
+PACKAGE = ROOT / "src" / "beads_dispatch"
+SOURCE = {path.name: path.read_text() for path in PACKAGE.rglob("*.py")}
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for place in ("*.md", "docs/*.md", "terraform/*.md", "deploy/**/*.md", "tests/**/*.md", "bench/**/*.md")
+    for path in sorted(ROOT.glob(place))
+}
+README, DOCS = PAGES["README.md"], ROOT / "docs"
+
+# The left column of our list of words. In code, and in the texts that a program prints, they may stand.
+AVOIDED = (
+    r"\bmend(s|ed|ing)?\b", r"\btold\b", r"\btell(s|ing)? (a|the) bead\b(?!')", r"\blikewise\b", r"\bwhoever\b",
+    r"\bof which\b", r"\bthere(of|in)\b", r"\bbead goes\b", r"\bst(and|ands|ood|anding) still\b", r"\bstopped moving\b",
+    r"\basks itself\b", r"\bsays\b", r"[,;:] for (the|a|an|it|they|without|nobody|no) (?!third time)",
+)  # fmt: skip
+STREAMS = {"info": "stdout", "error": "stderr"}
 
 
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def rows(page: str) -> Iterator[list[str]]:
+    """The cells of each row of the page's tables."""
+    for line in PAGES[page].splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def events(call: str) -> set[str]:
-    return {event for text in SOURCE.values() for event in re.findall(rf'\.{call}\(\s*"(\w+)"', text)}
+def logged_by_name() -> Iterator[tuple[str, str, str]]:
+    """Each (level, stream, event) that the code logs under a fixed name."""
+    calls = (node for text in SOURCE.values() for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    for call in calls:
+        match call:
+            case ast.Call(func=ast.Attribute(attr="info" | "error" as method), args=[ast.Constant(str(event)), *_]):
+                levels = [str(ast.literal_eval(word.value)) for word in call.keywords if word.arg == "level"]
+                yield (*levels, method)[0], STREAMS[method], event
 
 
-def consequences(*levels: str) -> set[str]:
+def test_every_event_is_listed_under_its_level_and_stream() -> None:
+    logged = set(logged_by_name())
     made = re.findall(r'Consequence\("(\w+)", "(\w+)"', SOURCE["consequence.py"])
-    return {event for event, level in made if level in levels}
-
-
-def test_every_event_is_listed_under_its_level() -> None:
-    listed = {level: set[str]() for level in ("error", "warning", "info")}
-    for line in section("Log lines").splitlines():
-        if match := re.match(r"\| `(\w+)` \| \w+ \| (.*) \|", line):
-            listed[match[1]] |= set(re.findall(r"`(\w+)`", match[2]))
-    assert listed["warning"] == {"given_up", "blocked"}
-    assert listed["error"] | {"given_up"} == events("error") | consequences("error", "warning")
-    assert listed["info"] | {"blocked"} == events("info") | consequences("info")
+    logged |= {(level, "stdout" if level == "info" else "stderr", event) for event, level in made}
+    found = [row for row in rows("docs/logs.md") if row[1] in STREAMS.values()]
+    listed = {
+        (level.strip("`"), stream, event) for level, stream, names in found for event in re.findall(r"`(\w+)`", names)
+    }
+    assert listed == logged
 
 
 def test_every_metric_is_listed() -> None:
     made = re.findall(r'_(?:gauge|counter)\(\s*"(\w+)"|"beads_dispatch_(\w+)"', SOURCE["metrics.py"])
-    names = {one or other for one, other in made}
-    listed = re.findall(r"`(\w+?)(?:_total)?(?:\{[\w,]+\})?`", "\n".join(
-        line.split("|")[1] for line in section("Metrics").splitlines() if line.startswith("| `")
-    ))  # fmt: skip
-    assert set(listed) == names
+    cells = "\n".join(row[0] for row in rows("docs/metrics.md") if row[0].startswith("`"))
+    listed = re.findall(r"`(\w+?)(?:_total)?(?:\{[\w,]+\})?`", cells)
+    assert set(listed) == {one or other for one, other in made}
 
 
 def test_every_variable_is_listed() -> None:
-    read = set(re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG)_[A-Z_]+)"', SOURCE["settings.py"] + SOURCE["workspace.py"]))
-    unlisted = {"BEADS_DOLT_SERVER_MODE", "BEADS_DOLT_SHARED_SERVER"}  # bd's own, named when they matter
-    table = section("Variables").replace("`_", "`BEADS_DOLT_SERVER_")
-    assert {name for name in read - unlisted if f"`{name}`" not in table} == set()
-
-
-def test_every_file_that_it_names_exists() -> None:
-    named = re.findall(r"\]\((?!http)([\w./-]+)", README) + re.findall(
-        r"`((?:tests|docs|tools|deploy)/[\w./-]+)`", README
+    read = set(
+        re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG|API)_[A-Z_]+)"', SOURCE["settings.py"] + SOURCE["workspace.py"])
     )
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    unlisted = {"BEADS_DOLT_SERVER_MODE", "BEADS_DOLT_SHARED_SERVER"}  # bd's own, named when they matter
+    listed = "\n".join(row[0] for row in rows("docs/variables.md")).replace("`_", "`BEADS_DOLT_SERVER_")
+    assert {name for name in read - unlisted if f"`{name}`" not in listed} == set()
+
+
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    modules = {path.stem for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
+    described = set(re.findall(r"\*\*`(\w+)`\*\*", PAGES["docs/architecture.md"]))
+    assert described == modules
+
+
+def test_every_command_is_listed() -> None:
+    parsers = set(re.findall(r'add_parser\("(\w+)"', SOURCE["cli.py"]))
+    assert {command for command in parsers if f"`beads-dispatch {command}" not in README} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_it_links_to_exists(page: str) -> None:
+    links = re.findall(r"\]\((?!http)([^)#\s]*)(?:#([\w-]+))?\)", PAGES[page])
+    assert [link for link in links if not there(ROOT / page, *link)] == []
+
+
+def there(page: Path, name: str, anchor: str) -> bool:
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in anchors(target.read_text()))
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_it_names_exist(page: str) -> None:
+    ours = re.findall(r"`((?:tests|docs|tools|deploy|core|adapters|laptop|monitoring)/[\w./-]+)`", PAGES[page])
+    places = (ROOT, PACKAGE, DOCS, (ROOT / page).parent)
+    assert [name for name in ours if not any((place / name).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_it_is_written_in_plain_words(page: str) -> None:
+    prose = re.sub(r"```.*?```|`[^`\n]*`|<pre>.*?</pre>", "`", PAGES[page], flags=re.DOTALL)
+    found = [match[0] for words in AVOIDED for match in re.finditer(words, prose, re.IGNORECASE)]
+    assert found == []
+
+
+def test_the_readme_is_short_and_its_drawings_fit() -> None:
+    assert len(README.splitlines()) < 150
+    drawings = [
+        block for text in PAGES.values() for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) if "│" in block
+    ]
+    assert drawings
+    assert max(len(line) for block in drawings for line in block.splitlines()) <= 80
+
+
+def test_the_command_for_claude_is_the_same_everywhere() -> None:
+    (command,) = re.findall(r"beads-dispatch watch --command '(claude .*)'$", README, re.MULTILINE)
+    assert f"beads-dispatch watch --command '{command}'" in PAGES["docs/laptop.md"]
+    agent = (ROOT / "deploy" / "laptop" / "agent").read_text().replace("\\\n  ", "")
+    assert f"exec {command}\n" in agent
+
+
+def test_the_picture_shows_the_demo_as_it_is() -> None:
+    shown = html.unescape(re.sub(r"<[^>]+>", " ", (DOCS / "demo.svg").read_text())).replace("\u00a0", " ")
+    steps = re.findall(r'demo\.step\("(.*)"\)', (ROOT / "demo" / "demo.py").read_text())[:5]
+    assert len(steps) == 5
+    assert [step for step in steps if step not in shown] == []  # make demo-picture

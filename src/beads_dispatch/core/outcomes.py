@@ -54,7 +54,7 @@ _ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
 
 
 def understand(reply: Reply) -> Answer:
-    """What a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see the table in the README."""
+    """What a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/notes.md."""
     document = json_object(reply.body) or {}
     text = _error_text(document, reply.body)
     if not reply.delivered:
