@@ -22,7 +22,8 @@ README, DOCS = PAGES["README.md"], ROOT / "docs"
 AVOIDED = (
     r"\bmend(s|ed|ing)?\b", r"\btold\b", r"\btell(s|ing)? (a|the) bead\b(?!')", r"\blikewise\b", r"\bwhoever\b",
     r"\bof which\b", r"\bthere(of|in)\b", r"\bbead goes\b", r"\bst(and|ands|ood|anding) still\b", r"\bstopped moving\b",
-    r"\basks itself\b", r"\bsays\b", r"[,;:] for (the|a|an|it|they|without|nobody|no) (?!third time)",
+    r"\basks itself\b", r"\bsays\b",
+    r"[,;:] for (\w+ ){1,8}(is|are|was|has|have|does|would|can|cannot|must|migrates|stops)\b",
 )  # fmt: skip
 STREAMS = {"info": "stdout", "error": "stderr"}
 
