@@ -64,12 +64,12 @@ def test_every_metric_is_listed() -> None:
 
 
 def test_every_variable_is_listed() -> None:
-    read = set(
-        re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG|API)_[A-Z_]+)"', SOURCE["settings.py"] + SOURCE["workspace.py"])
-    )
-    unlisted = {"BEADS_DOLT_SERVER_MODE", "BEADS_DOLT_SHARED_SERVER"}  # bd's own, named when they matter
-    listed = "\n".join(row[0] for row in rows("docs/variables.md")).replace("`_", "`BEADS_DOLT_SERVER_")
-    assert {name for name in read - unlisted if f"`{name}`" not in listed} == set()
+    readers = "".join(SOURCE[name] for name in ("settings.py", "manual.py", "workspace.py", "discovery.py"))
+    read = set(re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG|API|NO|XDG)_[A-Z_]+)"', readers))
+    read |= {f"BEADS_DOLT_SERVER_{name}" for name in re.findall(r'(?:setting|unsaid)\("([A-Z]+)"', readers)}
+    read -= {"BEADS_DOLT_SERVER_MODE", "BEADS_DOLT_SHARED_SERVER", "BEADS_DB"}  # bd's own, named when they matter
+    listed = PAGES["docs/variables.md"].replace("`_", "`BEADS_DOLT_SERVER_")
+    assert {name for name in read if f"`{name}`" not in listed} == set()
 
 
 def test_every_module_has_its_place_in_the_architecture() -> None:
