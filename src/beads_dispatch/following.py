@@ -60,7 +60,7 @@ def _write(cycle: Cycle, bead: Bead, end: End, seconds: float | None) -> None:
         _hold(cycle, bead, end, end.hold_until)
     change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
     cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
-    cycle.info("run_ended", f"{end.line} ({end.status})", bead, "warning", job=marks.job(bead), seconds=seconds)
+    cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning", job=marks.job(bead), seconds=seconds)
     if end.status == "blocked":
         cycle.notify(bead, "blocked", end.line)
 

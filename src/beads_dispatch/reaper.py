@@ -114,7 +114,7 @@ class _Sweep:
             cycle.info("would_block", f"would block: {line}", bead)
         else:
             _write(cycle, bead, line, age)
-            cycle.info("blocked", line, bead, "warning", job=marks.job(bead), seconds=age.total_seconds())
+            cycle.info("blocked", line, bead, level="warning", job=marks.job(bead), seconds=age.total_seconds())
             cycle.notify(bead, "blocked", line)
             return True
         return False

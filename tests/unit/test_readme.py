@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "beads_dispatch"
 SOURCE = {path.name: path.read_text() for path in PACKAGE.rglob("*.py")}
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for place in ("*.md", "docs/*.md", "terraform/*.md", "deploy/**/*.md", "tests/**/*.md", "bench/**/*.md")
+    for place in ("*.md", "docs/*.md", "terraform/*.md", "deploy/**/*.md", "tests/**/*.md")
     for path in sorted(ROOT.glob(place))
 }
 README, DOCS = PAGES["README.md"], ROOT / "docs"
