@@ -17,7 +17,7 @@ NOTE = (
 
 
 def measure_backlog(world: World, quick: bool) -> list[Section]:
-    runs = [(1.0, 20), (8.0, 20)] if quick else [(1.0, 100), (8.0, 50)]
+    runs = [(1.0, 20), (8.0, 20)] if quick else [(1.0, 100), (8.0, 40)]
     rows = [_row(world, job_seconds, beads) for job_seconds, beads in runs]
     return [Section("A backlog, one a tick, ten places", rows, NOTE)]
 

@@ -39,7 +39,7 @@ def measure_day(world: World, quick: bool) -> list[Section]:
     title = f"One idle day, {database.size:,} beads"
     costs = _cronjobs(world, database, title, 2 if quick else 8)
     counts = {side: _counts(world, database, side) for side in (SHELL, OURS)}
-    days = _watcher(world, database, title, 2 if quick else 4, 5.0 if quick else 40.0)
+    days = _watcher(world, database, title, 2 if quick else 4, 5.0 if quick else 30.0)
 
     def row(what: str, unit: str, pairs: dict[str, list[float]], value: Callable[[Reading], float]) -> Row:
         return Row(what, unit, {**pairs, WATCH: [value(day) for day in days]})

@@ -20,7 +20,7 @@ NOTE = (
 
 
 def measure_latency(world: World, quick: bool) -> list[Section]:
-    rounds, beads = (1, 3) if quick else (2, 10)
+    rounds, beads = (1, 3) if quick else (2, 8)
     rows = []
     for kind in APART:
         waited: dict[str, list[float]] = {LOOP: [], WATCH: []}

@@ -27,14 +27,20 @@ def write(sections: Sequence[Section]) -> None:
 
 
 def _bars(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
-    """What the chart shows: a label, and the ratio with its least and most. Less is better in each."""
+    """What the chart shows: headings, and bars with a ratio, its least and its most. Less is better in each."""
     for section in sections:
         for title, (side, *figures) in CHARTED.items():
             if section.title.startswith(title):
+                yield {"label": f"{section.title}: {side}", "ratio": None}
                 for row in section.rows:
-                    if any(row.what.endswith(figure) for figure in figures) and (found := row.ratio(side)):
-                        label = f"{section.title} ({side}): {row.what}"
-                        yield {"label": label, "ratio": _cost(found) if row.more_is_better else found}
+                    if row.what.endswith(tuple(figures)) and (found := row.ratio(side)):
+                        yield _bar(row, found)
+
+
+def _bar(row: Row, found: tuple[float, float, float]) -> dict[str, object]:
+    if not row.more_is_better:
+        return {"label": row.what, "ratio": found}
+    return {"label": f"time per bead, {row.what}", "ratio": _cost(found)}
 
 
 def _cost(rate: tuple[float, float, float]) -> tuple[float, float, float]:
