@@ -65,8 +65,9 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
     try:
         bead = fetch(cycle, claimed.bead)
     except Failure as error:
-        release(cycle, claimed, notes.returned("the database was lost before the dispatch"))
-        raise Failure(f"{claimed.bead.id}: claimed but not dispatched: {error}") from None
+        # Not released: while our bd was slow, another tick may have had the lock, and dispatched the bead before our
+        # claim was written over its own. (bd 1.0 has no guard. Found by the simulation.)
+        raise Failure(f"{claimed.bead.id}: claimed but not dispatched, the sweep will block it: {error}") from None
     reason = claim.claim_lost_reason(bead, cycle.settings.assignee, claimed.token)
     if reason:
         cycle.info("changed", f"not dispatched: {reason}", claimed.bead, tick=claimed.token)

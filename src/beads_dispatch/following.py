@@ -36,10 +36,13 @@ def conclude(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool, dry_run: 
     end = _end(cycle, bead, job, no_job_left=no_job_left)
     if end is None:
         return runs.at_work(job, cycle.now(), cycle.settings.threshold)
+    if end.hold_until and not dry_run:  # before the bead is open again; its write follows its read at once
+        _hold(cycle, bead, end, end.hold_until)
     fresh = cycle.outside.bd.show(bead.id)
     if (fresh.status, fresh.assignee, marks.job(fresh)) != ("in_progress", cycle.settings.assignee, marks.job(bead)):
         raise NotAsExpected
-    if _end(cycle, fresh, job, no_job_left=no_job_left) is None:
+    end = _end(cycle, fresh, job, no_job_left=no_job_left)
+    if end is None:
         return False
     if dry_run:
         cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead)
@@ -56,8 +59,6 @@ def _end(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool) -> End | None
 
 
 def _write(cycle: Cycle, bead: Bead, end: End, seconds: float | None) -> None:
-    if end.hold_until:  # before the bead is open again
-        _hold(cycle, bead, end, end.hold_until)
     change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
     cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
     cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning", job=marks.job(bead), seconds=seconds)

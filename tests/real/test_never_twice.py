@@ -63,6 +63,6 @@ def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board,
     for sent in range(0, count, at_once):
         done = on_server.run("tick", PATH=path, BEADS_DISPATCH_PER_TICK=str(at_once), **services(board))
         assert done.returncode == 1, (done.stdout, (on_server.folder / "inner.log").read_text())
-        assert "claimed but not dispatched: " in done.stderr
+        assert "claimed but not dispatched, the sweep will block it: " in done.stderr
         assert len(board.sent) == sent + at_once
     sent_once_and_noted(on_server, board, beads)
