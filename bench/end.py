@@ -20,7 +20,7 @@ NOTE = (
 def measure_end(world: World, quick: bool) -> list[Section]:
     database = world.small
     names = database.add("end", 3 if quick else 10)
-    world.services.reset(JOB_SECONDS)
+    world.services.reset(JOB_SECONDS, exit_code=1)
     with running(world.loop(WATCH, 1.0), world.environ(WATCH, database)):
         noted = _wait(world, database, names)
     seconds = [noted[job.bead] - job.ends for job in world.services.jobs.values()]

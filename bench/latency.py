@@ -36,7 +36,7 @@ def measure_latency(world: World, quick: bool) -> list[Section]:
 def _play(world: World, side: str, kind: str, beads: Sequence[str]) -> list[float]:
     """Seconds that each bead waited."""
     database = world.small
-    world.services.reset(job_seconds=1.0, at_end=database.close)
+    world.services.reset(2.0, database.close)
     waited = []
     with running(world.loop(side, LOOP_SECONDS), world.environ(side, database)):
         time.sleep(3.0)  # until it has begun
@@ -45,5 +45,5 @@ def _play(world: World, side: str, kind: str, beads: Sequence[str]) -> list[floa
             assigned = time.monotonic()
             waited.append(max(0.0, world.accepted(beads[number], PATIENCE_SECONDS) - assigned))
             time.sleep(random.uniform(*APART[kind]))
-        time.sleep(1.5)  # until the last one is recorded
+        time.sleep(3.0)  # until the last one is recorded and closed
     return waited

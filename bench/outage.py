@@ -31,7 +31,7 @@ def measure_outage(world: World, quick: bool) -> list[Section]:
 
 
 def _once(world: World, sides: dict[str, Database], number: int, seconds: float) -> dict[str, float]:
-    world.services.reset(1.0, lambda bead: sides[WATCH if bead.startswith("away-watch") else LOOP].close(bead))
+    world.services.reset(2.0, lambda bead: sides[WATCH if bead.startswith("away-watch") else LOOP].close(bead))
     world.services.stop()
     beads = {side: database.add(f"away-{side.split()[0]}-{number}", 1)[0] for side, database in sides.items()}
     progress.wait(f"outage {number + 1}", seconds)

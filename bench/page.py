@@ -14,12 +14,12 @@ CHARTED = {
     "Dispatching tick": (OURS, "time", "CPU of its processes", "CPU of Dolt"),
     "One idle day": (WATCH, "CPU of its processes", "CPU of Dolt"),
     "Assign to accepted": (WATCH, "one at a time, p50", "one at a time, p95", "back to back, p50", "back to back, p95"),
-    "A backlog": (WATCH, "jobs of 1 s", "jobs of 8 s"),
+    "A backlog": (WATCH, "jobs of 2 s", "jobs of 8 s"),
 }
 
 
 def write(sections: Sequence[Section]) -> None:
-    head = (HERE / "page.md").read_text().format(versions=versions(), **_summary(sections))
+    head = (HERE / "page.template").read_text().format(versions=versions(), **_summary(sections))
     body = "\n\n".join(section.markdown() for section in sections)
     (DOCS / "benchmarks.md").write_text(f"{head}\n{body}\n")
     chart = [CHART, HERE / "chart.py", DOCS / "benchmarks.svg"]
@@ -49,7 +49,7 @@ def _cost(rate: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def _summary(sections: Sequence[Section]) -> dict[str, str]:
-    """The figures in page.md's first lines."""
+    """The figures in page.template's first lines."""
 
     def watch(title: str, what: str) -> str:
         return number(_rows(sections, title, what)[0].middle(WATCH))

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from conftest import held_port
 
 CACHE_SECONDS = 2.0
+LAST_ACT_SECONDS = 0.5  # before its end: an agent closes its bead while it runs
 TOKEN = "bench"
 
 
@@ -29,17 +30,20 @@ class Job:
     begins: float
     ends: float
 
-    def status(self, now: float) -> str:
-        return "queued" if now < self.begins else "running" if now < self.ends else "failed"
+    def status(self, now: float, exit_code: int) -> str:
+        if now < self.ends:
+            return "queued" if now < self.begins else "running"
+        return "failed" if exit_code else "completed"
 
 
 @dataclass(slots=True)
 class Services:
-    """`job_seconds`: how long the next job takes. `at_end`: what the agent does then, with its bead."""
+    """`job_seconds`: how long a job takes. `last_act`: what the agent does with its bead, shortly before the end."""
 
     capacity: int = 10
     job_seconds: float = 0.0
-    at_end: Callable[[str], None] = lambda bead: None
+    last_act: Callable[[str], None] = lambda bead: None
+    exit_code: int = 0
     jobs: dict[str, Job] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     server: ThreadingHTTPServer | None = None
@@ -63,10 +67,12 @@ class Services:
             raise RuntimeError("a bead was sent twice")
         return {job.bead: job.accepted for job in jobs}
 
-    def reset(self, job_seconds: float = 0.0, at_end: Callable[[str], None] = lambda bead: None) -> None:
+    def reset(
+        self, job_seconds: float = 0.0, last_act: Callable[[str], None] = lambda bead: None, exit_code: int = 0
+    ) -> None:
         with self.lock:
             self.jobs, self.asked, self.cached = {}, [], (0.0, False)
-            self.job_seconds, self.at_end = job_seconds, at_end
+            self.job_seconds, self.last_act, self.exit_code = job_seconds, last_act, exit_code
 
     def start(self) -> float:
         """Again on the same port after a stop(). Returns the moment, in monotonic seconds."""
@@ -111,7 +117,8 @@ class Services:
         begins = ends[-self.capacity] if len(ends) >= self.capacity else now
         name = f"job{len(self.jobs):09d}"
         self.jobs[name] = Job(bead, now, begins, begins + self.job_seconds)
-        timer = threading.Timer(begins + self.job_seconds - now, self.at_end, [bead])
+        acts_after = begins - now + max(0.0, self.job_seconds - LAST_ACT_SECONDS)
+        timer = threading.Timer(acts_after, self.last_act, [bead])
         timer.daemon = True
         timer.start()
         return name
@@ -120,13 +127,18 @@ class Services:
         job = self.jobs.get(name)
         if job is None:
             return 404, {"detail": "Job not found"}
-        known: dict[str, object] = {"status": job.status(now), "prompt": "", "agent": "", "metadata": None}
+        known: dict[str, object] = {
+            "status": job.status(now, self.exit_code),
+            "prompt": "",
+            "agent": "",
+            "metadata": None,
+        }
         known["created_at"] = _time_of_day(job.accepted, now)
         if now >= job.begins:
             known["started_at"] = _time_of_day(job.begins, now)
         if now >= job.ends:
             ended = _time_of_day(job.ends, now)
-            known |= {"finished_at": ended, "exit_code": 1, "output": [], "stderr": "the agent gave up\n"}
+            known |= {"finished_at": ended, "exit_code": self.exit_code, "output": [], "stderr": "the end\n"}
         return 200, known
 
 
