@@ -11,8 +11,9 @@ from world import World
 STRETCH = 10  # the rate is taken for so many beads at a time
 PATIENCE_SECONDS = 600.0
 NOTE = (
-    "The agent closes its bead half a second before its end. The shell loop makes no pause between its ticks here. The least and the "
-    f"most are of {STRETCH} beads in a row. CronJobs, either pair's, are arithmetic: a bead every {TICK_SECONDS:.0f} s."
+    "The agent closes its bead half a second before its end. The shell loop makes no pause between its ticks here. The "
+    f"least and the most are of {STRETCH} beads in a row. CronJobs, either pair's, are arithmetic: a bead every "
+    f"{TICK_SECONDS:.0f} s."
 )
 
 
