@@ -1,60 +1,97 @@
-"""A connection to Dolt, as `adapters/dolt.py` has it, with the lock that lives as long as it does."""
+"""The Dolt server: a connection with the lock that lives as long as it does, and the questions of adapters/dolt.py."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from beads_dispatch.errors import DoltFailed
-from simulation.world import World
+from simulation import people
+from simulation.world import Actor
 
 
 @dataclass(eq=False)
 class SimulatedDolt:
-    world: World
-    who: str
+    """Opened at the first question, and never again."""
+
+    actor: Actor
+    connection: int | None = None
+    cut: bool = False
     name: str = ""
 
     def again(self) -> "SimulatedDolt":
-        return SimulatedDolt(self.world, self.who)
+        return SimulatedDolt(self.actor)
 
     def _ask(self, what: str) -> None:
-        self.world.step(self.who, what)
-        if self.world.hits("lost lock", 0.03):
+        actor, world = self.actor, self.actor.world
+        actor.step(what)
+        if not world.is_away("Dolt") and actor.hits("Dolt away"):
+            world.lose("Dolt", actor.random.choice((5, 30, 300)) * actor.random.random())
+        if self.connection is None:
+            self.connection = world.connections
+        if actor.hits("connection cut"):
+            self._unlock()
+            self.cut = True
+        if actor.hits("lost lock"):
+            self._unlock()
+        if self.cut or world.is_away("Dolt") or self.connection != world.connections:
             self.close()
-        if self.world.lasts("Dolt away", 0.01):
-            self.close()
+            world.say(f"{actor.name}: Dolt does not answer")
             raise DoltFailed("Dolt at nowhere: refused")
 
     def lock(self, job: str, assignee: str) -> str | None:
-        self._ask(f"asks for the lock of the {job}")
+        self._ask(f"asks for the lock {job}")
         self.name = job
-        return job if self.world.locks.setdefault(job, self) is self else None
+        if job == "reaper" and self.actor.hits("hasty person"):
+            people.hurry(self.actor.world, self.actor.name)
+        return job if self.actor.world.locks.setdefault(job, self) is self else None
+
+    def holder(self, job: str, assignee: str) -> str:
+        return "somebody"
 
     def hash(self) -> str:
-        self._ask("looks for a change")
-        return f"{self.world.writes} {self.world.holds}"
+        """A watcher's question of each second."""
+        if self.actor.world.healed and self.connection == self.actor.world.connections and not self.cut:
+            return str(self.actor.world.changes)
+        self._ask("asks whether anything changed")
+        return str(self.actor.world.changes)
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
         self._ask("reads the beads")
-        now = self.world.now().replace(tzinfo=None)
-        beads = self.world.rows.values()
-        ours = [row for row in beads if row["assignee"] == assignee and row["status"] != "closed"]
-        return [{**row, "utc_now": now} for row in ours]
+        rows = self.actor.world.rows.values()
+        return [self._row(row) for row in rows if row["assignee"] == assignee and row["status"] != "closed"]
 
     def fetch(self, lock: str, bead: str) -> tuple[bool, dict[str, Any] | None]:
         self._ask(f"reads {bead}")
-        return self.world.locks.get(lock) is self, dict(self.world.rows[bead])
+        world = self.actor.world
+        world.invariants.looked(self.actor, bead)
+        return world.locks.get(lock) is self, self._row(world.rows[bead])
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        world = self.actor.world
+        self.actor.read[row["id"]] = world.versions[row["id"]]
+        times = {key: row[key].replace(tzinfo=None) for key in ("updated_at", "defer_until") if row.get(key)}
+        return {**row, **times, "metadata": json.dumps(row["metadata"]), "utc_now": world.now().replace(tzinfo=None)}
 
     def check_writable(self) -> None:
         """It is."""
 
     def local_values(self, *keys: str) -> dict[str, str]:
         self._ask("reads the holds")
-        return {key: self.world.holds[key] for key in keys if key in self.world.holds}
+        return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
     def set_local(self, key: str, value: str | None) -> None:
         self._ask(f"writes a hold: {value}")
-        self.world.holds.pop(key, None) if value is None else self.world.holds.update({key: value})
+        self.actor.world.changes += 1
+        self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
+
+    def _unlock(self) -> None:
+        world = self.actor.world
+        if world.locks.get(self.name) is self:
+            del world.locks[self.name]
+            world.say(f"{self.actor.name}: its lock {self.name} is gone")
+            world.hurry(self.actor)
 
     def close(self) -> None:
-        if self.world.locks.get(self.name) is self:
-            del self.world.locks[self.name]
+        self.cut = True
+        if self.actor.world.locks.get(self.name) is self:
+            del self.actor.world.locks[self.name]

@@ -1,59 +1,69 @@
-"""What a person does meanwhile, in any state of a bead."""
+"""A person who changes beads at any moment."""
 
-from datetime import timedelta
+from contextlib import closing
 
-from simulation.world import World
+from beads_dispatch.adapters.queue import ServerQueue
+from beads_dispatch.core import backoff
+from beads_dispatch.errors import BdFailed, Failure
+from simulation.bd import SimulatedBd
+from simulation.world import Actor, World
 
-
-def meddle(world: World, horizon: float) -> None:
-    """Six deeds in one schedule; harmful ones only where the schedule has the fault `meddling`."""
-    deeds = (_open, _defer, _close, _hand_over, _blank, _edit) if "meddling" in world.faults else (_open, _defer)
-    for _ in range(6):
-        world.sleep(world.random.random() * horizon / 4)
-        bead, deed = world.random.choice(sorted(world.rows)), world.random.choice(deeds)
-        world.happened[f"person{deed.__name__}"] += 1
-        world.say(f"person: {deed.__name__.strip('_')} {bead}")
-        deed(world, bead)
-        if deed in (_hand_over, _blank):
-            world.sleep(world.random.random() * 60)
-            world.rows[bead].update(assignee="agent", acceptance_criteria="it works")
-            world.changed(bead)
+ACTIONS = (
+    "--status=open", "--status=open", "--status=open", "--status=closed", "--status=blocked", "--status=in_progress",
+    "--defer=5", "--defer=60", "--defer=600", "--assignee=somebody", "--assignee=agent", "--notes=what I think",
+    "--append-notes=what I think", '--metadata={"mine": 1}', "--acceptance= ", "--acceptance=it works", "resume",
+)  # fmt: skip
 
 
-def _open(world: World, bead: str) -> None:
-    world.opened(bead, "person")
+def live(world: World) -> None:
+    """Acts about every two minutes, sometimes twice in a row, until all is healthy."""
+    person = Actor(world, "person", "person")
+    while not world.healed:
+        world.sleep(person.random.choice((3, 200, 300)) * person.random.random())
+        if person.hits("other hands"):
+            act(person, person.random.choice(ACTIONS), person.random.choice(sorted(world.rows)))
 
 
-def _defer(world: World, bead: str) -> None:
-    until = world.now() + timedelta(seconds=world.random.random() * 300)
-    world.rows[bead].update(status="deferred", defer_until=until)
-    if world.hits("notes replaced", 0.3):
-        world.rows[bead]["notes"] = "later"
-        world.ledger.replaced.add(bead)
-    world.changed(bead)
+def react(world: World, cause: str, bead: str, *actions: str) -> None:
+    """Somebody who sees what is done with the bead, and has other plans."""
+    person = Actor(world, "person", f"person who sees {cause}")
+    world.sleep(person.random.choice((0.5, 5, 60)) * person.random.random())
+    act(person, person.random.choice(actions or ACTIONS), bead)
 
 
-def _close(world: World, bead: str) -> None:
-    world.rows[bead]["status"] = "closed"
-    world.changed(bead)
+def hurry(world: World, cause: str) -> None:
+    """The same, on a bead that a sweep looks after."""
+    running = [bead for bead, row in world.rows.items() if row["status"] == "in_progress"]
+    for bead in running[:1]:
+        world.spawn(0, lambda bead=bead: react(world, cause, bead))
 
 
-def _hand_over(world: World, bead: str) -> None:
-    world.rows[bead]["assignee"] = "somebody"
-    world.changed(bead)
+def act(person: Actor, action: str, bead: str) -> None:
+    person.world.counts[f"person: {action.strip('-')}"] += 1
+    try:
+        if action == "resume":
+            resume(person)
+        else:
+            SimulatedBd(person).json("update", action, "--", bead)
+    except (BdFailed, Failure):
+        pass
 
 
-def _blank(world: World, bead: str) -> None:
-    world.rows[bead]["acceptance_criteria"] = " "
-    world.changed(bead)
+def resume(person: Actor) -> None:
+    """As the command does it."""
+    from simulation.dolt import SimulatedDolt
+
+    dolt: object = SimulatedDolt(person)
+    with closing(ServerQueue(dolt, "agent", person.now)) as queue:  # type: ignore[arg-type]
+        for kind, hold in queue.holds().items():
+            queue.set_hold(kind, backoff.resumed(kind, hold, queue.now()))
 
 
-def _edit(world: World, bead: str) -> None:
-    """Either record of a dispatch, or both."""
-    if world.random.random() < 0.6:
-        world.rows[bead]["notes"] = "mine"
-        world.ledger.replaced.add(bead)
-    if world.random.random() < 0.6:
-        world.rows[bead]["metadata"] = {}
-        world.ledger.strip(bead)
-    world.changed(bead)
+def put_right(world: World) -> None:
+    """When all is healthy, a person looks after what waits for one."""
+    person = Actor(world, "person", "tidy person")
+    for bead, row in sorted(world.rows.items()):
+        if row["status"] in ("blocked", "deferred", "open") and person.random.random() < 0.7:
+            act(person, "--assignee=agent", bead)
+            act(person, "--acceptance=it works", bead)
+            act(person, "--status=open", bead)

@@ -1,116 +1,187 @@
-"""A seeded world: simulated time, one scheduler, the beads, and which faults strike."""
+"""Simulated time, the scheduler, and what everything else in a schedule shares."""
 
 import heapq
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
-from simulation.ledger import Ledger
+from beads_dispatch.adapters.clock import Clock
+from simulation.faults import CHANCES
+
+if TYPE_CHECKING:
+    from simulation.invariants import Invariants
+    from simulation.plan import Plan
+    from simulation.service import Service
 
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
-BEADS = 4
-FAULTS = (
-    "crash", "skew", "lost lock", "Dolt away", "bd away", "bd hiccup", "bd written, exit 1", "1213", "lost note",
-    "orphan", "refused", "lost answer", "late POST", "nothing came of it", "board away", "agents away", "restart",
-    "notes replaced", "marks taken away", "odd run", "eager agent", "usage limit", "meddling", "cursed",
-)  # fmt: skip
+OURS = ("dispatcher", "reaper", "watcher")
+DELAYS = (0.01, 0.05, 0.3, 1.0)  # seconds that a step takes at most
+MOST_STEPS = 60_000
 
 
 class Crash(BaseException):
     """A process dies between two steps."""
 
 
-class World:
-    """Everything that all actors share. `without`: faults that this schedule leaves out."""
+class Broken(AssertionError):
+    """An invariant does not hold."""
 
-    def __init__(self, seed: int, without: frozenset[str] = frozenset()) -> None:
-        self.random, self.seconds, self.story = Random(seed), 0.0, list[str]()
-        drawn = {one for one in FAULTS if self.random.random() < 0.5}
-        self.faults, self.happened = drawn - without, Counter[str]()
-        self.rows = {f"s-{n}": _row(f"s-{n}", self.random.randrange(4)) for n in range(BEADS)}
-        self.cursed = "s-0" if "cursed" in self.faults else ""  # BeadBoard never finds this bead
-        if self.cursed:
-            self.rows[self.cursed]["priority"] = 0
+
+class World:
+    """Everything outside, in memory. Each actor draws from its own generator: without one, the others act as before."""
+
+    invariants: "Invariants"
+    service: "Service"
+    tick_by_hand: Callable[[], None]
+
+    def __init__(self, plan: "Plan") -> None:
+        self.plan = plan
+        self.seconds, self.steps, self.changes = 0.0, 0, 0
+        self.story: list[tuple[float, str]] = []
+        self.counts = Counter[str]()  # what happened, for the coverage
+        self.strikes: dict[str, Counter[str]] = {}  # faults that struck, by actor
+        self.healed = False  # from then on nothing fails any more
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, int] = {}
+        self.touched: dict[str, float] = {}  # when each bead was last changed
         self.locks: dict[str, object] = {}
-        self.holds: dict[str, str] = {}
-        self.writes = 0
-        self.ledger = Ledger(self.rows)
-        self._until: dict[str, float] = {}
-        self._number = 0
+        self.local: dict[str, str] = {}  # the table local_metadata
+        self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0}  # until when
+        self.unwritable_until = 0.0  # when bd's or Dolt's last outage ended
+        self.limit_until = 0.0  # every agent meets the usage limit until then
+        self.connections = 0  # which of the connections are alive: those opened since Dolt's last start
         self._due: list[tuple[float, int, Callable[[], object]]] = []
-        self._hub = getcurrent()
+        self._number, self._alive, self._hub = 0, set[greenlet](), getcurrent()
 
     def now(self) -> datetime:
         return BEGIN + timedelta(seconds=self.seconds)
 
     def say(self, text: str) -> None:
-        self.story.append(f"{self.seconds:9.2f}  {text}")
-
-    # --- the scheduler
+        self.story.append((self.seconds, text))
 
     def at(self, seconds: float, what: Callable[[], object]) -> None:
         self._number += 1
         heapq.heappush(self._due, (self.seconds + seconds, self._number, what))
 
     def spawn(self, seconds: float, what: Callable[[], object]) -> None:
-        self.at(seconds, greenlet(what).switch)
+        one = greenlet(what, parent=self._hub)
+        self._alive.add(one)
+        self.at(seconds, one.switch)
 
     def sleep(self, seconds: float) -> None:
-        self.at(seconds, getcurrent().switch)
+        """Others act meanwhile. Outside of a schedule, time just passes."""
+        one = getcurrent()
+        if one is self._hub:
+            self.seconds += seconds
+            return
+        self.at(seconds, one.switch)
         self._hub.switch()
 
-    def run(self) -> None:
-        self._hub = getcurrent()
-        while self._due:
+    def run(self, until: float) -> None:
+        """Runs what is due until then. Raises Broken."""
+        while self._due and self._due[0][0] <= until:
             self.seconds, _, what = heapq.heappop(self._due)
             what()
+        self.seconds = until
 
-    def step(self, who: str, what: str) -> None:
-        """Another actor may act here, and the process may die here."""
-        self.happened["steps"] += 1
-        self.sleep(self.random.choice((0.01, 0.05, 0.3, 1.0)) * self.random.random())
-        if self.hits("crash", 0.02):
-            self.say(f"{who}: dies before {what}")
-            raise Crash
-        self.say(f"{who}: {what}")
+    def end(self) -> None:
+        """Ends every actor where it stands."""
+        for one in self._alive:
+            if not one.dead:
+                one.throw(GreenletExit)
+        self._alive.clear()
+        self._due.clear()
 
-    # --- faults
-
-    def hits(self, fault: str, chance: float) -> bool:
-        hit = fault in self.faults and self.random.random() < chance
-        if hit:
-            self.happened[fault] += 1
-        return hit
-
-    def lasts(self, fault: str, chance: float) -> bool:
-        """Whether a fault is on that lasts for seconds to minutes, once it strikes."""
-        if fault in self.faults and self.seconds >= self._until.get(fault, 0) and self.hits(fault, chance):
-            self._until[fault] = self.seconds + self.random.choice((5, 40, 300)) * self.random.random()
-        return fault in self.faults and self.seconds < self._until.get(fault, 0)
+    def is_away(self, what: str) -> bool:
+        return self.seconds < self.away[what]
 
     def heal(self) -> None:
-        self.faults = set()
-        self.say("from now on nothing fails")
-
-    # --- the beads
+        self.healed = True
+        self.away = dict.fromkeys(self.away, 0.0)
+        self.say("all is healthy from here on")
 
     def changed(self, bead: str) -> None:
-        self.writes += 1
-        self.rows[bead]["updated_at"] = self.now()
-        self.ledger.changed(bead)
+        self.changes += 1
+        self.versions[bead] += 1
+        self.touched[bead] = self.seconds
 
-    def opened(self, bead: str, who: str) -> None:
-        # We block for a person, so an agent that opens what we have blocked starts anew, as a person does.
-        self.ledger.opened(bead, by_person=who == "person" or self.rows[bead]["status"] == "blocked")
-        self.rows[bead]["status"] = "open"
-        self.changed(bead)
-        self.say(f"{who}: sets {bead} open")
+    def lose(self, what: str, seconds: float) -> None:
+        """Somebody is away for so long."""
+        self.away[what] = max(self.away[what], self.seconds + seconds)
+        self.say(f"{what} is away for {seconds:.0f} s")
+        if what in ("Dolt", "bd"):
+            self.unwritable_until = max(self.unwritable_until, self.away[what])
+        if what == "Dolt":
+            self.connections += 1
+            self.locks.clear()
+
+    def hurry(self, actor: "Actor") -> None:
+        """The lock is lost, and another tick begins."""
+        if actor.hits("tick by hand"):
+            self.spawn(2 * actor.random.random(), self.tick_by_hand)
 
 
-def _row(bead: str, priority: int) -> dict[str, Any]:
-    texts: dict[str, Any] = {"title": bead, "acceptance_criteria": "it works", "notes": "", "assignee": "agent"}
-    return {**texts, "id": bead, "status": "open", "priority": priority, "updated_at": BEGIN, "metadata": {}}
+@dataclass(eq=False)
+class Actor:
+    """Who acts: a process of ours, an agent, or a person. `ahead`: its clock, seconds."""
+
+    world: World
+    kind: str
+    name: str
+    ahead: float = 0.0
+    random: Random = field(init=False)
+    read: dict[str, int] = field(default_factory=dict)  # the version of each bead that it read last
+    doubted: bool = False  # the agent service could not be asked about a job
+    jumped: bool = False  # its clock has
+
+    def __post_init__(self) -> None:
+        self.random = Random(f"{self.world.plan.seed}/{self.name}")
+        if self.kind in OURS and self.hits("clock differs"):
+            self.ahead = self.random.uniform(-180, 180)
+
+    def now(self) -> datetime:
+        return self.world.now() + timedelta(seconds=self.ahead)
+
+    def clock(self) -> Clock:
+        return Clock(self.now, lambda: self.world.seconds, self.world.sleep)
+
+    def token(self) -> str:
+        return f"{self.random.getrandbits(24):06x}"
+
+    def hits(self, fault: str) -> bool:
+        """Whether the fault strikes here. A plan can leave out single strikes, to find the shortest that breaks."""
+        world = self.world
+        if world.healed or fault not in world.plan.faults or self.random.random() >= CHANCES[fault]:
+            return False
+        struck = world.strikes.setdefault(self.name, Counter())
+        struck[fault] += 1
+        if (self.name, fault, struck[fault]) in world.plan.spared:
+            return False
+        world.counts[f"fault: {fault}"] += 1
+        return True
+
+    def step(self, what: str) -> None:
+        """Others may act here, and a process of ours may die."""
+        world = self.world
+        world.steps += 1
+        if world.steps > MOST_STEPS:
+            raise Broken(f"more than {MOST_STEPS} steps")
+        world.sleep(DELAYS[int(self.random.random() * 4)] * self.random.random())
+        if self.kind in OURS:
+            self._fail(what)
+        world.say(f"{self.name}: {what}")
+
+    def _fail(self, what: str) -> None:
+        if self.hits("crash"):
+            self.world.say(f"{self.name}: dies before: {what}")
+            raise Crash
+        if self.hits("clock jumps"):
+            seconds = self.random.choice((-3600, -60, 60, 3600)) * self.random.random()
+            self.ahead += seconds
+            self.jumped = True
+            self.world.say(f"{self.name}: its clock jumps by {seconds:.0f} s")

@@ -1,0 +1,147 @@
+"""Faults put into the production code on purpose. The simulation must find each of them."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from beads_dispatch import claims, dispatcher, following, holding, reaper, room
+from beads_dispatch.adapters.queue import ServerQueue
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.marks import Change
+from beads_dispatch.core.outcomes import Answer, Outcome, Reply
+from beads_dispatch.cycle import Cycle
+from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.persistence import LEAST_SECONDS
+
+Patch = pytest.MonkeyPatch
+
+
+def skip_the_lock(patch: Patch) -> None:
+    """Every process believes that it has it."""
+    patch.setattr(ServerQueue, "lock", lambda queue, job: True)
+    skip_still_locked(patch)
+
+
+def skip_still_locked(patch: Patch) -> None:
+    """The lock is taken, but a tick never asks whether it still has it."""
+    patch.setattr(claims, "fetch", lambda cycle, bead: cycle.outside.queue.fetch(bead.id)[1])
+
+
+def roll_back_an_unclear_answer(patch: Patch) -> None:
+    understand = dispatcher.understand
+
+    def rolled_back(reply: Reply) -> Answer:
+        answer = understand(reply)
+        return replace(answer, outcome=Outcome.NOT_STARTED) if answer.outcome is Outcome.UNCLEAR else answer
+
+    patch.setattr(dispatcher, "understand", rolled_back)
+
+
+def skip_the_read_before_a_write(patch: Patch) -> None:
+    """The sweep writes what it concludes from its snapshot."""
+    conclude, block = following.conclude, reaper._Sweep.block
+
+    def unread(cycle: Cycle, bead: Bead, *rest: Any, **named: Any) -> Any:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(type(cycle.outside.bd), "show", lambda *_, **__: bead)
+            return conclude(cycle, bead, *rest, **named)
+
+    patch.setattr(following, "conclude", unread)
+
+    def blocked(sweep: Any, bead: Bead) -> bool:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(type(sweep.cycle.outside.bd), "show", lambda *_, **__: bead)
+            return block(sweep, bead)
+
+    patch.setattr(reaper._Sweep, "block", blocked)
+
+
+def post_before_the_claim(patch: Patch) -> None:
+    """Nothing is written until the answer is there."""
+    record = claims.record
+
+    def claimed_afterwards(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
+        with suppress(BdFailed):
+            claims._write(cycle, claimed)
+        return record(cycle, claimed, line, change)
+
+    patch.setattr(claims, "make", lambda cycle, bead: Claim(bead, cycle.outside.new_token()))
+    patch.setattr(claims, "verify", lambda cycle, claimed: claims.fetch(cycle, claimed.bead) is not None)
+    patch.setattr(claims, "record", claimed_afterwards)
+
+
+def ignore_the_claim_mark(patch: Patch) -> None:
+    """Anyone's claim is taken for ours."""
+    newest = claim.marks.claim
+
+    def ours(bead: Bead | None, assignee: str, token: str) -> str | None:
+        held = bead is not None and bead.status == "in_progress" and bead.assignee == assignee and newest(bead)
+        return None if held else "it is not ours"
+
+    patch.setattr(claim, "_not_ours", ours)
+
+
+def take_the_notes_for_the_only_record(patch: Patch) -> None:
+    patch.setattr(claim, "possibly_dispatched", lambda bead: notes.possibly_dispatched(bead.notes))
+
+
+def write_a_status_after_a_200(patch: Patch) -> None:
+    record = claims.record
+
+    def with_a_status(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
+        with suppress(BdFailed):
+            cycle.outside.bd.update(claimed.bead, status="in_progress")
+        return record(cycle, claimed, line, change)
+
+    patch.setattr(claims, "record", with_a_status)
+
+
+def never_retry_after_the_post(patch: Patch) -> None:
+    def once(cycle: Cycle, bead_id: str, what: str, step: Callable[[Callable[[], float]], bool]) -> bool:
+        with suppress(Failure):
+            return step(lambda: LEAST_SECONDS)
+        return False
+
+    for module in (claims, holding, room):
+        patch.setattr(module, "until_written", once)
+
+
+def hold_for_ever(patch: Patch) -> None:
+    """A hold that has ended is still taken for one that is in force."""
+    patch.setattr(backoff, "in_force", lambda holds, now: next(iter(holds.values()), None))
+
+
+def let_the_failed_bead_go_first_again(patch: Patch) -> None:
+    patch.setattr(eligibility, "dispatch_order", lambda beads, now: eligibility.in_order(beads))
+
+
+def count_no_runs(patch: Patch) -> None:
+    patch.setattr(marks, "runs", lambda bead: 0)
+
+
+def forget_the_claim_of_a_blocked_bead(patch: Patch) -> None:
+    """What the first run of this simulation found in the production code."""
+    patch.setattr(marks, "ended", lambda bead: marks.removed(bead, *marks.ALL))
+
+
+# Each fault, and within how many schedules it must be found: several times what it took when this was written.
+FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
+    (skip_the_lock, 100),
+    (skip_still_locked, 1000),
+    (roll_back_an_unclear_answer, 50),
+    (skip_the_read_before_a_write, 100),
+    (post_before_the_claim, 100),
+    (ignore_the_claim_mark, 1000),
+    (take_the_notes_for_the_only_record, 200),
+    (write_a_status_after_a_200, 20),
+    (never_retry_after_the_post, 100),
+    (hold_for_ever, 50),
+    (let_the_failed_bead_go_first_again, 50),
+    (count_no_runs, 100),
+    (forget_the_claim_of_a_blocked_bead, 300),
+)

@@ -1,0 +1,251 @@
+"""What must hold, checked at every step by what really happened. Raises Broken."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC
+from itertools import pairwise
+from typing import Any
+
+from beads_dispatch.core import bead as beads
+from beads_dispatch.core import notes, reasons
+from beads_dispatch.core.backoff import FURTHEST, MAX_RUNS, read_hold
+from beads_dispatch.core.bead import MARK, Bead
+from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.core.reasons import Known
+from beads_dispatch.core.runs import LONGEST_RUN
+from simulation.bd import Change
+from simulation.plan import THRESHOLD
+from simulation.service import Job
+from simulation.world import BEGIN, OURS, Actor, Broken, World
+
+MOST_NOTES = 20_000  # bytes in a schedule of a few hours
+SURE_TO_WRITE = 15.0  # an outage of bd that ends so soon after the answer takes no record away, seconds
+WRONG_CLOCK = THRESHOLD.total_seconds() / 2
+PROVEN = (Outcome.BUSY, Outcome.NOT_STARTED, Outcome.BEAD_AT_FAULT)
+
+
+@dataclass
+class Post:
+    """One POST. `looked`: the number of the last look at its bead before it."""
+
+    actor: Actor
+    bead: str
+    looked: int
+    at: float
+    answered_at: float = 0.0
+    proven: bool = False  # that nothing was started: by the answer
+    reply: Reply | None = None
+    job: Job | None = None
+    recorded: bool = False
+    token: str = ""
+
+    @property
+    def undone(self) -> bool:
+        return self.proven or (self.job is not None and self.job.limited)
+
+
+@dataclass
+class Invariants:
+    world: World
+    number: int = 0
+    posts: dict[str, list[Post]] = field(default_factory=lambda: defaultdict(list))
+    opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    looks: dict[tuple[str, str], int] = field(default_factory=dict)
+    runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
+    replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before its last claim
+    free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
+    parsed: dict[str, tuple[int, Bead]] = field(default_factory=dict)
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
+
+    # --- never twice ---
+    def looked(self, actor: Actor, bead: str) -> None:
+        self.looks[actor.name, bead] = self._next()
+
+    def posted(self, actor: Actor, bead: str) -> None:
+        looked = self.looks.get((actor.name, bead), 0)
+        token = str(self.world.rows[bead]["metadata"].get(f"{MARK}claim", ""))[1:7]
+        self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token))
+        self.world.counts["POSTs"] += 1
+        standing = sorted((post for post in self.posts[bead] if not post.undone), key=lambda post: post.looked)
+        for first, second in pairwise(standing):
+            if not any(first.looked < opened < second.looked for opened in self.opened[bead]):
+                raise Broken(
+                    f"{bead} is POSTed by {second.actor.name}, and was by {first.actor.name} at {first.at:.2f}"
+                )
+
+    def answered(self, actor: Actor, bead: str, reply: Reply) -> None:
+        post = self._newest(actor, bead)
+        post.reply, post.answered_at = reply, self.world.seconds
+        outcome = understand(reply).outcome
+        post.proven = outcome in PROVEN
+        self.world.counts[f"outcome: {outcome.name}"] += 1
+        if post.proven and post.job:
+            raise AssertionError("the stand-in proves what is not so")
+
+    def _newest(self, actor: Actor, bead: str) -> Post:
+        return next(post for post in reversed(self.posts[bead]) if post.actor is actor)
+
+    def _outstanding(self, bead: str) -> Post | None:
+        """The POST after which an agent may have the bead, until somebody sets it open."""
+        standing = [post for post in self.posts[bead] if not post.undone]
+        newest = max(standing, key=lambda post: post.looked, default=None)
+        return newest if newest and not any(opened > newest.looked for opened in self.opened[bead]) else None
+
+    # --- never two at work at once, and not more than five runs ---
+    def started(self, actor: Actor, job: Job) -> None:
+        bead = job.bead
+        post = self._newest(actor, bead)
+        post.job = job
+        self.runs[bead] += 1
+        if self.runs[bead] > MAX_RUNS:
+            raise Broken(f"{bead} runs more than {MAX_RUNS} times in a row without a person")
+        for other in self.world.service.jobs.values():
+            known = other is not job and other.bead == bead and other.id == self.replaced.get(bead)
+            if known and self._at_work(other) and not (actor.doubted or actor.jumped):
+                raise Broken(f"job {job.id} of {bead} starts while {other.id} runs")
+
+    def _at_work(self, job: Job) -> bool:
+        """Whether the service can be asked about it, and would call it a sign of life."""
+        if self.world.plan.service != "token" or job.over or job.id in self.free or not job.started_at:
+            return False
+        return self.world.now() - job.started_at < LONGEST_RUN * THRESHOLD
+
+    def timed_out(self, job: Job) -> None:
+        self.free.add(job.id)
+
+    def limited(self, job: Job) -> None:
+        self.runs[job.bead] -= 1
+
+    # --- what we write ---
+    def about_to_write(self, actor: Actor, change: Change) -> None:
+        status = change.fields.get("status")
+        if actor.kind not in OURS or status is None:
+            return
+        bead, post = change.bead, self._outstanding(change.bead)
+        if actor.read.get(bead) != self.world.versions[bead]:
+            raise Broken(f"{actor.name} writes {status} over a change of {bead} that it has not read")
+        if status == "open" and post:
+            raise Broken(f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
+        if status == "in_progress" and f"{MARK}claim" not in change.set:
+            raise Broken(f"{actor.name} sets {bead} in_progress without a claim")
+        if status == "blocked" and post and self.world.rows[bead]["status"] == "in_progress":
+            self._may_block(actor, post)
+
+    def _may_block(self, actor: Actor, post: Post) -> None:
+        row = self.world.rows[post.bead]
+        known = str(row["metadata"].get(f"{MARK}job", "")).strip('"')
+        wrong = (row["updated_at"] - BEGIN).total_seconds() - self.world.touched.get(post.bead, 0.0)
+        if abs(wrong) > WRONG_CLOCK:  # whoever wrote last has a clock by which the bead is stale
+            return
+        job = self.world.service.jobs.get(known)
+        if job and self._at_work(job) and not (actor.doubted or actor.jumped):
+            raise Broken(f"{actor.name} blocks {post.bead} while its job {job.id} runs")
+
+    def wrote(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+        """After each write of bd."""
+        if actor.kind in OURS:
+            self._ours(actor, change, before)
+        else:
+            self._another(actor, change, before)
+        self._notes(change.bead)
+        self._reasons()
+
+    def _ours(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+        bead = change.bead
+        if f"{MARK}claim" in change.set and "status" in change.fields:
+            self.replaced[bead] = str(before["metadata"].get(f"{MARK}job", "")).strip('"')
+        if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
+            for post in self.posts[bead]:
+                post.recorded |= post.actor is actor
+        if change.fields.get("status") == "blocked":
+            self.runs[bead] = 0  # as the mark: what runs then was set open by its agent or a person
+
+    def _another(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+        bead = change.bead
+        if change.fields.get("status") == "open":
+            self.opened[bead].append(self._next())
+            if actor.kind == "person":
+                self.runs[bead] = 0
+        was, now = beads.parse(before), beads.parse(self.world.rows[bead])
+        if _recorded(was) and not _recorded(now):
+            self.world.counts["the whole record taken away"] += 1  # nobody can know it any more
+            self.opened[bead].append(self._next())
+        if was.mark("runs") and not now.mark("runs"):
+            self.runs[bead] = 0
+
+    def _notes(self, bead: str) -> None:
+        size = len(self.world.rows[bead]["notes"])
+        if size > MOST_NOTES:
+            raise Broken(f"the notes of {bead} have {size} characters")
+
+    # --- never silent ---
+    def _reasons(self) -> None:
+        """What `status` would say of each bead."""
+        world = self.world
+        known = [self._parse(bead, row) for bead, row in world.rows.items() if row["assignee"] == "agent"]
+        now = world.now()
+        holds = {
+            kind: hold
+            for key, text in world.local.items()
+            if (hold := read_hold(kind := key.split(".")[2], text, now)) and kind in FURTHEST
+        }
+        queue = reasons.queue_state(holds, known, now)
+        ready = frozenset(bead.id for bead in known if bead.status == "open")
+        for bead_id, standing in reasons.standings(known, Known("agent", now, queue, ready)).items():
+            if not standing.reason.strip():
+                raise Broken(f"status has no reason for {bead_id}: {standing}")
+
+    def _parse(self, bead: str, row: dict[str, Any]) -> Bead:
+        version, parsed = self.parsed.get(bead, (-1, None))
+        if parsed is None or version != self.world.versions[bead]:
+            parsed = beads.parse(row)
+            self.parsed[bead] = self.world.versions[bead], parsed
+        return parsed
+
+    def ended(self, actor: Actor) -> None:
+        """A tick has ended by itself: what follows from its answers stands there."""
+        for bead, posts in self.posts.items():
+            for post in posts:
+                if post.actor is actor and post.reply is not None and not post.recorded:
+                    post.recorded = True  # judged once
+                    self._judge(bead, post)
+
+    def _judge(self, bead: str, post: Post) -> None:
+        world, row = self.world, self.world.rows[bead]
+        if world.unwritable_until > post.answered_at + SURE_TO_WRITE:
+            return
+        ours = str(row["metadata"].get(f"{MARK}claim", ""))[1:7] == post.token and row["assignee"] == "agent"
+        if post.proven and row["status"] == "in_progress" and ours and post is self.posts[bead][-1]:
+            raise Broken(f"{bead} was not started, but stays in progress")
+        if not post.proven and row["status"] == "in_progress" and ours:
+            raise Broken(f"{bead}: what became of its POST at {post.at:.2f} is not recorded")
+
+    # --- at the end ---
+    def unsettled(self) -> list[str]:
+        """The beads that still wait for one of our processes, each with why."""
+        found = []
+        now = self.world.now().astimezone(UTC)
+        for bead_id, row in self.world.rows.items():
+            lone = bead_id == "s-0" and self.world.plan.troublemaker == "never found"
+            if lone or row["assignee"] != "agent":
+                continue
+            bead = self._parse(bead_id, row)
+            if bead.status == "in_progress" or (bead.status == "deferred" and bead.defer_until):
+                found.append(f"{bead_id} is {bead.status}")
+            elif bead.status == "open" and not self._waits_for_person(bead):
+                reason = reasons.standing(bead, Known("agent", now))
+                found.append(f"{bead_id} is open: {reason.reason}")
+        return found
+
+    def _waits_for_person(self, bead: Bead) -> bool:
+        return not bead.acceptance_criteria.strip() and notes.has_line(
+            bead.notes, notes.not_dispatched("no acceptance criteria")
+        )
+
+
+def _recorded(bead: Bead) -> bool:
+    """Whether mark or notes say that an agent may have it. Written anew here: the rule itself can be broken."""
+    return bead.mark("claim") is not None or notes.possibly_dispatched(bead.notes)

@@ -1,0 +1,146 @@
+"""Our processes: the production tick, sweep and watcher, with the real adapters on what is simulated."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from beads_dispatch import dispatcher, reaper, watcher
+from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.queue import ServerQueue
+from beads_dispatch.adapters.workspace import Workspace
+from beads_dispatch.cycle import Outside
+from beads_dispatch.errors import Failure
+from beads_dispatch.following import Follower
+from beads_dispatch.settings import Settings
+from simulation.bd import SimulatedBd
+from simulation.board import Board, Http
+from simulation.dolt import SimulatedDolt
+from simulation.plan import THRESHOLD, Plan
+from simulation.world import Actor, Crash, World
+
+R = TypeVar("R")
+
+TICK_EVERY, SWEEP_EVERY = 120.0, 600.0  # seconds, as the CronJobs
+IDLE_TURN = 12.0  # a watcher's turn where nothing happens: a busy machine makes it late, and the simulation fast
+
+
+class Recorder:
+    """A log that counts its events, for the coverage, and puts them into the story."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+
+    def info(self, event: str, text: str, *, bead: str = "", level: str = "info", **_: object) -> None:
+        self.actor.world.counts[f"log: {event}"] += 1
+        self.actor.world.say(f"{self.actor.name}: {bead + ': ' if bead else ''}{text}")
+
+    error = info
+
+    def unreadable(self, lines: Any) -> None:
+        for line in lines:
+            self.info("unreadable", line)
+
+
+def settings(plan: Plan) -> Settings:
+    url = "" if plan.service == "none" else "http://service"
+    token = "secret" if plan.service == "token" else ""
+    nowhere = Workspace(Path(), None)
+    return Settings(nowhere, "agent", "ticker", plan.per_tick, THRESHOLD, "http://board", url, token, json_log=False)
+
+
+class Process:
+    """One process of ours, from its start to its end or its crash."""
+
+    def __init__(self, world: World, kind: str, name: str, board: Board) -> None:
+        self.actor = Actor(world, kind, name)
+        self.world, self.board, self.settings = world, board, settings(world.plan)
+        self.log: Any = Recorder(self.actor)
+        self.stop_at = world.seconds + 20 * self.actor.random.random() if self.actor.hits("asked to stop") else None
+
+    def stopping(self) -> bool:
+        return self.stop_at is not None and self.world.seconds >= self.stop_at
+
+    def queue(self) -> ServerQueue:
+        dolt: Any = SimulatedDolt(self.actor)
+        return ServerQueue(dolt, "agent", self.actor.now)
+
+    def agent_service(self) -> AgentService:
+        known = self.settings
+        return AgentService(known.agent_url, known.agent_token, Http(self.actor, self.board), lambda _: None)
+
+    def run(self, job: Callable[[Outside, Settings], R]) -> R:
+        """A tick or a sweep on a queue of its own, as wiring.run does it."""
+        actor, clock, process = self.actor, self.actor.clock(), SimulatedBd(self.actor)
+        board = BeadBoard("http://board", Http(actor, self.board), clock, self.stopping, lambda _: None)
+        bd = Bd(process, actor.name, self.world.sleep)  # type: ignore[arg-type]
+        actor.doubted = actor.jumped = False
+        with closing(self.queue()) as queue:
+            outside = Outside(queue, bd, board, self.agent_service(), clock, actor.token, self.log, self.stopping)
+            report = job(outside, self.settings)
+        for end in getattr(report, "ended", ()):
+            self.world.counts[f"end: {end.kind}"] += 1
+        self.world.invariants.ended(actor)
+        return report
+
+    def alone(self, job: Callable[[Outside, Settings], object]) -> None:
+        """The same as a process of its own."""
+        try:
+            self.run(job)
+        except Crash:
+            pass
+        except Failure as error:
+            self.log.error("failed", str(error))
+
+    def watch(self) -> None:
+        try:
+            watcher.watch(self._jobs(), self.stopping)
+        except Crash:
+            pass
+
+    def _jobs(self) -> watcher.Jobs:
+        clock = Clock(self.actor.now, lambda: self.world.seconds, self._turn)
+        follower = Follower(self.agent_service(), clock, THRESHOLD) if self.settings.agent_url else None
+        return watcher.Jobs(
+            open_queue=self.queue,
+            tick=lambda: self.run(dispatcher.tick),
+            sweep=lambda gone: self.run(lambda outside, known: reaper.sweep(outside, known, no_job_left=gone)),
+            threshold=THRESHOLD,
+            clock=clock,
+            jitter=self.actor.random.uniform,
+            log=self.log,
+            follower=follower,
+        )
+
+    def _turn(self, seconds: float) -> None:
+        changes = self.world.changes
+        self.world.sleep(seconds)
+        if changes == self.world.changes:
+            self.world.sleep(IDLE_TURN * self.actor.random.random())
+
+
+def dispatcher_every(world: World, name: str, board: Board) -> None:
+    for number in range(1_000_000):
+        Process(world, "dispatcher", f"{name}{number}", board).alone(dispatcher.tick)
+        world.sleep(TICK_EVERY)
+
+
+def tick_by_hand(world: World, board: Board) -> None:
+    world.counts["ticks by hand"] += 1
+    Process(world, "dispatcher", f"tick by hand {world.counts['ticks by hand']}", board).alone(dispatcher.tick)
+
+
+def reaper_every(world: World, name: str, board: Board) -> None:
+    for number in range(1_000_000):
+        world.sleep(SWEEP_EVERY)
+        Process(world, "reaper", f"{name}{number}", board).alone(reaper.sweep)
+
+
+def watcher_always(world: World, name: str, board: Board) -> None:
+    """Started again where it has ended."""
+    for number in range(1_000_000):
+        Process(world, "watcher", f"{name}{number}", board).watch()
+        world.sleep(20.0)
