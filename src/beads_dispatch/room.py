@@ -23,14 +23,23 @@ def still_runs(cycle: Cycle, bead: Bead) -> bool:
 
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
-    """Records that a service does not answer: once for an outage, on the bead that met it first."""
+    """Records that a service does not answer: once for an outage, on the bead that met it first.
+
+    How it fails may change from tick to tick; the hold has the last reason, for `status`.
+    """
     origin = "/".join(error.url.split("/")[:3])
     cycle.error("service_failed", str(error) if origin in str(error) else f"{error} ({error.url})", bead)
     last, line = holding.service, notes.failed(None, str(error))
     if last is not None and last.reason == line:
         return
-    if holding.set(backoff.outage(last, cycle.now(), line, bead.id)):
+    noted = last is not None and _culprit(last.reason) == _culprit(line)
+    if holding.set(backoff.outage(last, cycle.now(), line, bead.id)) and not noted:
         until_written(cycle, bead.id, line, lambda left: _noted(cycle, bead, line, left))
+
+
+def _culprit(line: str) -> list[str]:
+    """`dispatch failed: the agent service is not healthy: refused` without how it failed."""
+    return line.split(": ")[:2]
 
 
 def _noted(cycle: Cycle, bead: Bead, line: str, left: Left) -> bool:

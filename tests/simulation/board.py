@@ -96,6 +96,8 @@ class Http:
         if actor.hits("refused"):
             return _refusal(*actor.random.choice(STARTED_NOTHING))
         trouble = world.plan.troublemaker if bead == "s-0" else ""
+        if world.plan.outage in ("Invalid token", "Queue full", "fetch failed"):
+            return _refusal(502, world.plan.outage)
         if trouble == "at fault":
             return _refusal(400, "taskId is required.")
         if world.is_away("Dolt") or trouble == "never found":

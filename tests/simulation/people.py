@@ -34,8 +34,8 @@ def react(world: World, cause: str, bead: str, *actions: str) -> None:
 def hurry(world: World, cause: str) -> None:
     """The same, on a bead that a sweep looks after."""
     running = [bead for bead, row in world.rows.items() if row["status"] == "in_progress"]
-    for bead in running[:1]:
-        world.spawn(0, lambda bead=bead: react(world, cause, bead))
+    if running:
+        world.spawn(0, lambda: react(world, cause, running[0]))
 
 
 def act(person: Actor, action: str, bead: str) -> None:

@@ -14,6 +14,7 @@ THRESHOLD = timedelta(minutes=10)
 class Plan:
     """`spared`: single strikes that are left out, as (actor, fault, how manieth).
 
+    `outage`: what every POST is answered with, or who is away, for the whole of the schedule.
     `minutes`: how long things go wrong. `service`: how the agent service can be asked: `token`, `health` or not at
     all. `troublemaker`: what the first bead does whenever it is tried.
     """
@@ -30,6 +31,7 @@ class Plan:
     service: str = "token"
     first_generation: bool = False
     troublemaker: str = ""
+    outage: str = ""
     spared: frozenset[tuple[str, str, int]] = frozenset()
 
 

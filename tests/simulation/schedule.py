@@ -53,6 +53,20 @@ def _run(world: World) -> None:
     world.counts["minutes to settle"] += int((world.seconds - healed_at) / 60)
 
 
+def outage(what: str, hours: float, **changes: Any) -> World:
+    """A world in which one thing fails for so long, and nothing else does."""
+    world = _world(Plan(0, frozenset(), outage=what, **changes))
+    world.most_steps = 10_000_000
+    if what in world.away:
+        world.lose(what, hours * 3600)
+    try:
+        with _simulated_connections():
+            world.run(hours * 3600)
+    finally:
+        world.end()
+    return world
+
+
 def _world(plan: Plan) -> World:
     world = World(plan)
     world.invariants, world.service = Invariants(world), Service(world, lambda job: agents.run(world, job))

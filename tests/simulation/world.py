@@ -42,6 +42,7 @@ class World:
     def __init__(self, plan: "Plan") -> None:
         self.plan = plan
         self.seconds, self.steps, self.changes = 0.0, 0, 0
+        self.most_steps = MOST_STEPS
         self.story: list[tuple[float, str]] = []
         self.counts = Counter[str]()  # what happened, for the coverage
         self.strikes: dict[str, Counter[str]] = {}  # faults that struck, by actor
@@ -169,8 +170,8 @@ class Actor:
         """Others may act here, and a process of ours may die."""
         world = self.world
         world.steps += 1
-        if world.steps > MOST_STEPS:
-            raise Broken(f"more than {MOST_STEPS} steps")
+        if world.steps > world.most_steps:
+            raise Broken(f"more than {world.most_steps} steps")
         world.sleep(DELAYS[int(self.random.random() * 4)] * self.random.random())
         if self.kind in OURS:
             self._fail(what)
