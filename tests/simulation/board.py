@@ -100,8 +100,10 @@ class Http:
             return _refusal(502, world.plan.outage)
         if trouble == "at fault":
             return _refusal(400, "taskId is required.")
-        if world.is_away("Dolt") or trouble == "never found":
+        if world.is_away("Dolt") or trouble == "never found" or bead not in world.rows:
             return _refusal(400, f"Bead {bead} not found.")
+        if not world.rows[bead]["acceptance_criteria"].strip():
+            return _refusal(400, f"Bead {bead} is missing acceptance criteria.")
         if world.is_away("service"):
             return _refusal(502, "fetch failed")
         job = self._execute(bead)

@@ -54,6 +54,7 @@ class Invariants:
     runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before its last claim
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
+    contested: set[str] = field(default_factory=set)  # POSTed during another POST, because a person set it open
     parsed: dict[str, tuple[int, Bead]] = field(default_factory=dict)
 
     def _next(self) -> int:
@@ -66,17 +67,24 @@ class Invariants:
 
     def posted(self, actor: Actor, bead: str) -> None:
         looked = self.looks.get((actor.name, bead), 0)
+        if bead not in self.world.rows:
+            return
         token = str(self.world.rows[bead]["metadata"].get(f"{MARK}claim", ""))[1:7]
+        if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
+            self.contested.add(bead)
         self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token))
         self.world.counts["POSTs"] += 1
         standing = sorted((post for post in self.posts[bead] if not post.undone), key=lambda post: post.looked)
         for first, second in pairwise(standing):
             if not any(first.looked < opened < second.looked for opened in self.opened[bead]):
                 raise Broken(
-                    f"{bead} is POSTed by {second.actor.name}, and was by {first.actor.name} at {first.at:.2f}"
+                    "never twice",
+                    f"{bead} is POSTed by {second.actor.name}, and was by {first.actor.name} at {first.at:.2f}",
                 )
 
     def answered(self, actor: Actor, bead: str, reply: Reply) -> None:
+        if not self.posts[bead]:
+            return
         post = self._newest(actor, bead)
         post.reply, post.answered_at = reply, self.world.seconds
         outcome = understand(reply).outcome
@@ -99,13 +107,14 @@ class Invariants:
         bead = job.bead
         post = self._newest(actor, bead)
         post.job = job
-        self.runs[bead] += 1
+        if post.reply is None:  # what is acted on later may come after our block, which ends the count
+            self.runs[bead] += 1
         if self.runs[bead] > MAX_RUNS:
-            raise Broken(f"{bead} runs more than {MAX_RUNS} times in a row without a person")
+            raise Broken("five runs", f"{bead} runs more than {MAX_RUNS} times in a row without a person")
         for other in self.world.service.jobs.values():
             known = other is not job and other.bead == bead and other.id == self.replaced.get(bead)
             if known and self._at_work(other) and not (actor.doubted or actor.jumped):
-                raise Broken(f"job {job.id} of {bead} starts while {other.id} runs")
+                raise Broken("one at a time", f"job {job.id} of {bead} starts while {other.id} runs")
 
     def _at_work(self, job: Job) -> bool:
         """Whether the service can be asked about it, and would call it a sign of life."""
@@ -126,11 +135,13 @@ class Invariants:
             return
         bead, post = change.bead, self._outstanding(change.bead)
         if actor.read.get(bead) != self.world.versions[bead]:
-            raise Broken(f"{actor.name} writes {status} over a change of {bead} that it has not read")
-        if status == "open" and post:
-            raise Broken(f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
+            raise Broken(
+                "read before write", f"{actor.name} writes {status} over a change of {bead} that it has not read"
+            )
+        if status == "open" and post and bead not in self.contested:
+            raise Broken("no roll-back", f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
         if status == "in_progress" and f"{MARK}claim" not in change.set:
-            raise Broken(f"{actor.name} sets {bead} in_progress without a claim")
+            raise Broken("no status after the POST", f"{actor.name} sets {bead} in_progress without a claim")
         if status == "blocked" and post and self.world.rows[bead]["status"] == "in_progress":
             self._may_block(actor, post)
 
@@ -142,7 +153,7 @@ class Invariants:
             return
         job = self.world.service.jobs.get(known)
         if job and self._at_work(job) and not (actor.doubted or actor.jumped):
-            raise Broken(f"{actor.name} blocks {post.bead} while its job {job.id} runs")
+            raise Broken("no block of a running job", f"{actor.name} blocks {post.bead} while its job {job.id} runs")
 
     def wrote(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
         """After each write of bd."""
@@ -179,7 +190,7 @@ class Invariants:
     def _notes(self, bead: str) -> None:
         size = len(self.world.rows[bead]["notes"])
         if size > MOST_NOTES and not self.world.plan.outage:
-            raise Broken(f"the notes of {bead} have {size} characters")
+            raise Broken("short notes", f"the notes of {bead} have {size} characters")
 
     # --- never silent ---
     def _reasons(self) -> None:
@@ -196,7 +207,7 @@ class Invariants:
         ready = frozenset(bead.id for bead in known if bead.status == "open")
         for bead_id, standing in reasons.standings(known, Known("agent", now, queue, ready)).items():
             if not standing.reason.strip():
-                raise Broken(f"status has no reason for {bead_id}: {standing}")
+                raise Broken("never silent", f"status has no reason for {bead_id}: {standing}")
 
     def _parse(self, bead: str, row: dict[str, Any]) -> Bead:
         version, parsed = self.parsed.get(bead, (-1, None))
@@ -219,9 +230,9 @@ class Invariants:
             return
         ours = str(row["metadata"].get(f"{MARK}claim", ""))[1:7] == post.token and row["assignee"] == "agent"
         if post.proven and row["status"] == "in_progress" and ours and post is self.posts[bead][-1]:
-            raise Broken(f"{bead} was not started, but stays in progress")
+            raise Broken("rolled back", f"{bead} was not started, but stays in progress")
         if not post.proven and row["status"] == "in_progress" and ours:
-            raise Broken(f"{bead}: what became of its POST at {post.at:.2f} is not recorded")
+            raise Broken("recorded", f"{bead}: what became of its POST at {post.at:.2f} is not recorded")
 
     # --- at the end ---
     def unsettled(self) -> list[str]:

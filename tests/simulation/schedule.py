@@ -19,11 +19,12 @@ SETTLES = 4 * 3600.0  # simulated seconds after which, once all is healthy, no b
 
 @dataclass(frozen=True)
 class Result:
-    """`broken`: the invariant that does not hold, or nothing."""
+    """`broken`, `rule`: what does not hold, in a sentence and in a word, or nothing."""
 
     plan: Plan
     world: World
     broken: str = ""
+    rule: str = ""
 
 
 def run(plan: Plan | int) -> Result:
@@ -34,7 +35,7 @@ def run(plan: Plan | int) -> Result:
         with _simulated_connections():
             _run(world)
     except Broken as error:
-        return Result(chosen, world, str(error))
+        return Result(chosen, world, str(error), error.rule)
     finally:
         world.end()
     return Result(chosen, world)
@@ -49,7 +50,7 @@ def _run(world: World) -> None:
         world.run(world.seconds + 60)
         left = world.invariants.unsettled()
     if left:
-        raise Broken(f"{SETTLES / 3600:g} h after all is healthy: {'; '.join(left)}")
+        raise Broken("settles", f"{SETTLES / 3600:g} h after all is healthy: {'; '.join(left)}")
     world.counts["minutes to settle"] += int((world.seconds - healed_at) / 60)
 
 
@@ -67,12 +68,18 @@ def outage(what: str, hours: float, **changes: Any) -> World:
     return world
 
 
-def _world(plan: Plan) -> World:
+def still(plan: Plan) -> World:
+    """A world with its beads and services, in which nobody acts yet."""
     world = World(plan)
     world.invariants, world.service = Invariants(world), Service(world, lambda job: agents.run(world, job))
     for number in range(plan.beads):
         bead = f"s-{number}"
         world.rows[bead], world.versions[bead] = _row(bead, 0 if number == 0 else number % 4), 0
+    return world
+
+
+def _world(plan: Plan) -> World:
+    world = still(plan)
     board = Board(world)
     world.tick_by_hand = lambda: processes.tick_by_hand(world, board)
     for count, name, start in (

@@ -11,14 +11,15 @@ MOST_RUNS = 400
 
 def shrink(plan: Plan) -> Result:
     """Tries one simplification after the other, and keeps each that still breaks."""
-    best, runs = run(plan), 0
+    first = best = run(plan)
+    runs = 0
     simpler = True
     while simpler and runs < MOST_RUNS:
         simpler = False
         for other in _simpler(best):
             runs += 1
             result = run(other)
-            if result.broken:
+            if result.rule == first.rule:
                 best, simpler = result, True
                 break
             if runs >= MOST_RUNS:
@@ -32,7 +33,7 @@ def _simpler(result: Result) -> Iterator[Plan]:
     for fault in sorted(plan.faults):
         yield replace(plan, faults=plan.faults - {fault})
     for name in ("watchers", "reapers", "dispatchers", "beads", "per_tick"):
-        least = 1 if name in ("beads", "per_tick") else 0
+        least = 0 if name in ("watchers", "reapers") or plan.watchers else 1
         if (number := getattr(plan, name)) > least:
             yield replace(plan, **{name: number - 1})
     if plan.troublemaker:

@@ -29,7 +29,11 @@ class Crash(BaseException):
 
 
 class Broken(AssertionError):
-    """An invariant does not hold."""
+    """An invariant does not hold. `rule`: which one, in a word or two."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
 
 
 class World:
@@ -139,6 +143,7 @@ class Actor:
     read: dict[str, int] = field(default_factory=dict)  # the version of each bead that it read last
     doubted: bool = False  # the agent service could not be asked about a job
     jumped: bool = False  # its clock has
+    dead: bool = False
 
     def __post_init__(self) -> None:
         self.random = Random(f"{self.world.plan.seed}/{self.name}")
@@ -171,7 +176,7 @@ class Actor:
         world = self.world
         world.steps += 1
         if world.steps > world.most_steps:
-            raise Broken(f"more than {world.most_steps} steps")
+            raise Broken("it ends", f"more than {world.most_steps} steps")
         world.sleep(DELAYS[int(self.random.random() * 4)] * self.random.random())
         if self.kind in OURS:
             self._fail(what)
@@ -179,6 +184,7 @@ class Actor:
 
     def _fail(self, what: str) -> None:
         if self.hits("crash"):
+            self.dead = True
             self.world.say(f"{self.name}: dies before: {what}")
             raise Crash
         if self.hits("clock jumps"):
