@@ -51,8 +51,12 @@ crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at eve
 	$(BIN)/pytest -n 4 tests/real/test_crash.py --every-point
 
 .PHONY: simulate
-simulate: $(VENV)/installed ## the tick in a simulated world: N=100000 schedules from seed BEGIN, or the story of SEED
+simulate: $(VENV)/installed ## tick, sweep and watcher in a simulated world: N=100000 schedules from seed BEGIN, or the story of SEED
 	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--begin $(or $(BEGIN),0) --number $(or $(N),10000))
+
+.PHONY: mutate
+mutate: $(VENV)/installed ## what share of changes to the decisions and the jobs the simulation and the unit tests notice: SAMPLE=100
+	PYTHONPATH=tests $(BIN)/python -m simulation.mutate --sample $(or $(SAMPLE),100)
 
 .PHONY: faults
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
