@@ -17,6 +17,10 @@ class BdFailed(Failure):
     """bd answered with an error, with nonsense, or not in time. Its write may have happened all the same."""
 
 
+class NoBead(BdFailed):
+    """bd knows no bead with this id."""
+
+
 class NotAsExpected(BdFailed):
     """Another client wrote the bead first, so bd wrote nothing: exit 13 (bd 1.3), or a serialization failure."""
 

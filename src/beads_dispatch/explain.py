@@ -9,7 +9,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runs import Job
 from beads_dispatch.core.timeline import Entry
 from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.errors import Failure, NoBead
 from beads_dispatch.settings import Settings
 from beads_dispatch.status import agent_state, survey
 from beads_dispatch.table import Look, wrapped
@@ -42,10 +42,8 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
 def _bead(outside: Outside, bead_id: str) -> Bead:
     try:
         return outside.bd.show(bead_id)
-    except BdFailed as error:
-        if "no bead" in str(error) or "no issue" in str(error):
-            raise Failure(f"there is no bead {bead_id} in this workspace") from None
-        raise
+    except NoBead:
+        raise Failure(f"there is no bead {bead_id} in this workspace") from None
 
 
 def _job(outside: Outside, settings: Settings, bead: Bead) -> Job | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from beads_dispatch.errors import BdFailed, NotAsExpected
+from beads_dispatch.errors import BdFailed, NoBead, NotAsExpected
 from simulation.world import Actor, Crash
 
 DEADLINE = 40.0  # seconds, as in adapters/bd_process.py
@@ -89,7 +89,7 @@ class SimulatedBd:
             return [as_json(row) for row in rows.values() if self._ready(row)]
         bead = words[-1].removeprefix("--id=")
         if bead not in rows:
-            raise BdFailed(f"bd {verb}: no issues found matching the provided IDs (exit 1)")
+            raise NoBead(f"bd {verb}: no issues found matching the provided IDs (exit 1)")
         self.actor.read[bead] = self.actor.world.versions[bead]
         return [as_json(rows[bead])]
 

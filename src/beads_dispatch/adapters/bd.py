@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from beads_dispatch.adapters.bd_process import BdProcess
 from beads_dispatch.core import bead
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed, NotAsExpected, Unreadable
+from beads_dispatch.errors import BdFailed, NoBead, NotAsExpected, Unreadable
 
 TRIES = 3
 RETRY_SECONDS = 0.1
@@ -147,4 +147,4 @@ def _one(answer: object, bead_id: str) -> Bead:
                 return bead.parse(row)
             except Unreadable as error:
                 raise BdFailed(f"bd: {error}") from None
-    raise BdFailed(f"bd: no bead {bead_id} in its answer")
+    raise NoBead(f"bd: no bead {bead_id} in its answer")

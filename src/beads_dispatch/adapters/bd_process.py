@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import notes
-from beads_dispatch.errors import BdFailed, Failure, NotAsExpected
+from beads_dispatch.errors import BdFailed, Failure, NoBead, NotAsExpected
 
 if TYPE_CHECKING:
     from beads_dispatch.adapters.private_folder import PrivateFolder
@@ -46,7 +46,7 @@ class BdProcess:
     def json(self, verb: str, *words: str, within: float | None = None) -> object:
         """bd's answer, parsed. `within`: seconds, where they are fewer than the usual deadline.
 
-        Raises BdFailed; NotAsExpected where a guard did not hold; Misconfigured without bd.
+        Raises BdFailed; NoBead and NotAsExpected (a guard did not hold) are two kinds of it; Misconfigured without bd.
         """
         from beads_dispatch.adapters import bd_command  # an idle tick runs no bd, and does not load what that needs
 
@@ -56,7 +56,8 @@ class BdProcess:
         if answer.code == MISMATCH:
             raise NotAsExpected(f"bd {verb}: {answer.message}")
         if answer.code != 0:
-            raise BdFailed(f"bd {verb}: {self._hide(answer.message)} (exit {answer.code})")
+            kind = NoBead if "no issues found" in answer.message else BdFailed
+            raise kind(f"bd {verb}: {self._hide(answer.message)} (exit {answer.code})")
         try:
             return json.loads(answer.out)
         except ValueError:

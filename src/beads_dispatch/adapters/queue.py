@@ -19,7 +19,7 @@ from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed, DoltFailed, Failure
+from beads_dispatch.errors import DoltFailed, Failure, NoBead
 
 Now = Callable[[], datetime]
 
@@ -231,10 +231,8 @@ class EmbeddedQueue:
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:
             return self._locked(), self._bd.show(bead_id)
-        except BdFailed as error:
-            if "no bead" in str(error) or "no issues found" in str(error):
-                return self._locked(), None
-            raise
+        except NoBead:
+            return self._locked(), None
 
     def _locked(self) -> bool:
         return self._lock is not None and self._lock.held()
