@@ -28,8 +28,7 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     """Everything that is known of a bead. Raises Failure where there is none, or bd or the database does not answer."""
     bead = _bead(outside, bead_id)
     beads, known, _ = survey(outside, settings)
-    places = {one: place for place, one in enumerate(reasons.line(beads, known), 1)}
-    standing = reasons.standing(bead, known, places.get(bead.id))
+    standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
     waits = bead.status == "open" and standing.place is not None and known.queue.kind in ("open", "failing")
     case = Case(
         bead, standing, known,

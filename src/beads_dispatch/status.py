@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from beads_dispatch.core import eligibility, marks, notes, reasons, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, Room
-from beads_dispatch.core.reasons import Known, QueueState, Standing, kind
+from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import BdFailed, Failure, ServiceFailed
 from beads_dispatch.settings import Settings
 from beads_dispatch.table import Look, head, render
-
-__all__ = ["Status", "agent_state", "as_json", "as_table", "kind", "status", "survey"]
 
 GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits, what a person must look at
 

@@ -85,7 +85,7 @@ def test_the_line_is_the_one_in_which_a_tick_dispatches() -> None:
     beads = [failed, bead(id="t-2"), bead(id="t-3"), bead(id="t-4", metadata=marked(job="9"))]
     view = Known("agent", NOW, QueueState(), frozenset({"t-1", "t-2", "t-4"}), frozenset({"t-4"}))
     found = reasons.standings(beads, view)
-    assert reasons.line(beads, view) == ["t-2", "t-1"]
+    assert reasons.places(beads, view) == {"t-2": 1, "t-1": 2}
     assert [found[one].brief for one in ("t-1", "t-2", "t-3", "t-4")] == [
         "2nd in line", "1st in line", "waits for a dependency or for its parent", "its last job 9 still runs",
     ]  # fmt: skip

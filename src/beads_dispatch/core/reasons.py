@@ -83,17 +83,18 @@ def _after_usage_limit(holds: Holds, beads: Iterable[Bead], now: datetime) -> st
     return "one bead runs first, to see whether the usage limit is over" if allows == "one" else ""
 
 
-def line(beads: Iterable[Bead], known: Known) -> list[str]:
-    """The ids of the beads that a tick would try, in its order."""
+def places(beads: Iterable[Bead], known: Known) -> Mapping[str, int]:
+    """The beads that a tick would try: each one's place in its order, from 1, by id."""
     eligible = eligibility.eligible(beads, known.now)
-    return [bead.id for bead in eligible if bead.id in known.ready and bead.id not in known.at_work]
+    tried = [bead.id for bead in eligible if bead.id in known.ready and bead.id not in known.at_work]
+    return {bead_id: place for place, bead_id in enumerate(tried, 1)}
 
 
 def standings(beads: Iterable[Bead], known: Known) -> Mapping[str, Standing]:
     """Where each of the assignee's beads stands, by id."""
     every = tuple(beads)
-    places = {bead_id: place for place, bead_id in enumerate(line(every, known), 1)}
-    return {bead.id: standing(bead, known, places.get(bead.id)) for bead in every}
+    line = places(every, known)
+    return {bead.id: standing(bead, known, line.get(bead.id)) for bead in every}
 
 
 def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:

@@ -17,9 +17,9 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from beads_dispatch import dispatcher, reaper, status
+from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.queue import Snapshot
-from beads_dispatch.core import eligibility, marks
+from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, in_force
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.outcomes import Outcome
@@ -111,7 +111,7 @@ class Metrics:
         for kind in FURTHEST:
             self._show_hold(kind, holds.get(kind), ahead)
         hold = in_force(holds, now)
-        self._count(Count(status.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
+        self._count(Count(reasons.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
         # `updated_at` is new after every attempt to dispatch a bead, and old where the bead waited for another one. So
         # it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
         waiting = [bead for bead in eligibility.eligible(snapshot.beads, now) if bead.id not in not_ready]
