@@ -101,7 +101,7 @@ class _Tick:
 
     def dispatch(self, selected: Sequence[Bead]) -> None:
         """Ask → claim → verify → POST → record, for each bead, while there is room."""
-        most = left = self.holding.places(self.beads, self.cycle.settings.per_tick)
+        most = left = self.holding.places(self.beads)
         unclaimed = None
         if selected:
             self.cycle.outside.queue.check_writable()
@@ -128,15 +128,19 @@ class _Tick:
 
     def has_room(self, bead: Bead) -> bool:
         """Whether an agent can start. `bead`: the one that waits for it."""
-        outside, report = self.cycle.outside, self.report
-        try:  # the agent service first: BeadBoard hangs while it hangs
-            report.full = not outside.agent_service.has_room()
-            free = not report.full and not outside.board.busy()
+        try:
+            return self.ask_for_room(bead)
         except ServiceFailed as error:
-            report.unreachable = True
-            if not outside.stopping():
+            self.report.unreachable = True
+            if not self.cycle.outside.stopping():
                 room.note_outage(self.cycle, self.holding, bead, error)
             return False
+
+    def ask_for_room(self, bead: Bead) -> bool:
+        """The same, where the services answer. Raises ServiceFailed."""
+        outside, report = self.cycle.outside, self.report
+        report.full = not outside.agent_service.has_room()  # asked first: BeadBoard hangs while it hangs
+        free = not report.full and not outside.board.busy()
         if not free:
             report.waits = True
             self.cycle.info("busy", "waiting: the agent is busy", bead)

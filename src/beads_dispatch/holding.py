@@ -37,20 +37,22 @@ class Holding:
         if self.service:
             self._remove(SERVICE, bead.id, "the end of the queue's hold")
 
-    def places(self, beads: Sequence[Bead], per_tick: int) -> int:
-        """How many beads this tick may hand over: after a usage limit one goes first."""
-        allows = self._after_usage_limit(beads)
+    def places(self, beads: Sequence[Bead]) -> int:
+        """How many beads this tick may hand over. Removes a usage limit's hold that has shown to be over."""
+        allows = self.probe(beads)
+        if allows == "over":
+            self._remove(USAGE, "", "the end of the usage limit's hold")
+        return self.allowed(allows)
+
+    def probe(self, beads: Sequence[Bead]) -> str:
+        """What an ended usage limit allows: see `backoff.probe`."""
+        return backoff.probe(self.holds.get(USAGE), beads, self.cycle.now())
+
+    def allowed(self, allows: str) -> int:
+        """The same as a number of beads: after a usage limit one goes first."""
         if allows == "none":
             self.cycle.outside.log.info("held", "waiting: one bead runs first after the usage limit")
-        return {"none": 0, "one": 1}.get(allows, per_tick)
-
-    def _after_usage_limit(self, beads: Sequence[Bead]) -> str:
-        """What an ended usage limit allows: see `backoff.probe`."""
-        allows = backoff.probe(self.holds.get(USAGE), beads, self.cycle.now())
-        if allows != "over":
-            return allows
-        self._remove(USAGE, "", "the end of the usage limit's hold")
-        return "all"
+        return {"none": 0, "one": 1}.get(allows, self.cycle.settings.per_tick)
 
     def sent(self, bead: Bead) -> None:
         """A bead was accepted: it ends the services' hold, and shows whether a usage limit is over."""
