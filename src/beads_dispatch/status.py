@@ -9,7 +9,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, Room
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import BdFailed, Failure, ServiceFailed
+from beads_dispatch.errors import Failure, NoBead, ServiceFailed
 from beads_dispatch.settings import Settings
 from beads_dispatch.table import Look, head, render
 
@@ -89,7 +89,7 @@ def _other(outside: Outside, known: Known, bead_id: str) -> tuple[Bead, Standing
     """A bead that is closed, or somebody else's."""
     try:
         bead = outside.bd.show(bead_id)
-    except BdFailed:
+    except NoBead:
         return None
     return bead, reasons.standing(bead, known)
 
