@@ -16,7 +16,7 @@ WATCHER = {"dispatchers": 0, "reapers": 0, "watchers": 1}
         ("bd", 24, 0, 0, 0),
         ("Invalid token", 48, 10, 10, 2500),  # a dispatch that is tried each hour: a claim and its end, 105 characters
         ("fetch failed", 24, 5, 5, 500),
-        ("Queue full", 4, 120, 120, 16_000),  # BeadBoard says free and refuses, every two minutes
+        ("Queue full", 168, 10, 10, 20_000),  # BeadBoard says free and refuses
     ],
 )  # fmt: skip
 def test_an_outage_is_bounded(what: str, hours: int, requests: int, watched: int, characters: int) -> None:

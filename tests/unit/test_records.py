@@ -146,7 +146,7 @@ ANSWERS = {
     "bad": Answer(Outcome.BEAD_AT_FAULT, 400, "bad"),
     "lost": Answer(Outcome.UNCLEAR, 502, "fetch failed"),
 }
-FIRST, SECOND = Hold(NOW - MINUTE, 1, "x"), Hold(NOW, 2, "x")
+FIRST, SECOND, BUSY = Hold(NOW - MINUTE, 1, "x"), Hold(NOW, 2, "x"), Hold(NOW, 1, "returned: agent busy")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,9 @@ FIRST, SECOND = Hold(NOW - MINUTE, 1, "x"), Hold(NOW, 2, "x")
         ("ok", None, 0, None, None, None),
         ("ok", SECOND, 3, None, None, None),
         ("busy", None, 0, "open", None, 2),
+        ("busy", SECOND, 0, "open", None, 2),
+        ("busy", BUSY, 0, "open", None, 4),
+        ("refused", BUSY, 0, "open", None, 4),
         ("lost", None, 0, None, None, 2),
         ("lost", SECOND, 0, None, None, 8),
         ("refused", None, 0, "open", "1", 2),

@@ -11,7 +11,6 @@ from beads_dispatch.core.marks import Change
 
 FIRST_WAIT = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=1)
-BUSY_WAIT = timedelta(minutes=2)
 MAX_ATTEMPTS = 5
 FREE_RUNS = 2  # the third run in a row waits
 MAX_RUNS = 5
@@ -78,8 +77,14 @@ def next_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Ho
 
 
 def busy_hold(last: Hold | None, now: datetime, bead_id: str) -> Hold:
-    """The hold after an answer that says the agent is busy. It does not count as a failure."""
-    return Hold(now + BUSY_WAIT, last.step if last else 0, notes.returned("agent busy"), bead_id)
+    """The hold after an answer that says the agent is busy: 2 minutes, or longer each time if nothing else is answered.
+
+    A status that says free and a dispatch that says busy, all day, would otherwise fill the bead's notes.
+    """
+    reason = notes.returned("agent busy")
+    if last and last.reason == reason:
+        return next_hold(last, now, reason, bead_id)
+    return Hold(now + FIRST_WAIT, max(last.step if last else 0, 1), reason, bead_id)
 
 
 def outage(last: Hold | None, now: datetime, reason: str, bead_id: str) -> Hold:

@@ -45,7 +45,7 @@ def rest(answers: Collection[Outcome], failures: int, waits: int, *, asked: bool
     if failures:
         return max(CACHE_SECONDS, pause(failures))
     if HOLDING & set(answers):  # the queue is held as long as this, or that could not be written
-        return backoff.BUSY_WAIT.total_seconds()
+        return backoff.FIRST_WAIT.total_seconds()
     if waits:
         return CACHE_SECONDS if waits == 1 else ROOM_SECONDS
     return CACHE_SECONDS if asked or (answers and not counts) else 0.0
