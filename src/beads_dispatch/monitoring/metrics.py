@@ -4,6 +4,7 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -47,53 +48,35 @@ class Metrics:
     """Everything that `/metrics` shows. Our own names begin with `beads_dispatch_`. `now`: the time of day, UTC."""
 
     def __init__(self, health: Health, now: Callable[[], datetime], assignee: str, version: str) -> None:
-        self._now = now
-        self._registry = CollectorRegistry()
-        self._shown = _OfAssignee(self._registry, assignee)
-        self._since: dict[str, datetime] | None = None
-        self._kinds: set[tuple[str, str]] = set()
-        self._beads = self._gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
-        self._hold = self._gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one", "kind")
-        self._oldest = _Oldest(
-            self._gauge("oldest_eligible_age_seconds", "How long the oldest eligible bead has waited, 0 without one"),
-            self._gauge("oldest_eligible_timestamp_seconds", "Since when, Unix time, 0 without one"),
-            now,
-        )
-        self._running = _Oldest(
-            self._gauge(
-                "oldest_in_progress_age_seconds", "Since the oldest claim of a bead in progress, 0 without one"
-            ),
-            self._gauge("oldest_in_progress_timestamp_seconds", "When that was, Unix time, 0 without one"),
-            now,
-        )
-        since = self._gauge("seconds_since_good_look", "Seconds since the database last answered")
+        registry = CollectorRegistry()
+        self._shown = _OfAssignee(registry, assignee)
+        self._queue = _Queue(registry, now)
+        since = _gauge(registry, "seconds_since_good_look", "Seconds since the database last answered")
         since.set_function(health.seconds_since_answer)
-        looked = self._gauge("last_good_look_timestamp_seconds", "When the database last answered, Unix time")
+        looked = _gauge(registry, "last_good_look_timestamp_seconds", "When the database last answered, Unix time")
         looked.set_function(lambda: now().timestamp() - health.seconds_since_answer())
-        self._gauge("build_info", "1; the version is a label", "version").labels(version).set(1)
-        self._make_counters()
+        _gauge(registry, "build_info", "1; the version is a label", "version").labels(version).set(1)
+        self._count_what_happens(registry)
         self._start_at_zero()
-        ProcessCollector(registry=self._registry)
+        ProcessCollector(registry=registry)
 
-    def _make_counters(self) -> None:
-        self._dispatches = self._counter("dispatches", "Dispatches by the outcome of BeadBoard's answer", "outcome")
-        self._ticks = self._counter("ticks", "Ticks", "result")
-        self._sweeps = self._counter("sweeps", "Sweeps", "result")
-        self._blocked = self._counter("blocked", "Beads that a sweep blocked")
-        self._ended = self._counter("runs_ended", "Runs that ended without closing their bead", "end")
-        self._cost = self._counter("run_cost_usd", "What those runs have cost, where their result says so")
-        self._run_seconds = Histogram(
-            "beads_dispatch_run_seconds",
-            "How long those runs took",
-            buckets=(10, 60, 300, 900, 1800, 3600, 7200, 14400),
-            registry=self._registry,
-        )
-        self._accepted = Histogram(
-            "beads_dispatch_assign_to_accepted_seconds",
-            "From a bead's last change before its claim until BeadBoard accepted it",
-            buckets=(1, 2, 5, 10, 30, 60, 300, 1800, 7200),
-            registry=self._registry,
-        )
+    def _count_what_happens(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"beads_dispatch_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *buckets: float) -> Histogram:
+            return Histogram(f"beads_dispatch_{name}", text, buckets=buckets, registry=registry)
+
+        self._dispatches = counter("dispatches", "Dispatches by the outcome of BeadBoard's answer", "outcome")
+        self._ticks = counter("ticks", "Ticks", "result")
+        self._sweeps = counter("sweeps", "Sweeps", "result")
+        self._blocked = counter("blocked", "Beads that a sweep blocked")
+        self._ended = counter("runs_ended", "Runs that ended without closing their bead", "end")
+        self._cost = counter("run_cost_usd", "What those runs have cost, where their result says so")
+        long = (10, 60, 300, 900, 1800, 3600, 7200, 14400)
+        self._run_seconds = histogram("run_seconds", "How long those runs took", *long)
+        what = "From a bead's last change before its claim until BeadBoard accepted it"
+        self._accepted = histogram("assign_to_accepted_seconds", what, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 
     def _start_at_zero(self) -> None:
         """A rate is then 0, and not absent, before the first event."""
@@ -102,35 +85,10 @@ class Metrics:
         for result in RESULTS.values():
             self._ticks.labels(result)
             self._sweeps.labels(result)
-        for kind in FURTHEST:
-            self._hold.labels(kind)
 
     def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
         """Counts every bead of a new snapshot. `now`: by the queue's clock."""
-        ahead = now - self._now()
-        for kind in FURTHEST:
-            self._show_hold(kind, holds.get(kind), ahead)
-        hold = in_force(holds, now)
-        self._count(Count(reasons.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
-        # `updated_at` is new after every attempt to dispatch a bead, and old where the bead waited for another one. So
-        # it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
-        waiting = [bead for bead in eligibility.eligible(snapshot.beads, now) if bead.id not in not_ready]
-        first = self._since is None
-        known = self._since or {}
-        self._since = {bead.id: known.get(bead.id, bead.updated_at if first else now) for bead in waiting}
-        self._oldest.show(self._since.values(), ahead)
-        self._running.show([_claimed_at(bead) for bead in snapshot.beads if bead.status == "in_progress"], ahead)
-
-    def _show_hold(self, kind: str, hold: Hold | None, ahead: timedelta) -> None:
-        self._hold.labels(kind).set_function(lambda: _seconds(hold.until - self._now() - ahead if hold else None))
-
-    def _count(self, counts: Count[tuple[str, str]], snapshot: Snapshot) -> None:
-        counts += Count({("unreadable", ""): len(snapshot.unreadable)})
-        for kind in self._kinds - counts.keys():  # one by one, so that a scrape never finds them all gone
-            self._beads.remove(*kind)
-        for kind, count in counts.items():
-            self._beads.labels(*kind).set(count)
-        self._kinds = set(counts)
+        self._queue.show(snapshot, holds, now, not_ready)
 
     def ticked(self, report: dispatcher.Report) -> None:
         self._ticks.labels(RESULTS[report.failed]).inc()
@@ -151,11 +109,63 @@ class Metrics:
     def text(self) -> bytes:
         return generate_latest(self._shown)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"beads_dispatch_{name}", text, labels, registry=self._registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"beads_dispatch_{name}", text, labels, registry=self._registry)
+def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"beads_dispatch_{name}", text, labels, registry=registry)
+
+
+class _Queue:
+    """What the last snapshot shows: beads by state, holds, and since when the oldest beads wait and run."""
+
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
+        gauge = partial(_gauge, registry)
+        self._now = now
+        self._since: dict[str, datetime] | None = None
+        self._kinds: set[tuple[str, str]] = set()
+        self._beads = gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
+        self._hold = gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one", "kind")
+        for kind in FURTHEST:
+            self._hold.labels(kind)
+        self._waiting = _Oldest(
+            gauge("oldest_eligible_age_seconds", "How long the oldest eligible bead has waited, 0 without one"),
+            gauge("oldest_eligible_timestamp_seconds", "Since when, Unix time, 0 without one"),
+            now,
+        )
+        self._running = _Oldest(
+            gauge("oldest_in_progress_age_seconds", "Since the oldest claim of a bead in progress, 0 without one"),
+            gauge("oldest_in_progress_timestamp_seconds", "When that was, Unix time, 0 without one"),
+            now,
+        )
+
+    def show(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
+        ahead = now - self._now()
+        for kind in FURTHEST:
+            self._show_hold(kind, holds.get(kind), ahead)
+        hold = in_force(holds, now)
+        self._count(Count(reasons.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
+        self._waiting.show(self._waiting_since(snapshot, now, not_ready), ahead)
+        self._running.show([_claimed_at(bead) for bead in snapshot.beads if bead.status == "in_progress"], ahead)
+
+    def _show_hold(self, kind: str, hold: Hold | None, ahead: timedelta) -> None:
+        self._hold.labels(kind).set_function(lambda: _seconds(hold.until - self._now() - ahead if hold else None))
+
+    def _count(self, counts: Count[tuple[str, str]], snapshot: Snapshot) -> None:
+        counts += Count({("unreadable", ""): len(snapshot.unreadable)})
+        for kind in self._kinds - counts.keys():  # one by one, so that a scrape never finds them all gone
+            self._beads.remove(*kind)
+        for kind, count in counts.items():
+            self._beads.labels(*kind).set(count)
+        self._kinds = set(counts)
+
+    def _waiting_since(self, snapshot: Snapshot, now: datetime, not_ready: frozenset[str]) -> Iterable[datetime]:
+        """`updated_at` is new after every attempt to dispatch a bead, and old where the bead waited for another one.
+
+        So it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
+        """
+        waiting = [bead for bead in eligibility.eligible(snapshot.beads, now) if bead.id not in not_ready]
+        first, known = self._since is None, self._since or {}
+        self._since = {bead.id: known.get(bead.id, bead.updated_at if first else now) for bead in waiting}
+        return self._since.values()
 
 
 @dataclass(frozen=True, slots=True)
