@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import BaseRequestHandler
 from typing import Any
 
 from beads_dispatch.errors import Failure
@@ -13,48 +12,53 @@ MOST_BYTES = 64 * 1024  # of a request's body
 Page = tuple[int, str, bytes]  # status, Content-Type, body
 
 
-def server(host: str, port: int, answer: Callable[[str, str, bytes], Page]) -> ThreadingHTTPServer:
-    """Listens; the caller serves. `answer` gets method, path and body. Port 0: a free one. Raises Failure."""
+Answer = Callable[[str, str, bytes], Page]  # from method, path and body
+
+
+def server(host: str, port: int, answer: Answer) -> ThreadingHTTPServer:
+    """Listens; the caller serves. Port 0: a free one. Raises Failure."""
     try:
-        return _Server((host, port), _handler(answer))
+        return _Server((host, port), answer)
     except (OSError, UnicodeError) as error:
         raise Failure(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
 
 
 class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(address, _Handler)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is no event. Anything else is a bug of ours."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
-def _handler(answer: Callable[[str, str, bytes], Page]) -> type[BaseRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # seconds; a silent client must not hold a thread for ever
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 30  # seconds; a silent client must not hold a thread for ever
 
-        def do_GET(self) -> None:
-            self._reply(*answer("GET", self.path, b""))
+    def do_GET(self) -> None:
+        self._reply(*self.server.answer("GET", self.path, b""))
 
-        def do_HEAD(self) -> None:
-            self.do_GET()  # `_reply` leaves the body out
+    def do_HEAD(self) -> None:
+        self.do_GET()  # `_reply` leaves the body out
 
-        def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "0")
-            size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
-            self._reply(*answer("POST", self.path, self.rfile.read(size)))
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
+        self._reply(*self.server.answer("POST", self.path, self.rfile.read(size)))
 
-        def _reply(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def _reply(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-        def version_string(self) -> str:
-            return "beads-dispatch"  # and not which Python this is
+    def version_string(self) -> str:
+        return "beads-dispatch"  # and not which Python this is
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent: whoever answers writes the log."""
-
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent: whoever answers writes the log."""
