@@ -114,7 +114,7 @@ class _Tick:
             try:
                 claimed = claims.make(self.cycle, bead)
             except BdFailed as error:
-                unclaimed = self.not_claimed(bead, error)
+                unclaimed = _not_claimed(self.cycle, self.holding, bead, error)
                 continue
             if claimed and claims.verify(self.cycle, claimed):
                 left -= 1
@@ -146,12 +146,6 @@ class _Tick:
             self.cycle.info("busy", "waiting: the agent is busy", bead)
         return free
 
-    def not_claimed(self, bead: Bead, error: BdFailed) -> Hold:
-        """A claim that could not be written. Returns the hold for a tick in which no claim can be."""
-        reason = f"could not be claimed: {error}"
-        self.cycle.error("not_claimed", reason, bead)
-        return backoff.claim_hold(self.holding.service, self.cycle.now(), reason, bead.id)
-
     def send(self, claimed: Claim) -> bool:
         """POST → record. Returns whether the queue may go on."""
         cycle, bead = self.cycle, claimed.bead
@@ -174,6 +168,13 @@ class _Tick:
             cycle.notify(bead, what.notice, what.line)
         cycle.answered_at = None
         return answer.outcome in GOES_ON
+
+
+def _not_claimed(cycle: Cycle, holding: Holding, bead: Bead, error: BdFailed) -> Hold:
+    """Logs a claim that could not be written. Returns the hold for a tick in which no claim can be."""
+    reason = f"could not be claimed: {error}"
+    cycle.error("not_claimed", reason, bead)
+    return backoff.claim_hold(holding.service, cycle.now(), reason, bead.id)
 
 
 def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:

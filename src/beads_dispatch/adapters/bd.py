@@ -80,14 +80,10 @@ class Bd:
         `within`: seconds, where they are fewer than usual.
         Raises BdFailed; NotAsExpected where the bead is no longer as `known`.
         """
-        words = [f"--append-notes={note}"] if note else []
-        words += [_mark(key, value) for key, value in (marks or {}).items()]
-        guard: list[str] = []
-        if status:
-            words.append(f"--status={status}")
-            guard = [f"--if-status={known.status}", f"--if-assignee={known.assignee}"]
+        words = _words(note, status, marks or {})
         if not words:
             return known
+        guard = (f"--if-status={known.status}", f"--if-assignee={known.assignee}") if status else ()
         return _one(self._write(words, guard, known.id, TRIES, within), known.id)
 
     def _write(
@@ -115,6 +111,12 @@ class Bd:
 
     def _json(self, verb: str, *words: str, within: float | None = None) -> object:
         return self._process.json(verb, f"--actor={self._actor}", *words, within=within)
+
+
+def _words(note: str | None, status: str | None, marks: Mapping[str, str | None]) -> list[str]:
+    """The arguments of one `bd update`."""
+    noted = [f"--append-notes={note}"] if note else []
+    return [*noted, *(_mark(*mark) for mark in marks.items()), *([f"--status={status}"] if status else [])]
 
 
 def _mark(key: str, value: str | None) -> str:
