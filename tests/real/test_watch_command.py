@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import COMMAND, PATIENCE, Board, Place, is_running, wait_for
-from test_watcher import Watcher
+from test_watcher import Watcher, ended
 
 # Its child has a session of its own, and so is not in its parent's process group.
 WAITS = "setsid sleep 300 & echo $! >> children; wait"
@@ -23,15 +23,8 @@ def watching(place: Place, command: str, *words: str, **environ: str) -> Iterato
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
     watcher = Watcher(place.start("watch", "--command", command, *words, **environ))
     signal.signal(signal.SIGHUP, before)
-    try:
-        watcher.wait_for("for beads assigned to agent")
+    with ended(watcher):
         yield watcher
-    finally:
-        try:
-            watcher.end()
-        finally:
-            watcher.process.kill()  # one that hangs must not outlive its test
-        assert not [line for line in watcher.lines if "Traceback" in line], watcher.lines
 
 
 @pytest.mark.parametrize("mode", ["on_server", "embedded"])

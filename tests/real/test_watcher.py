@@ -54,9 +54,8 @@ class Watcher:
 
 
 @contextmanager
-def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterator[Watcher]:
-    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
-    watcher = Watcher(place.start("watch", *words, **services, **environ))
+def ended(watcher: Watcher) -> Iterator[Watcher]:
+    """A watcher that has begun; it ends with the test, and without a traceback."""
     try:
         watcher.wait_for("for beads assigned to agent")
         yield watcher
@@ -66,6 +65,13 @@ def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterato
         finally:
             watcher.process.kill()  # one that hangs must not outlive its test
         assert not [line for line in watcher.lines if "Traceback" in line], watcher.lines
+
+
+@contextmanager
+def watching(place: Place, board: Board, *words: str, **environ: str) -> Iterator[Watcher]:
+    services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
+    with ended(Watcher(place.start("watch", *words, **services, **environ))) as watcher:
+        yield watcher
 
 
 def get(port: int, path: str) -> tuple[int, str]:
