@@ -1,20 +1,20 @@
 """The commands: what a person or a CronJob starts."""
 
-import argparse
 import io
 import os
-import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue
+from beads_dispatch.arguments import parser
 from beads_dispatch.core import backoff
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.notes import utc
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
     if stop is None:
         stop = Stop()
         stop.listen()
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     answers = args.command in READS_ONLY
     log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json", answers=answers)
     if answers:
@@ -79,7 +79,7 @@ def _require_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _run(args: argparse.Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
+def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
     if args.command == "logs":
         return _logs(args.id, environ)
     if args.command == "completion":
@@ -111,7 +111,7 @@ def _job(command: str) -> Callable[..., Any]:
     return reaper.sweep
 
 
-def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
+def _agent(args: Namespace, wiring: Wiring, log: Log) -> int:
     with _serving(args, args.port, wiring, log) as url:
         log.info("listening", f"BEADBOARD_URL={url}")
         while not wiring.stopping():
@@ -119,7 +119,7 @@ def _agent(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
     return 0
 
 
-def _serving(args: argparse.Namespace, port: int, wiring: Wiring, log: Log) -> AbstractContextManager[str]:
+def _serving(args: Namespace, port: int, wiring: Wiring, log: Log) -> AbstractContextManager[str]:
     """The laptop agent, while it serves. Yields its URL."""
     from beads_dispatch.laptop import agent
     from beads_dispatch.laptop.jobs import Jobs
@@ -142,7 +142,7 @@ def _logs(bead: str, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
+def _watch(args: Namespace, wiring: Wiring, log: Log) -> int:
     """The watcher alone, or with a laptop agent of its own. The watcher ends first: its step may need an answer."""
     if args.run is None:
         if args.jobs or args.timeout:
@@ -154,7 +154,7 @@ def _watch(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
         return _watch_alone(args, replace(wiring, environ={**wiring.environ, **own}), log)
 
 
-def _watch_alone(args: argparse.Namespace, wiring: Wiring, log: Log) -> int:
+def _watch_alone(args: Namespace, wiring: Wiring, log: Log) -> int:
     from beads_dispatch import watcher
 
     first = wiring.settings(NAMES["tick"], needs_beadboard=True)
@@ -243,7 +243,7 @@ def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
     return stays != hold
 
 
-def _status(args: argparse.Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
+def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import status
 
     def show(outside: Outside, settings: Settings) -> status.Status:
@@ -291,105 +291,5 @@ def _completion(shell: str) -> int:
         import shtab
     except ModuleNotFoundError:
         raise Misconfigured("completion needs shtab: pip install '.[completion]'") from None
-    put(shtab.complete(_parser(), shell), sys.stdout)
+    put(shtab.complete(parser(), shell), sys.stdout)
     return 0
-
-
-class _Version(argparse.Action):
-    """--version without the cost of importlib.metadata on every other call."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
-        print(f"beads-dispatch {version('beads-dispatch')}")
-        parser.exit()
-
-
-class _Help(argparse.Action):
-    """-h, without the cost of the texts on every other call."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from beads_dispatch.manual import PAGES
-
-        page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
-        parser.description, parser.epilog = page.text, page.epilog
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.print_help()
-        parser.exit()
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser with our --help and --version (`beads-dispatcher` begins at a command), and one line for a mistake."""
-
-    def __init__(self, **words: Any) -> None:
-        super().__init__(**words, add_help=False)
-        self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this text")
-        self.add_argument("--version", action=_Version, nargs=0, help="print the version")
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="beads-dispatch")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    tick = commands.add_parser("tick", help="hand the next bead to BeadBoard (beads-dispatcher)")
-    sweep = commands.add_parser("sweep", help="block the beads that make no progress (beads-reaper)")
-    for command in (tick, sweep):
-        command.add_argument("--dry-run", action="store_true", help="print what it would do, write nothing")
-    watch = commands.add_parser("watch", help="both, continuously, in one process that acts only on a change")
-    watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
-    status = commands.add_parser("status", help="what is running, what waits and why")
-    status.add_argument("id", nargs="*", metavar="ID", help="only these beads")
-    status.add_argument("--json", action="store_true", help="the same for a program")
-    explain = commands.add_parser("explain", help="one bead's story, why it is where it is, and what to do next")
-    explain.add_argument("id", metavar="ID", help="the bead's id")
-    logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
-    logs.add_argument("id", metavar="ID", help="the bead's id")
-    commands.add_parser("resume", help="end the queue's hold now")
-    agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
-    _add_agent_options(watch, agent)
-    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
-    completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
-    return parser
-
-
-def _add_agent_options(watch: argparse.ArgumentParser, agent: argparse.ArgumentParser) -> None:
-    watch.add_argument(
-        "--command", dest="run", metavar="CMD",
-        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
-    )  # fmt: skip
-    agent.add_argument(
-        "--command", dest="run", metavar="CMD", required=True, help="run for each bead, with BEAD_ID and so on set"
-    )
-    agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
-    for command in (watch, agent):
-        command.add_argument("--jobs", type=_jobs, help="how many jobs at once (default: 1)")
-        command.add_argument(
-            "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
-        )
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 65535")
-    return int(text)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not (host and colon):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    return host, _port(port)
-
-
-def _jobs(text: str) -> int:
-    if not _port(text):
-        raise argparse.ArgumentTypeError("at least 1 is needed")
-    return int(text)
-
-
-def _minutes(text: str) -> timedelta:
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
-    return timedelta(minutes=float(text))

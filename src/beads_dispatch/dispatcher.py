@@ -54,9 +54,9 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
     this = _Tick(cycle, report, snapshot.beads, Holding(cycle))
     try:
         if dry_run:
-            from beads_dispatch.dry_run import rehearse
+            from beads_dispatch.dry_run import show_dry_run
 
-            rehearse(this)
+            show_dry_run(this)
         else:
             this.run()
     except Misconfigured:

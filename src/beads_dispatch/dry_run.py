@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from beads_dispatch.dispatcher import _Tick
 
 
-def rehearse(tick: "_Tick") -> None:
+def show_dry_run(tick: "_Tick") -> None:
     """Logs what a tick would do."""
     cycle, beads = tick.cycle, tick.beads
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):

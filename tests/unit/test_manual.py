@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import cli, manual
+from beads_dispatch import arguments, cli, manual
 
 COMMANDS = ["tick", "sweep", "watch", "status", "explain", "logs", "resume", "agent", "completion"]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        cli._parser().parse_args(words)
+        arguments.parser().parse_args(words)
     assert ended.value.code == 0
     return capsys.readouterr().out
 
@@ -51,7 +51,7 @@ def test_there_is_a_page_for_each_command() -> None:
 def test_each_example_is_accepted(example: str) -> None:
     words = shlex.split(re.sub(r'^eval "\$\((.*)\)"$', r"\1", example))
     start = words.index("beads-dispatch")
-    assert cli._parser().parse_args(words[start + 1 :]).command in COMMANDS
+    assert arguments.parser().parse_args(words[start + 1 :]).command in COMMANDS
 
 
 @pytest.mark.parametrize("words", [["--version"], ["tick", "--version"], ["sweep", "--version"]])

@@ -84,7 +84,7 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
 
 
 def test_every_command_is_listed() -> None:
-    parsers = set(re.findall(r'add_parser\("(\w+)"', SOURCE["cli.py"]))
+    parsers = set(re.findall(r'add_parser\("(\w+)"', SOURCE["arguments.py"]))
     assert {command for command in parsers if f"`beads-dispatch {command}" not in README} == set()
 
 

@@ -61,4 +61,4 @@ class _Handler(BaseHTTPRequestHandler):
         return "beads-dispatch"  # and not which Python this is
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: whoever answers writes the log."""
+        """Silent: the function that answers writes the log."""

@@ -1,0 +1,107 @@
+"""What can be written on the command line."""
+
+import argparse
+import re
+from datetime import timedelta
+from typing import Any, NoReturn
+
+
+class _Version(argparse.Action):
+    """--version without the cost of importlib.metadata on every other call."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"beads-dispatch {version('beads-dispatch')}")
+        parser.exit()
+
+
+class _Help(argparse.Action):
+    """-h, without the cost of the texts on every other call."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from beads_dispatch.manual import PAGES
+
+        page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
+        parser.description, parser.epilog = page.text, page.epilog
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.print_help()
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser with our --help and --version (`beads-dispatcher` begins at a command), and one line for a mistake."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words, add_help=False)
+        self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this text")
+        self.add_argument("--version", action=_Version, nargs=0, help="print the version")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    root = _Parser(prog="beads-dispatch")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    tick = commands.add_parser("tick", help="hand the next bead to BeadBoard (beads-dispatcher)")
+    sweep = commands.add_parser("sweep", help="block the beads that make no progress (beads-reaper)")
+    for command in (tick, sweep):
+        command.add_argument("--dry-run", action="store_true", help="print what it would do, write nothing")
+    watch = commands.add_parser("watch", help="both, continuously, in one process that acts only on a change")
+    watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
+    status = commands.add_parser("status", help="what is running, what waits and why")
+    status.add_argument("id", nargs="*", metavar="ID", help="only these beads")
+    status.add_argument("--json", action="store_true", help="the same for a program")
+    explain = commands.add_parser("explain", help="one bead's story, why it is where it is, and what to do next")
+    explain.add_argument("id", metavar="ID", help="the bead's id")
+    logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
+    logs.add_argument("id", metavar="ID", help="the bead's id")
+    commands.add_parser("resume", help="end the queue's hold now")
+    agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
+    _add_agent_options(watch, agent)
+    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
+    completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
+    return root
+
+
+def _add_agent_options(watch: argparse.ArgumentParser, agent: argparse.ArgumentParser) -> None:
+    watch.add_argument(
+        "--command", dest="run", metavar="CMD",
+        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
+    )  # fmt: skip
+    agent.add_argument(
+        "--command", dest="run", metavar="CMD", required=True, help="run for each bead, with BEAD_ID and so on set"
+    )
+    agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
+    for command in (watch, agent):
+        command.add_argument("--jobs", type=_jobs, help="how many jobs at once (default: 1)")
+        command.add_argument(
+            "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
+        )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 65535")
+    return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    return host, _port(port)
+
+
+def _jobs(text: str) -> int:
+    if not _port(text):
+        raise argparse.ArgumentTypeError("at least 1 is needed")
+    return int(text)
+
+
+def _minutes(text: str) -> timedelta:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return timedelta(minutes=float(text))
