@@ -58,9 +58,10 @@ def parse(raw: Mapping[str, object]) -> Bead:
     whole = {**raw, **_from_comments(raw.get("comments"))}
     fields: dict[str, Any] = {}
     for key, (read, wanted) in _FIELDS.items():
-        if whole.get(key) is None and key not in _REQUIRED:  # bd leaves out empty fields
+        value = whole.get(key)
+        if value is None and key not in _REQUIRED:  # bd leaves out empty fields
             continue
-        fields[key] = read(whole.get(key))
+        fields[key] = read(value)
         if fields[key] is None:
             found = repr(raw[key])[:60] if key in raw else "missing"
             raise Unreadable(f"bead {str(raw.get('id', '?'))[:80]}: {key} is {found}, not {wanted}")
