@@ -25,7 +25,8 @@ from simulation.world import Actor, Crash, World
 R = TypeVar("R")
 
 TICK_EVERY, SWEEP_EVERY = 120.0, 600.0  # seconds, as the CronJobs
-IDLE_TURN = 12.0  # a watcher's turn where nothing happens: a busy machine makes it late, and the simulation fast
+# A watcher's turn where nothing happens takes up to so long: a busy machine makes it late, and the simulation fast.
+IDLE_TURN, HEALTHY_TURN = 12.0, 40.0
 
 
 class Recorder:
@@ -119,7 +120,8 @@ class Process:
         changes = self.world.changes
         self.world.sleep(seconds)
         if changes == self.world.changes:
-            self.world.sleep(IDLE_TURN * self.actor.random.random())
+            most = HEALTHY_TURN if self.world.healed else IDLE_TURN
+            self.world.sleep(most * self.actor.random.random())
 
 
 def dispatcher_every(world: World, name: str, board: Board) -> None:
