@@ -27,6 +27,8 @@ SOFIA = tz.gettz("Europe/Sofia")
         ("You're out of extra usage · resets 11:30am (Asia/Colombo)", True),
         ('API Error: 429 {"type":"error","error":{"type":"rate_limit_error","message":"x"}}', True),
         ("You've hit your usage limit. Try again in 4 days 20 hours 9 minutes.", True),
+        ("You exceeded your current quota, please check your plan and billing details.", True),
+        ("Your limit resets on Monday at 9:00 AM PST", True),
         ("API Error: Server is temporarily limiting requests (not your usage limit)", False),
         ("Credit balance is too low", False),
         ("Not logged in · Please run /login", False),
@@ -67,6 +69,26 @@ def at(text: str) -> datetime:
         ("Try again in 4 days 20 hours 9 minutes.", NOW, at("2026-11-30T04:09")),
         ("try again in 3 hours 2 minutes.", NOW, at("2026-11-25T11:02")),
         ("try again at Nov 26th, 2026 1:36 PM.", NOW, at("2026-11-26T11:36")),
+        ("Your limit will reset at 2026-11-26T20:30:24Z", NOW, at("2026-11-26T20:30:24")),
+        ("resets at 2026-11-26 20:30:24.123 +0530", NOW, at("2026-11-26T15:00:24.123")),
+        ("resets at 2026-11-26T20:30 (Asia/Dubai)", NOW, at("2026-11-26T16:30")),
+        ("usage limit reached|1795597200000", NOW, at("2026-11-25T09:00")),
+        ("Resets tomorrow at 9am", NOW, at("2026-11-26T07:00")),
+        ("resets today at 11pm (UTC)", NOW, at("2026-11-25T23:00")),
+        ("resets today at 3am (UTC)", NOW, None),
+        ("resets tomorrow", NOW, at("2026-11-25T22:00")),
+        ("resets noon", NOW, at("2026-11-25T10:00")),
+        ("resets at midnight (UTC)", NOW, at("2026-11-26T00:00")),
+        ("Resets 27 Nov 2026 08:00 UTC", NOW, at("2026-11-27T08:00")),
+        ("resets Friday, 27th November at 8 a.m. UTC", NOW, at("2026-11-27T08:00")),
+        ("resets on Monday at 9:00 AM PST", NOW, at("2026-11-30T17:00")),
+        ("resets 3pm ET", NOW, at("2026-11-25T20:00")),
+        ("resets 3:30 PM UTC+5:30", NOW, at("2026-11-25T10:00")),
+        ("resets in about 2 hours", NOW, at("2026-11-25T10:00")),
+        ("resets in 1 week", NOW, at("2026-12-02T08:00")),
+        ('{"type":"usage_limit_reached","resets_in_seconds":3600}', NOW, at("2026-11-25T09:00")),
+        ("retry-after: 3600", NOW, at("2026-11-25T09:00")),
+        ("Retry after 60 minutes", NOW, at("2026-11-25T09:00")),
         # both changes of the clock: 3:30 does not exist in the spring, and comes twice in the autumn
         ("resets 3:30am (Europe/Sofia)", at("2026-03-28T23:00"), at("2026-03-29T01:30")),
         ("resets 3:30am (Europe/Sofia)", at("2026-10-24T22:00"), at("2026-10-25T01:30")),
@@ -76,6 +98,8 @@ def at(text: str) -> datetime:
         ("resets 6:30am (UTC)", NOW, at("2026-11-26T06:30")),
         # unreadable, or too far away
         ("resets at dawn", NOW, None),
+        ("resets 3pm XYZ", NOW, None),
+        ("resets 11/30, 3pm", NOW, None),  # in America a day of this month, elsewhere none
         ("resets 3pm (Mars/Olympus)", NOW, None),
         ("resets Jan 15, 8am (UTC)", NOW, None),
         ("in 99 days", NOW, None),
@@ -95,7 +119,8 @@ def test_two_minutes_are_added_and_half_an_hour_is_the_default() -> None:
 
 WORDS = st.sampled_from(
     ["resets", "reset at", "try again in", "try again at", " ", "3pm", "25:99", "12:60am", "Feb 30", "Mon", "(UTC)",
-     "(Europe/Sofia)", "GMT+99", "|9999999999", "in 9999 days", "resetsAt: 9999999999", "2026-13-45", "0001-01-01"]
+     "(Europe/Sofia)", "GMT+99", "PST", "tomorrow", "noon", "retry-after: 9", "T20:30Z", "UTC-1:99", "31 Feb",
+     "|9999999999", "in 9999 days", "resetsAt: 9999999999", "2026-13-45", "0001-01-01"]
 )  # fmt: skip
 
 

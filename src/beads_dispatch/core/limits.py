@@ -13,24 +13,39 @@ LONGEST = timedelta(days=8)
 MOST_CHARACTERS = 2000
 
 _LIMIT = re.compile(
-    r"usage.?limit|limit reached|(?:hit|reached) your (?:[\w-]+ ){0,3}limit|out of (?:extra )?usage"
-    r"|usage exceeded|rate_limit_error",
+    r"usage.?limit|limit reached|limit (?:will )?resets?\b"
+    r"|(?:hit|reached|exceeded) your (?:[\w-]+ ){0,3}(?:limit|quota)|out of (?:extra )?usage|usage exceeded"
+    r"|quota exceeded|insufficient_quota|rate_limit_error",
     re.IGNORECASE,
 )
 _NO_LIMIT = re.compile(r"not your usage limit", re.IGNORECASE)
-_UNIX = re.compile(r"\|(\d{10})\b|resets?_?at\W{1,4}(\d{10})\b", re.IGNORECASE)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SPAN = re.compile(r"(\d{1,4})\s*(s|m|h|d)(?:ec(?:ond)?|in(?:ute)?|(?:ou)?rs?|ays?)?s?\b", re.IGNORECASE)
-_IN = re.compile(rf"\bin\s+((?:{_SPAN.pattern}[\s,]*(?:and\s+)?)+)", re.IGNORECASE)
-_AT = re.compile(r"(?:\bresets?\b|\btry again\b)(?: (?:at|on))?[\s:]+([^\n|]{1,80})", re.IGNORECASE)
-_ZONE = re.compile(r"\(([\w+-]+(?:/[\w+-]+)*)\)|\b(UTC|GMT(?:[+-]\d{1,2})?)\b")
-_PHRASE = re.compile(
-    r"(?:(?P<day>(?:mon|tue|wed|thu|fri|sat|sun)\w*)[\s,]*)?"
-    r"(?P<date>\d{4}-\d\d-\d\d|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\w*\.?\s+\d{1,2}(?:st|nd|rd|th)?"
-    r"(?:,?\s+\d{4})?)?[\s,]*(?:at\s+)?"
-    r"(?P<time>\d{1,2}(?::\d\d){1,2}(?:\s*[ap]\.?m\b)?|\d{1,2}\s*[ap]\.?m\b)?",
+_UNIX = re.compile(r"(?:\||resets?_?at\W{1,4})(\d{10})(?:\d{3})?\b", re.IGNORECASE)  # seconds or milliseconds
+_SECONDS = re.compile(
+    r"(?:retry.?after|resets?_(?:in|after)_seconds)\W{1,4}(\d{1,6})(?:\.\d+)?\b(?!\s*(?:m|h|d|w))", re.IGNORECASE
+)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(r"(\d{1,4})\s*(s|m|h|d|w)(?:ec(?:ond)?|in(?:ute)?|(?:ou)?rs?|ays?|eeks?)?s?\b", re.IGNORECASE)
+_IN = re.compile(
+    rf"\b(?:in|retry.after)\W{{1,4}}(?:about |around |approximately )?((?:{_SPAN.pattern}[\s,]*(?:and\s+)?)+)",
     re.IGNORECASE,
 )
+_AT = re.compile(r"(?:\bresets?\b|\btry again\b)(?: (?:at|on))?[\s:]+([^\n|]{1,80})", re.IGNORECASE)
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)\s?(Z|[+-]\d\d:?\d\d)?(?![\d:])")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\w*\.?"
+_DAY_OF_MONTH = r"\d{1,2}(?:st|nd|rd|th)?"
+_PHRASE = re.compile(
+    r"(?:(?P<day>(?:mon|tue|wed|thu|fri|sat|sun)\w*|today|tonight|tomorrow)[\s,]*)?"
+    rf"(?P<date>\d{{4}}-\d\d-\d\d|(?:{_MONTH}\s+{_DAY_OF_MONTH}|{_DAY_OF_MONTH}\s+{_MONTH})(?:,?\s+\d{{4}})?)?"
+    r"[\s,]*(?:at\s+)?"
+    r"(?P<time>\d{1,2}(?::\d\d){1,2}(?:\s*[ap]\.?m\b)?|\d{1,2}\s*[ap]\.?m\b|noon\b|midnight\b)?",
+    re.IGNORECASE,
+)
+_WORDS = {"noon": "12pm", "midnight": "12am"}
+_RELATIVE = ("today", "tonight", "tomorrow")
+_NAMED = re.compile(r"\(([\w+-]+(?:/[\w+-]+)*)\)|\b((?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?)(?![\w+-])")
+_SHORT = re.compile(r"\s{0,2}([A-Z]{2,5})\b")  # `9:00 AM PST`
+_OFFSET = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2}):?(\d\d)?")
+_AMERICAN = {"P": "PST8PDT", "M": "MST7MDT", "C": "CST6CDT", "E": "EST5EDT"}
 
 
 def is_usage_limit(text: str) -> bool:
@@ -60,11 +75,13 @@ def reset_at(text: str, now: datetime, zone: tzinfo) -> datetime | None:
 
 def _reset(text: str, now: datetime, zone: tzinfo) -> datetime | None:
     if unix := _UNIX.search(text):
-        return datetime.fromtimestamp(int(unix[1] or unix[2]), UTC)
+        return datetime.fromtimestamp(int(unix[1]), UTC)
+    if seconds := _SECONDS.search(text):
+        return now + timedelta(seconds=int(seconds[1]))
     if span := _IN.search(text):
         return now + sum((_span(one) for one in _SPAN.finditer(span[1])), timedelta())
     if found := _AT.search(text):
-        return _absolute(found[1], now, zone)
+        return _absolute(found[1].strip(), now, zone)
     return None
 
 
@@ -73,24 +90,48 @@ def _span(one: "re.Match[str]") -> timedelta:
 
 
 def _absolute(phrase: str, now: datetime, zone: tzinfo) -> datetime | None:
-    from dateutil import parser, tz
+    from dateutil import tz
 
-    named = _ZONE.search(phrase)
-    where = _zone(named[1] or named[2]) if named else zone
-    found = _PHRASE.match(phrase.strip())
-    if where is None or not found or not found[0].strip():
+    if iso := _ISO.match(phrase):
+        return _whole(iso, _zone(phrase, iso.end(), zone))
+    found = _PHRASE.match(phrase)
+    where = _zone(phrase, found.end(), zone) if found and found[0].strip() else None
+    if found is None or where is None:
         return None
-    today = now.astimezone(where).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    wall = parser.parse(found[0].replace(" at ", " "), default=today)
+    wall = _wall(found, now.astimezone(where).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None))
     return _next(tz.resolve_imaginary(wall.replace(tzinfo=where, fold=1)), found, now)
 
 
-def _zone(name: str) -> tzinfo | None:
+def _whole(iso: "re.Match[str]", where: tzinfo | None) -> datetime | None:
+    from dateutil.parser import isoparse
+
+    time = isoparse(f"{iso[1]}T{iso[2]}{iso[3] or ''}")
+    return time if time.tzinfo else time.replace(tzinfo=where) if where else None
+
+
+def _wall(found: "re.Match[str]", today: datetime) -> datetime:
+    """What the clock on the wall will show. `tomorrow` moves the day, and `today` and `tonight` nothing."""
+    from dateutil import parser
+
+    day, clock = (found["day"] or "").lower(), (found["time"] or "").lower()
+    weekday = "" if day in _RELATIVE else day
+    text = " ".join(filter(None, (weekday, found["date"], _WORDS.get(clock, clock))))
+    start = today + timedelta(days=day == "tomorrow")
+    return parser.parse(text, default=start) if text else start
+
+
+def _zone(phrase: str, end: int, zone: tzinfo) -> tzinfo | None:
+    """The zone that the phrase names, `zone` where it names none, None where nobody knows it."""
     from dateutil import tz
 
-    if name.upper().startswith("GMT") and name[3:]:  # people write GMT+2 for two hours east; POSIX reads it west
-        return tz.tzoffset(name, int(name[3:]) * 3600)
-    return tz.gettz(name)
+    named = _NAMED.search(phrase) or _SHORT.match(phrase, end)
+    if named is None:
+        return zone
+    name = next(filter(None, named.groups()))
+    if offset := _OFFSET.fullmatch(name):  # people write GMT+2 for two hours east; POSIX reads it west
+        east = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
+        return tz.tzoffset(name, east if offset[1] == "+" else -east)
+    return tz.gettz(_AMERICAN[name[0]] if re.fullmatch("[PMCE][SD]?T", name) else name)
 
 
 def _next(time: datetime, found: "re.Match[str]", now: datetime) -> datetime | None:
@@ -102,4 +143,5 @@ def _next(time: datetime, found: "re.Match[str]", now: datetime) -> datetime | N
         return None
     if found["date"]:
         return time.replace(year=time.year + 1) if passed > timedelta(days=180) else None
-    return time + timedelta(days=7 if found["day"] else 1)
+    day = (found["day"] or "").lower()
+    return None if day in _RELATIVE else time + timedelta(days=7 if day else 1)
