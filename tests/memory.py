@@ -45,6 +45,9 @@ class MemoryQueue:
         self.job = job
         return True
 
+    def locked(self) -> bool:
+        return self.database.locks.get(self.job) is self
+
     def holder(self, job: str) -> str:
         return "somebody" if job in self.database.locks else ""
 
@@ -60,7 +63,7 @@ class MemoryQueue:
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         self._reach()
-        return self.database.locks.get(self.job) is self, self.database.beads.get(bead_id)
+        return self.locked(), self.database.beads.get(bead_id)
 
     def holds(self) -> Holds:
         self._reach()

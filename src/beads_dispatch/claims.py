@@ -82,9 +82,11 @@ def record(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
     """Writes a note and marks until both stand there. Never a status: an agent may have the bead.
 
     bd 1.0.2 can lose either half to an agent that writes at the same moment, with exit 0 on both sides.
+    Reads first where another tick may have claimed the bead meanwhile: a person set it open during a slow POST, and
+    the lock is lost. Our job beside that claim would end the other run's bead. (Found by the simulation.)
     """
     fits = notes.fits(claimed.bead.notes, line)  # where it does not fit, the marks alone are the record
-    missing: tuple[str | None, Change] | None = (line if fits else None, change)
+    missing: tuple[str | None, Change] | None = (line if fits else None, change) if _alone(cycle) else None
 
     def step(left: Left) -> bool:
         nonlocal missing
@@ -100,6 +102,14 @@ def record(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
         return False
 
     return until_written(cycle, claimed.bead.id, line, step)
+
+
+def _alone(cycle: Cycle) -> bool:
+    """Whether no other tick can be at work."""
+    try:
+        return cycle.outside.queue.locked()
+    except Failure:
+        return False
 
 
 def _somebody_elses(bead: Bead, claimed: Claim) -> bool:

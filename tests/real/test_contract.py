@@ -137,7 +137,7 @@ def test_the_queue_has_one_lock_a_fingerprint_and_holds(parts: Parts) -> None:
         assert first.fingerprint() != before
         assert second.holds() == {SERVICE: hold}
         locked, bead = first.fetch(parts.bead_id)
-        assert (locked, bead and bead.status) == (True, "open")
+        assert (locked, first.locked(), second.locked(), bead and bead.status) == (True, True, True, "open")
         assert parts.bead_id in first.snapshot().ids
         parts.other("--status=closed")
         assert parts.bead_id not in first.snapshot().ids

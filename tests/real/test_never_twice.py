@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from conftest import Board, Place, tool
+from crash import cut
 
 # Run where bd has just written a claim and the tick does not know it yet: the connection that holds the
 # lock is killed, a person opens the bead again, and a second tick is let in.
@@ -66,3 +67,26 @@ def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board,
         assert "claimed but not dispatched, the sweep will block it: " in done.stderr
         assert len(board.sent) == sent + at_once
     sent_once_and_noted(on_server, board, beads)
+
+
+def test_a_late_answer_is_not_recorded_beside_another_ticks_claim(on_server: Place, board: Board) -> None:
+    """A person opens the bead during the POST, the lock is lost, and another tick dispatches it once more.
+
+    The end of the first run would otherwise open or block the bead while the second run is at work.
+    """
+    bead = on_server.create()
+    board.dispatch = answer = lambda task: (200, {"job_id": f"job-{len(board.sent)}"})
+
+    def first(task: str) -> tuple[int, object]:
+        board.dispatch = answer
+        cut(on_server)
+        on_server.bd("update", task, "--status=open")
+        assert on_server.run("tick", **services(board)).returncode == 0
+        return 200, {"job_id": "job-late"}
+
+    board.dispatch = first
+    on_server.run("tick", **services(board))
+    shown = on_server.show(bead)
+    assert (board.sent, shown["status"]) == ([bead, bead], "in_progress")
+    assert shown["metadata"]["beads_dispatch.job"] == '"job-2"'
+    assert on_server.notes(bead)[-1] == "dispatched: job=job-2"

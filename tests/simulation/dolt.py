@@ -45,6 +45,10 @@ class SimulatedDolt:
             people.hurry(self.actor.world, self.actor.name)
         return job if self.actor.world.locks.setdefault(job, self) is self else None
 
+    def locked(self, lock: str) -> bool:
+        self._ask("asks whether the lock is still held")
+        return self.actor.world.locks.get(lock) is self
+
     def holder(self, job: str, assignee: str) -> str:
         return "somebody"
 

@@ -52,6 +52,7 @@ COALESCE((SELECT NULLIF(value, '') FROM metadata WHERE `key` = '_project_id'),
          LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))"""
 _LOCK_NAME = f"CONCAT(%s, SHA1(CONCAT({_PROJECT}, '/', %s)))"
 _LOCK = f"SELECT name, GET_LOCK(name, 0) AS got FROM (SELECT {_LOCK_NAME} AS name) AS n"
+_LOCKED = "SELECT IS_USED_LOCK(%s) <=> CONNECTION_ID() AS locked"
 _HOLDER = f"SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
 
 _NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: put it in BEADS_DOLT_PASSWORD)"
@@ -80,6 +81,10 @@ class Dolt:
         """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
         row = self.ask(_LOCK, f"beads-{job}:", assignee)[0]
         return str(row["name"]) if row["got"] == 1 else None
+
+    def locked(self, lock: str) -> bool:
+        """Whether this connection still holds the lock of this name."""
+        return bool(self.ask(_LOCKED, lock)[0]["locked"])
 
     def holder(self, job: str, assignee: str) -> str:
         """Which connection holds the job's lock, in words. Empty where none does, or where it is not ours to see."""

@@ -47,6 +47,9 @@ class Queue(Protocol):
     def lock(self, job: str) -> bool:
         """Takes the lock of this job without waiting. False: another process holds it."""
 
+    def locked(self) -> bool:
+        """Whether we still hold the lock."""
+
     def holder(self, job: str) -> str:
         """Who holds the lock of this job, in words. Empty where that is not known."""
 
@@ -107,6 +110,9 @@ class ServerQueue:
         self._name = self._dolt.lock(job, self._assignee) or ""
         return bool(self._name)
 
+    def locked(self) -> bool:
+        return self._dolt.locked(self._name)
+
     def holder(self, job: str) -> str:
         try:
             return self._dolt.holder(job, self._assignee)
@@ -166,6 +172,9 @@ class EmbeddedQueue:
     def lock(self, job: str) -> bool:
         self._lock = self._lock_of(job)
         return self._lock.take()
+
+    def locked(self) -> bool:
+        return self._lock is not None and self._lock.held()
 
     def holder(self, job: str) -> str:
         return self._lock_of(job).holder()
@@ -230,12 +239,9 @@ class EmbeddedQueue:
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         try:
-            return self._locked(), self._bd.show(bead_id)
+            return self.locked(), self._bd.show(bead_id)
         except NoBead:
-            return self._locked(), None
-
-    def _locked(self) -> bool:
-        return self._lock is not None and self._lock.held()
+            return self.locked(), None
 
     def close(self) -> None:
         if self._lock is not None:
