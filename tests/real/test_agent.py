@@ -313,6 +313,7 @@ def supervised(embedded: Place) -> Iterator[Supervisor]:
         (("assign", "{}", "somebody"), "its bead is assigned to somebody now"),
         (("update", "{}", "--status=blocked"), "its bead is blocked"),
         (("close", "{}", "--actor=agent"), "its bead is closed"),
+        (("delete", "{}", "--force"), "its bead is deleted"),
     ],
 )
 def test_a_job_that_has_lost_its_bead_is_ended(

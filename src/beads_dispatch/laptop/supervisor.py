@@ -9,7 +9,7 @@ from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import span
-from beads_dispatch.errors import Failure
+from beads_dispatch.errors import Failure, NoBead
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
 
@@ -65,6 +65,8 @@ class Supervisor:
     def _check(self, job: Job) -> None:
         try:
             why = lost_reason(job.bead, self.bd.show(job.bead.id))
+        except NoBead:
+            why = "its bead is deleted"
         except Failure:
             return  # nothing is known; the next round asks again
         now = self.clock.monotonic()
