@@ -49,12 +49,12 @@ def _write(cycle: Cycle, claimed: Claim) -> None:
         raise
     except BdFailed as error:  # the write may have happened all the same: the token shows it
         problem, found = str(error), fetch(cycle, before)
-    if not _ours(cycle, found, claimed):
+    if not claim.holds_claim(found, cycle.settings.assignee, claimed.token):
         raise BdFailed(problem)
 
 
-def _ours(cycle: Cycle, bead: Bead | None, claimed: Claim) -> bool:
-    return claim.holds_claim(bead, cycle.settings.assignee, claimed.token)
+def _releasable(cycle: Cycle, bead: Bead | None, claimed: Claim) -> bool:
+    return bead is not None and claim.releasable(bead, cycle.settings.assignee, claimed.token)
 
 
 def verify(cycle: Cycle, claimed: Claim) -> bool:
@@ -73,7 +73,7 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
         cycle.info("changed", f"not dispatched: {reason}", claimed.bead, tick=claimed.token)
     elif cycle.outside.stopping():
         reason = "stopped before dispatch"
-    if reason and _ours(cycle, bead, claimed):
+    if reason and _releasable(cycle, bead, claimed):
         release(cycle, claimed, notes.returned(reason))
     return not reason
 
@@ -143,7 +143,7 @@ def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = Non
     def step(left: Left) -> bool:
         nonlocal first
         bead = read(cycle, claimed.bead, left)
-        if bead is None or not _ours(cycle, bead, claimed):
+        if bead is None or not _releasable(cycle, bead, claimed):
             if first:
                 cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
             return True

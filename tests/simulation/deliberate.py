@@ -76,7 +76,7 @@ def post_before_the_claim(patch: Patch) -> None:
 
 
 def ignore_the_claim_mark(patch: Patch) -> None:
-    """Anyone's claim is taken for ours."""
+    """Anyone's claim is taken for ours, whatever job is on the bead."""
     newest = claim.marks.claim
 
     def ours(bead: Bead | None, assignee: str, token: str) -> str | None:
@@ -84,6 +84,8 @@ def ignore_the_claim_mark(patch: Patch) -> None:
         return None if held else "it is not ours"
 
     patch.setattr(claim, "_not_ours", ours)
+    patch.setattr(claim, "claim_lost_reason", ours)
+    patch.setattr(claim, "releasable", lambda *known: not ours(*known))
 
 
 def take_the_notes_for_the_only_record(patch: Patch) -> None:
@@ -136,7 +138,7 @@ FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (roll_back_an_unclear_answer, 50),
     (skip_the_read_before_a_write, 100),
     (post_before_the_claim, 100),
-    (ignore_the_claim_mark, 1000),
+    (ignore_the_claim_mark, 3000),
     (take_the_notes_for_the_only_record, 200),
     (write_a_status_after_a_200, 20),
     (never_retry_after_the_post, 100),

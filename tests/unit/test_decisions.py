@@ -112,7 +112,7 @@ def test_stale(fields: dict[str, object], stale: bool) -> None:
     assert staleness.stale(bead(**{"status": "in_progress", **fields}), NOW, 30 * MINUTE) is stale
 
 
-CLAIMED = notes.claimed(NOW, "aaaaaa")
+CLAIMED, OURS = notes.claimed(NOW, "aaaaaa"), {"beads_dispatch.claim": "taaaaaa 2026-11-23T22:00:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,15 @@ CLAIMED = notes.claimed(NOW, "aaaaaa")
             {"metadata": {"beads_dispatch.claim": "tbbbbbb 2026-11-23T22:00:00Z"}},
             "our claim is no longer the newest on it",
         ),
+        ({"metadata": {**OURS, "beads_dispatch.job": '"j1"'}}, "job j1 was recorded on it meanwhile"),
         ({"metadata": {}}, "our claim is no longer the newest on it"),
         ({"acceptance_criteria": "\u00a0"}, "its acceptance criteria are gone"),
     ],
 )
 def test_claim_lost_reason(fields: dict[str, object], reason: str | None) -> None:
-    ours = {"beads_dispatch.claim": "taaaaaa 2026-11-23T22:00:00Z"}
-    one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": ours, **fields})
+    one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": OURS, **fields})
     assert claim.claim_lost_reason(one, "agent", "aaaaaa") == reason
+    assert claim.releasable(one, "agent", "aaaaaa") is (reason in (None, "its acceptance criteria are gone"))
 
 
 def test_a_bead_gets_its_notice_once() -> None:

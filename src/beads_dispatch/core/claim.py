@@ -65,14 +65,24 @@ def dispatch_recorded(bead: Bead) -> bool:
 def claim_lost_reason(bead: Bead | None, assignee: str, token: str) -> str | None:
     """Why a bead that we claimed with `token` must not be POSTed. None: it is still ours."""
     reason = _not_ours(bead, assignee, token)
-    if not reason and bead and blank(bead.acceptance_criteria):
-        return "its acceptance criteria are gone"
-    return reason
+    if reason or bead is None:
+        return reason
+    if job := marks.job(bead):
+        return f"job {job} was recorded on it meanwhile"
+    return "its acceptance criteria are gone" if blank(bead.acceptance_criteria) else None
 
 
 def holds_claim(bead: Bead | None, assignee: str, token: str) -> bool:
-    """Whether we may still release a bead: in progress, our assignee's, our claim the newest."""
+    """Whether our claim stands: in progress, our assignee's, our claim the newest."""
     return not _not_ours(bead, assignee, token)
+
+
+def releasable(bead: Bead, assignee: str, token: str) -> bool:
+    """Whether we may still release a bead: our claim stands, and no job is on it.
+
+    A person can set it open during a slow POST. The job of that POST is then recorded beside our claim.
+    """
+    return holds_claim(bead, assignee, token) and not marks.job(bead)
 
 
 def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
