@@ -120,6 +120,11 @@ def test_what_changes_the_output_or_the_effects_of_bd_is_not_passed_on() -> None
     assert {key for key, value in harmful.items() if env.get(key) == value} == set()
 
 
+def test_bd_collects_no_garbage_unless_somebody_wants_it_to() -> None:
+    assert environment({})["GOGC"] == "off"
+    assert environment({"GOGC": "50", "GOMEMLIMIT": "1GiB"}).items() >= {"GOGC": "50", "GOMEMLIMIT": "1GiB"}.items()
+
+
 def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> None:
     where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
     assert where.items() <= environment(where).items()
