@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
 from beads_dispatch import settings
@@ -86,6 +85,8 @@ def _new_token() -> str:
 
 
 def _warm_up() -> None:
+    from threading import Thread
+
     def load() -> None:
         import dateutil.parser  # noqa: F401
 
