@@ -1,6 +1,7 @@
 """The Dolt server: a connection with the lock that lives as long as it does, and the questions of adapters/dolt.py."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,10 @@ class SimulatedDolt:
         self.actor.read[row["id"]] = world.versions[row["id"]]
         times = {key: row[key].replace(tzinfo=None) for key in ("updated_at", "defer_until") if row.get(key)}
         return {**row, **times, "metadata": json.dumps(row["metadata"]), "utc_now": world.now().replace(tzinfo=None)}
+
+    def commented(self, beads: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Nobody comments here."""
+        return {}
 
     def check_writable(self) -> None:
         """It is."""

@@ -5,7 +5,7 @@ One small protocol with two implementations: a Dolt server, or an embedded bd an
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -98,6 +98,10 @@ def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
     return {kind: hold for kind, hold in read.items() if hold}
 
 
+def _too_large(one: Bead) -> bool:
+    return one.status == "open" and one.size > eligibility.MAX_SIZE
+
+
 class ServerQueue:
     def __init__(self, dolt: Dolt, assignee: str, now: Now) -> None:
         self._dolt = dolt
@@ -123,14 +127,21 @@ class ServerQueue:
         rows = self._dolt.assigned(self._assignee)
         if rows:
             self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - self._now()
-        return Snapshot(*read_all(rows))
+        beads, unreadable = read_all(rows)
+        return Snapshot(self._with_comments(beads), unreadable)
+
+    def _with_comments(self, beads: Iterable[Bead]) -> tuple[Bead, ...]:
+        """The times of their comments, where they matter: a sign of life, or our notice on a bead that is too large."""
+        times = self._dolt.commented([one.id for one in beads if one.status == "in_progress" or _too_large(one)])
+        return tuple(bead.with_comments(one, times[one.id]) if one.id in times else one for one in beads)
 
     def fingerprint(self) -> str:
         return self._dolt.hash()
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         locked, row = self._dolt.fetch(self._name, bead_id)
-        return locked, bead.parse(row) if row else None
+        found = self._with_comments([bead.parse(row)]) if row else (None,)
+        return locked, found[0]
 
     def holds(self) -> Holds:
         stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
@@ -189,8 +200,7 @@ class EmbeddedQueue:
         return Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
 
     def _with_comments(self, one: Bead) -> Bead:
-        large = one.status == "open" and one.size > eligibility.MAX_SIZE
-        return self._bd.show(one.id) if large and one.comment_count else one
+        return self._bd.show(one.id) if _too_large(one) and one.comment_count else one
 
     def fingerprint(self) -> str:
         """Dolt's manifest holds the hash of the whole database. bd rewrites it at every call, a reading one too."""

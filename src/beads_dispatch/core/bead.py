@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +66,12 @@ def parse(raw: Mapping[str, object]) -> Bead:
             found = repr(raw[key])[:60] if key in raw else "missing"
             raise Unreadable(f"bead {str(raw.get('id', '?'))[:80]}: {key} is {found}, not {wanted}")
     return Bead(**fields, metadata=_metadata(raw.get("metadata")), size=_size(raw))
+
+
+def with_comments(bead: Bead, times: Mapping[str, object]) -> Bead:
+    """The bead with the times of its comments, from `adapters/dolt.py`."""
+    commented, notice = read_time(times["commented_at"]), read_time(times["too_large_notice_at"])
+    return replace(bead, commented_at=commented, too_large_notice_at=notice)
 
 
 def read_time(value: object) -> datetime | None:
