@@ -18,7 +18,8 @@ def make(cycle: Cycle, chosen: Bead) -> Claim | None:
     Raises BdFailed where the claim could not be written; DoltFailed where the lock is lost.
     """
     bead, now = fetch(cycle, chosen), cycle.now()
-    if bead is None or not eligibility.claimable(bead, cycle.settings.assignee, now):
+    ran = bead is not None and marks.job(bead) != marks.job(chosen)  # nobody has asked yet whether that job still runs
+    if bead is None or ran or not eligibility.claimable(bead, cycle.settings.assignee, now):
         cycle.info("changed", "changed since it was selected: left alone", chosen)
         return None
     claimed = Claim(bead, cycle.outside.new_token())

@@ -92,15 +92,22 @@ def test_a_late_answer_is_not_recorded_beside_another_ticks_claim(on_server: Pla
     assert on_server.notes(bead)[-1] == "dispatched: job=job-2"
 
 
-def test_a_job_that_is_recorded_beside_our_claim_is_followed_and_no_second_one_starts(
-    on_server: Place, board: Board
+@pytest.mark.parametrize(
+    ("call", "line", "status"),
+    [
+        ("ready*", "changed since it was selected: left alone", "open"),
+        ("update*--status=in_progress*", "not dispatched: job job-late was recorded on it meanwhile", "in_progress"),
+    ],
+)
+def test_a_job_that_is_recorded_during_a_tick_is_followed_and_no_second_one_starts(
+    on_server: Place, board: Board, call: str, line: str, status: str
 ) -> None:
     bead = on_server.create()
     path = on_server.wrap_bd(
         f'"{tool("bd")}" "$@"; code=$?\n'
-        f'case "$*" in update*--status=in_progress*) "{tool("bd")}" update {bead} '
+        f'case "$*" in {call}) "{tool("bd")}" update {bead} '
         f"--set-metadata='beads_dispatch.job=\"job-late\"' >/dev/null 2>&1;; esac\nexit $code"
     )
     done = on_server.run("tick", PATH=path, **services(board))
-    assert "not dispatched: job job-late was recorded on it meanwhile" in done.stdout
-    assert (done.returncode, board.sent, on_server.show(bead)["status"]) == (0, [], "in_progress")
+    assert line in done.stdout
+    assert (done.returncode, board.sent, on_server.show(bead)["status"]) == (0, [], status)
