@@ -43,6 +43,10 @@ _OURS = {
     "BD_DOLT_AUTO_PUSH": "false",  # bd 1.0.2 pushes to a remote `origin` after a write, and waits for it
     "BD_BACKUP_ENABLED": "false",
     "BD_EXPORT_AUTO": "false",  # an issues.jsonl beside metadata.json
+    # `bd ready` asks git who the user is: a contributor's beads can be in another workspace. Two calls of git fewer.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "beads.role",
+    "GIT_CONFIG_VALUE_0": "maintainer",
     "BD_DISABLE_METRICS": "1",  # bd 1.3 sends usage figures to its makers
 }
 
