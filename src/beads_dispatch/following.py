@@ -45,7 +45,7 @@ def conclude(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool, dry_run: 
     if end is None:
         return False
     if dry_run:
-        cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead)
+        cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead, job=marks.job(bead))
         return True
     seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
     _write(cycle, fresh, end, seconds)
@@ -70,7 +70,8 @@ def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
     known = cycle.outside.queue.holds().get(USAGE)
     if known is None or known.until < until:
         cycle.outside.queue.set_hold(USAGE, Hold(until, 0, f"{bead.id}: {end.line}"))
-        cycle.info("usage_limit", f"nothing is dispatched until {notes.utc(until)}: {end.line}", bead)
+        text = f"nothing is dispatched until {notes.utc(until)}: {end.line}"
+        cycle.info("usage_limit", text, bead, job=marks.job(bead))
     if known is None or known.until <= cycle.now():  # one message for a limit that several beads meet
         cycle.notify(bead, f"met a usage limit, nothing is dispatched until {notes.utc(until)}", end.line)
 

@@ -1,5 +1,6 @@
 """`watch --command`: the watcher and its agent in one process, on the real bd."""
 
+import json
 import os
 import pty
 import re
@@ -48,6 +49,17 @@ def test_the_end_of_a_run_is_known_and_nobody_elses_services_are_asked(on_server
         watcher.wait_for(rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(blocked\)")
     assert on_server.show(bead)["status"] == "blocked"
     assert board.asked == []
+
+
+def test_json_logs_have_the_job_and_how_long_it_took(on_server: Place) -> None:
+    with watching(on_server, "exit 3", LOG_FORMAT="json") as watcher:
+        bead = on_server.create()
+        watcher.wait_for(f'"run_ended", "bead": "{bead}"')
+        lines = [json.loads(line) for line in watcher.lines]
+    events = ("started", "dispatched", "ended", "run_ended")
+    found = {line["event"]: line for line in lines if line["event"] in events}
+    assert len({found[event]["job"] for event in events}) == 1
+    assert [0 <= found[event]["seconds"] < PATIENCE for event in ("ended", "run_ended")] == [True, True]
 
 
 def test_it_runs_so_many_jobs_at_once_and_ends_each_after_its_timeout(on_server: Place) -> None:

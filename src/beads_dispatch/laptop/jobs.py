@@ -85,7 +85,7 @@ class Jobs:
                 return None
             job = self._begin(bead, self.new_id())
             self.known[job.id] = job
-        self.log.info("started", f"job={job.id}, output in {job.path}", bead=bead.id)
+        self.log.info("started", f"job={job.id}, output in {job.path}", bead=bead.id, job=job.id)
         return job.id
 
     def get(self, job_id: str) -> Job | None:
@@ -144,4 +144,5 @@ class Jobs:
             line = f"beads-agent: {job.stopped} after {span(job.seconds)}\n".encode()
             job.output.stderr.add(line)
             logs.append(job.path, line)
-        self.log.info("ended", f"job={job.id} {job.summary()}", bead=job.bead.id)
+        text, seconds = f"job={job.id} {job.summary()}", round(job.seconds, 3)
+        self.log.info("ended", text, bead=job.bead.id, job=job.id, seconds=seconds)

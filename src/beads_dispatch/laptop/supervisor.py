@@ -81,4 +81,5 @@ class Supervisor:
             if bead.status != "closed":
                 self.bd.update(bead, note=line)
         except Failure as error:
-            self.jobs.log.error("not_written", f"{line}, but that could not be noted: {error}", bead=job.bead.id)
+            text = f"{line}, but that could not be noted: {error}"
+            self.jobs.log.error("not_written", text, bead=job.bead.id, job=job.id, seconds=round(job.seconds, 3))
