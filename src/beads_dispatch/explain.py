@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beads_dispatch.core import advice, marks, notes, reasons, timeline
+from beads_dispatch.core import advice, eligibility, marks, notes, reasons, timeline
 from beads_dispatch.core.advice import Advice, Case
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runs import Job
@@ -29,7 +29,8 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     bead = _bead(outside, bead_id)
     beads, known, _ = survey(outside, settings)
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
-    waits = bead.status == "open" and standing.place is not None and known.queue.kind in ("open", "failing")
+    in_line = standing.place is not None and known.queue.kind in ("open", "failing")
+    waits = in_line or eligibility.expired_deferrals([bead], known.now)  # for the next tick
     case = Case(
         bead, standing, known,
         agent_state(outside, settings) if waits else advice.NOT_ASKED,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from beads_dispatch.core import eligibility, marks, notes, reasons, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.capacity import AgentState, Room
+from beads_dispatch.core.capacity import AgentState, Room, without_services
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.cycle import Outside
 from beads_dispatch.errors import Failure, NoBead, ServiceFailed
@@ -97,7 +97,7 @@ def _other(outside: Outside, known: Known, bead_id: str) -> tuple[Bead, Standing
 def agent_state(outside: Outside, settings: Settings) -> AgentState:
     """Whether an agent could start now, as a tick would find out."""
     if not (settings.beadboard_url or settings.agent_url):
-        return AgentState("not asked (BEADBOARD_URL is not set)")
+        return without_services(outside.queue.holder("watcher"))
     try:
         room = outside.agent_service.room() or Room(free=True)
         if room.free and settings.beadboard_url and outside.board.busy():

@@ -162,7 +162,7 @@ def test_single_beads(place: Place) -> None:
 def test_an_empty_queue_is_reported(embedded: Place) -> None:
     assert embedded.run("status").stdout.splitlines() == [
         "queue: open",
-        "agent: not asked (BEADBOARD_URL is not set)",
+        "agent: not asked (BEADBOARD_URL is not set); no watcher is seen at work",
         "No bead is assigned to agent (closed ones are not shown).",
     ]
     assert json.loads(embedded.run("status", "--json").stdout) == []

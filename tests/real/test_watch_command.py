@@ -115,10 +115,12 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
             time.sleep(3)
             assert place.show(bead)["status"] == "in_progress"
             assert len(second.lines) == 2
+            assert re.search(rf"\nagent: asked by the watcher at work \({who}\)\n", place.run("status").stdout)
             assert first.end() == 0
             second.wait_for("the other watcher has ended: watching now")
             other = place.create("second")
             second.wait_for(f"{other}: job=.* completed after")
+    assert "no watcher is seen at work" in place.run("status").stdout  # though the lock's file names one
 
 
 def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) -> None:

@@ -10,7 +10,7 @@ from beads_dispatch.core import advice, reasons
 from beads_dispatch.core.advice import NOT_ASKED, WAIT, Case
 from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.capacity import AgentState
+from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.reasons import Known, QueueState
 from beads_dispatch.core.runs import Job, Stage
 
@@ -51,6 +51,7 @@ LIMIT = reasons.queue_state({USAGE: Hold(LATER, 0, "t-7: agent ended: usage limi
 FAILING = reasons.queue_state({SERVICE: Hold(NOW, 1, FAILED)}, [], NOW)
 PROBING = reasons.queue_state({USAGE: Hold(NOW, 0, "x")}, [], NOW)
 UNWRITABLE = reasons.queue_state({}, [], NOW, "denied")
+WATCHED, NOBODY = without_services("process 7"), without_services("")
 DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x")
 
 
@@ -112,6 +113,11 @@ def test_what_a_bead_itself_says(one: Bead, means: str, command: str) -> None:
         (held("dispatch unclear: x"), NOT_ASKED, 1, "", "Check whether that bead", "beads-dispatch resume"),
         (LIMIT, NOT_ASKED, 1, "usage limit", "Wait: dispatch resumes", "beads-dispatch resume"),
         (FAILING, NOT_ASKED, 1, "failed the last time", "", "beads-dispatch tick"),
+        (QueueState(), WATCHED, 1, "The watcher sends it", WAIT, ""),
+        (QueueState(), WATCHED, 2, "1 bead is ahead", "", "bd update t-1 --priority 0"),
+        (FAILING, WATCHED, 1, "asks it again every few seconds", "Fix the service", ""),
+        (QueueState(), NOBODY, 1, "no watcher is seen", "On a laptop start", "beads-dispatch watch --help"),
+        (QueueState(), NOBODY, 2, "no watcher is seen", "On a laptop start", "beads-dispatch watch --help"),
         (PROBING, NOT_ASKED, 1, "the others follow", WAIT, ""),
         (UNWRITABLE, NOT_ASKED, 1, "No bead can be claimed", "the right to write", ""),
     ],
@@ -122,6 +128,16 @@ def test_what_keeps_a_bead_that_could_go(
     found = advised(bead(), queue, agent, place=place)
     assert means in found.means
     assert do in found.do
+    assert found.command == command
+
+
+@pytest.mark.parametrize(
+    ("agent", "means", "command"),
+    [(WATCHED, "The watcher does.", ""), (NOBODY, "no watcher is seen", "beads-dispatch watch --help")],
+)
+def test_a_deferral_that_has_ended_where_no_tick_can_be_run(agent: AgentState, means: str, command: str) -> None:
+    found = advised(bead("deferred", defer_until=NOW), agent=agent)
+    assert means in found.means
     assert found.command == command
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from beads_dispatch.core.notes import one_line
 from beads_dispatch.errors import Failure
@@ -27,9 +28,10 @@ class LockFile:
         return True
 
     def holder(self) -> str:
-        """Whose it is, in words. Empty where that is not known."""
+        """Whose it is, in words. Empty where nobody has it, or where that is not known."""
         try:
-            return one_line(self._path.read_text("utf-8", "replace").partition("\n")[0], 80)
+            with self._path.open("rb") as file:
+                return one_line(file.readline().decode("utf-8", "replace"), 80) if _is_locked(file) else ""
         except OSError:
             return ""
 
@@ -44,3 +46,12 @@ class LockFile:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    """Whether a process has the lock. Where none does, the question takes it for an instant."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

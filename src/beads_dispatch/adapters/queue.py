@@ -51,7 +51,7 @@ class Queue(Protocol):
         """Whether we still hold the lock."""
 
     def holder(self, job: str) -> str:
-        """Who holds the lock of this job, in words. Empty where that is not known."""
+        """Who holds the lock of this job, in words. Empty where nobody does, or where that is not known."""
 
     def snapshot(self) -> Snapshot:
         """Every bead of the assignee that is not closed."""

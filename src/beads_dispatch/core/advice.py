@@ -190,15 +190,35 @@ def _asks(case: Case) -> Advice:
     if case.agent.failed_url:
         means = f"A service is {case.agent.text}. It is asked again at each tick; nothing is claimed until it answers."
         return Advice(means, "See what is wrong with it:", f"curl -i {shlex.quote(case.agent.failed_url)}")
+    if not case.agent.known and not case.agent.watcher:
+        return _nobody_at_work("Nothing holds it up.")
     if place > 1:
         means = f"{place - 1} {'bead is' if place == 2 else 'beads are'} ahead of it."
         return Advice(means, "Wait. To move it to the front:", case.bd("update {} --priority 0"))
     if case.agent.free is False:
         return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
+    return _is_next(case)
+
+
+def _is_next(case: Case) -> Advice:
+    failing = case.known.queue.kind == "failing"
+    if case.agent.watcher and failing:
+        means = "A service failed the last time. The watcher asks it again every few seconds."
+        return Advice(means, "Fix the service that the reason names. Dispatch resumes by itself.")
+    if case.agent.watcher:
+        return Advice("Nothing holds it up. The watcher sends it as soon as the agent has room.", WAIT)
     means = "Nothing holds it up. A watcher sends it within seconds, a CronJob at its next tick."
-    if case.known.queue.kind == "failing":
-        means = "A service failed the last time. Since then the queue is open again, and this bead is next."
+    if failing:
+        means = "A service failed the last time. It is asked again at each tick, and this bead is next."
     return Advice(means, "To send it now:", "beads-dispatch tick")
+
+
+def _nobody_at_work(means: str) -> Advice:
+    """Where no tick can be run from here, and nobody is seen to."""
+    means = f"{means} But no watcher is seen at work, and BEADBOARD_URL is not set here."
+    return Advice(
+        means, "In a cluster wait for the next tick. On a laptop start a watcher:", "beads-dispatch watch --help"
+    )
 
 
 def _deferred(case: Case) -> Advice:
@@ -210,7 +230,12 @@ def _deferred(case: Case) -> Advice:
     if claim.possibly_dispatched(case.bead):
         means = "It was sent before it was deferred, so only a person can have it sent again."
         return Advice(means, "See what its agent did. To send it again:", case.send_again)
-    return Advice("bd does not open it by itself.", "Wait for the next tick. To do it now:", "beads-dispatch tick")
+    means = "bd does not open it by itself."
+    if case.agent.watcher:
+        return Advice(f"{means} The watcher does.", WAIT)
+    if not case.agent.known:
+        return _nobody_at_work(means)
+    return Advice(means, "Wait for the next tick. To do it now:", "beads-dispatch tick")
 
 
 def _put_off(case: Case) -> Advice:

@@ -22,12 +22,21 @@ class Room:
 class AgentState:
     """What the services say of the agent. `free`: None where they were not asked, or one of them does not answer.
 
-    `failed_url`: what gave no answer.
+    `failed_url`: what gave no answer. `known` False: no service is known here. `watcher`: who then watches the queue.
     """
 
     text: str
     free: bool | None = None
     failed_url: str = ""
+    known: bool = True
+    watcher: str = ""
+
+
+def without_services(watcher: str) -> AgentState:
+    """Where no service is known. `watcher`: who watches the queue, in words; empty where nobody is seen to."""
+    if watcher:
+        return AgentState(f"asked by the watcher at work ({watcher})", known=False, watcher=watcher)
+    return AgentState("not asked (BEADBOARD_URL is not set); no watcher is seen at work", known=False)
 
 
 def room(health: Mapping[str, object]) -> Room | None:
