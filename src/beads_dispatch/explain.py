@@ -85,7 +85,10 @@ def as_text(story: Story, look: Look) -> str:
 
 def _counts(bead: Bead) -> str:
     runs, attempts = marks.runs(bead), marks.attempts(bead)
-    known = [f"run {runs} in a row" if runs else "", f"{attempts} failed attempts" if attempts else ""]
+    known = [
+        f"run {runs} in a row" if runs else "",
+        f"{attempts} failed attempt{'s' * (attempts > 1)}" if attempts else "",
+    ]
     return ", ".join(filter(None, known))
 
 
@@ -101,7 +104,7 @@ def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
     yield look.paint(f"{zone:{wide}}  {'WHO':{who}}  WHAT", "bold")
     for entry, at in zip(entries, when, strict=True):
         start = f"{at:{wide}}  {entry.who:{who}}  "
-        lines = [part for line in entry.lines for part in _wrapped(line, len(start), look)]
+        lines = [part for line in entry.lines for part in _wrapped(look.say(line), len(start), look)]
         yield look.paint(start, "dim") + lines[0]
         yield from (" " * len(start) + line for line in lines[1:])
 

@@ -47,7 +47,9 @@ def head(name: str, text: str, look: Look) -> str:
 
 def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
     """The text in lines of this width; whole where there is none."""
-    return textwrap.wrap(text, max(width, 40), subsequent_indent=indent) if width else [text]
+    if not width:
+        return [text]
+    return textwrap.wrap(text, max(width, 40), subsequent_indent=indent, break_on_hyphens=False)  # ids have hyphens
 
 
 def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:

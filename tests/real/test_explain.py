@@ -132,7 +132,7 @@ def test_a_usage_limit(on_server: Place, board: Board) -> None:
     assert "usage limit" in explained(on_server, bead, **services(board))[1]
     on_server.run("sweep", **services(board))
     lines, advice, command = explained(on_server, bead, **services(board))
-    assert "in_progress → open: agent ended: usage limit, resets 2" in lines[-1]
+    assert re.search(r"in_progress → open: agent ended: usage limit, resets \d\d:\d\d \(in \dh", lines[-1])
     assert re.search(r"the queue is held until .* \(in 2h 1m\)|\(in 2h( 2m)?\)", advice)
     assert command == "beads-dispatch resume"
     paste(on_server, command)
@@ -151,7 +151,7 @@ def test_jobs_at_work_and_in_doubt(on_server: Place, board: Board) -> None:
     assert explained(on_server, bead, **services(board))[2] == "beads-dispatch sweep"
     board.job = (401, {"detail": "Invalid token"})
     advice = explained(on_server, bead, **services(board))[1]
-    assert 'does not say how its job is: HTTP 401: {"detail": "Invalid token"}' in advice
+    assert 'does not report its job\'s state: HTTP 401: {"detail": "Invalid token"}' in advice
     assert re.search(r"Without a sign of life it is blocked at .* \(in (30m|29m \d+s)\)", advice)
     on_server.age(bead, 31)
     paste(on_server, explained(on_server, bead, **services(board))[2], **services(board))
@@ -165,8 +165,8 @@ ANSWERS: list[tuple[Reply, str, str, str, str]] = [
     ((409, {"error": "Agent is busy"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
     ((429, ""), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
     ((502, {"error": "Queue full"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
-    ((502, {"error": "Invalid token"}), "attempt 1 of 5, then", "retry_after", "Fix the service", "resume"),
-    ((400, {"error": "Bead x not found."}), "attempt 1 of 5, then", "retry_after", "Fix the service", "resume"),
+    ((502, {"error": "Invalid token"}), "attempt 1 of 5, then", "retry_after && ", "Fix the service", "resume"),
+    ((400, {"error": "Bead x not found."}), "attempt 1 of 5, then", "retry_after && ", "Fix the service", "resume"),
     ((400, {"error": "bad label"}), "(attempt 1 of 5)", "retry_after", "Nothing holds it up", "beads-dispatch tick"),
     ((502, {"error": "fetch failed"}), "answer was lost", "-s open", "Check whether that bead has an agent", "resume"),
     ((200, "{}"), "answer was lost", "-s open", "Check whether that bead has an agent", "resume"),
@@ -191,6 +191,17 @@ def test_each_answer_to_a_dispatch(
     for each in (command, other_command, "beads-dispatch resume", "beads-dispatch tick"):
         paste(on_server, each, **services(board, BEADS_DISPATCH_PER_TICK="2"))
     assert sorted(board.sent) == sorted([bead, bead, other])
+
+
+def test_the_command_alone_is_enough_where_the_queue_is_held_too(on_server: Place, board: Board) -> None:
+    bead = on_server.create()
+    board.dispatch = lambda task: (502, {"error": "Invalid token"})
+    on_server.run("tick", **services(board))
+    command = explained(on_server, bead, **services(board))[2]
+    board.dispatch = lambda task: (200, {"job_id": "7"})
+    paste(on_server, command)
+    on_server.run("tick", **services(board))
+    assert board.sent == [bead, bead]
 
 
 def test_what_a_person_must_fix(on_server: Place, board: Board) -> None:

@@ -35,7 +35,7 @@ def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> N
     assert set(found) == {sent, bare, first, later, stopped, waits}
     assert found[sent]["reason"] == f"dispatched: job=job-{sent}"
     assert found[bare]["reason"] == "no acceptance criteria"
-    assert found[first]["reason"] == "next: a tick dispatches it as soon as the agent has room"
+    assert found[first]["reason"] == "1st in line: a tick dispatches it as soon as the agent has room"
     assert found[later]["reason"].startswith("deferred until ")
     assert found[waits]["reason"].startswith("bd does not list it as ready")
     assert found[stopped].pop("idle_seconds") < 600

@@ -1,6 +1,7 @@
 """What each standing means and what to do next, as a table. The commands run in tests/real/test_explain.py."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,6 +132,17 @@ def test_what_keeps_a_bead_that_could_go(
     assert found.command == command
 
 
+def test_a_bead_that_backs_off_while_the_queue_is_held_needs_both() -> None:
+    one = bead(metadata=marked(attempts=1, retry_after="2026-11-23T22:02:00Z"))
+    found = advised(one, held(FAILED), place=None)
+    assert "The queue is held too" in found.means
+    assert found.command == "bd update t-1 --unset-metadata beads_dispatch.retry_after && beads-dispatch resume"
+
+
+def test_the_most_urgent_bead_cannot_be_moved_up() -> None:
+    assert advised(replace(bead(), priority=0), place=2) == advice.Advice("1 bead is ahead of it.", WAIT)
+
+
 @pytest.mark.parametrize(
     ("agent", "means", "command"),
     [(WATCHED, "The watcher does.", ""), (NOBODY, "no watcher is seen", "beads-dispatch watch --help")],
@@ -157,7 +169,7 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
     [
         (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "POST", "beads-dispatch explain t-1"),
         (bead(metadata=SENT), None, "has the bead. Without a sign of life it is blocked at 2026-11-23T22:30:00Z", ""),
-        (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "does not say how its job is: HTTP 401: no", ""),
+        (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "HTTP 401: no (API_BEARER_TOKEN must be", ""),
         (bead(metadata=SENT), Job(Stage.QUEUED), "queued", ""),
         (bead(metadata=SENT), Job(Stage.RUNNING, started_at=NOW - 4 * MINUTE), "running for 4m", ""),
         (bead(metadata=SENT), Job(Stage.RUNNING, started_at=NOW - 140 * MINUTE), "four times", SWEEP),
@@ -199,12 +211,12 @@ def test_a_bead_in_progress(one: Bead, job: Job | None, means: str, command: str
         ("agent ended: the agent service has no job left, bead not closed", "no such job", "See what the agent did"),
         ("reaper: no progress for 121m — blocking (threshold 30m, the agent service still calls its job running)",
          "the agent hangs", "End its process"),
-        ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "nothing says", "Make sure"),
+        ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "is recorded", "Make sure"),
         ("reaper: no progress for 31m — blocking (threshold 30m)", "it died, or it hangs", "Make sure"),
         ("dispatch failed HTTP 400: bad (attempt 5 of 5)", "refused it five times", "Fix what the note names"),
         ("not dispatched: 5 runs, and it is open again; …", "again and again", "start over"),
         ("not dispatched: its deferral has ended, but an agent may have it; …", "before it was deferred", "See what"),
-        ("", "without a note", "To dispatch it"),
+        ("", "agent or a person", "To dispatch it"),
         ("I need a key", "Its agent or a person blocked it", "what the note asks for"),
     ],
 )  # fmt: skip

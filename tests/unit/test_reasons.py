@@ -54,7 +54,7 @@ TABLE: list[tuple[Bead, str, str]] = [
     (bead("in_progress"), "not sent", "no dispatch recorded"),
     (bead("blocked", notes="agent ended: failed (exit 1)"), "run ended", "agent ended: failed (exit 1)"),
     (bead("blocked", notes="reaper: no progress for 31m"), "reaper", "reaper: no progress for 31m"),
-    (bead("blocked"), "other", "set by a person; no note"),
+    (bead("blocked"), "other", "blocked, without a note"),
     (bead("deferred", defer_until=LATER), "", "deferred until 2026-11-23T22:02:00Z"),
     (bead("deferred", defer_until=NOW), "", "its deferral has ended: the next tick opens it"),
     (
@@ -117,13 +117,13 @@ ENDED = Hold(NOW - 9 * MINUTE, 0, "t-7: agent ended: usage limit")
             {SERVICE: Hold(NOW - MINUTE, 1, FAILED)},
             "failing",
             f"open; tried again at each tick; last time: {FAILED}",
-            f"next: tried again at each tick; last time: {FAILED}",
+            f"tried again at each tick; last time: {FAILED}",
         ),
         (
             {USAGE: ENDED},
             "probing",
             "open; one bead runs first, to see whether the usage limit is over",
-            "next: one bead runs first, to see whether the usage limit is over",
+            "one bead runs first, to see whether the usage limit is over",
         ),
     ],
 )

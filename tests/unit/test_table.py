@@ -23,7 +23,7 @@ ROWS = [
         Standing("dispatched", "dispatched: job=1"),
     ),
     (Bead("demo-wcw", "open", 2, NOW - timedelta(days=5), "日本語のタイトル 🌙 " * 5), Standing("x", LONG)),
-    (Bead("t", "blocked", 4, NOW, ""), Standing("eligible", "next: …", 11)),
+    (Bead("t", "blocked", 4, NOW, ""), Standing("eligible", "11th in line", 11)),
 ]
 
 

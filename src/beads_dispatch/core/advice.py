@@ -142,13 +142,16 @@ def _waits(case: Case) -> Advice:
     if bead.defer_until and bead.defer_until > now:
         return _put_off(case)
     if marks.retry_after(bead, now) == case.standing.retry_at:
+        held = case.known.queue.until is not None
+        now_with = case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}") + " && beads-dispatch resume" * held
+        others = "The queue is held too." if held else "Others are not held up."
         return Advice(
-            f"Its dispatch failed: attempt {marks.attempts(bead)} of 5, then it is blocked. Others are not held up.",
+            f"Its dispatch failed: attempt {marks.attempts(bead)} of 5, then it is blocked. {others}",
             "Fix what the answer names. Then it is tried again by itself, or now with:",
-            case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}"),
+            now_with,
         )
     return Advice(
-        f"It was set back to open after {marks.runs(bead)} runs, without a person's say; after 5 it is blocked.",
+        f"It was set back to open after {marks.runs(bead)} runs in a row. After 5 it is blocked.",
         "See in its notes what it lacks, and say it there. To start over now:",
         case.bd(f"update {{}} --set-metadata {marks.RUNS}=0"),
     )
@@ -177,9 +180,9 @@ def _could_go(case: Case) -> Advice:
 def _held(text: str) -> Advice:
     command = "beads-dispatch resume"
     if "returned: agent busy" in text:
-        means = "The agent turned the last bead down, because it was busy. The queue waits for two minutes."
+        means = "The agent was busy and turned the last bead down. The queue waits, longer each time, up to an hour."
         return Advice(means, "Wait: dispatch resumes by itself. To try now:", command)
-    means = "The queue waits after a dispatch that failed, longer each time."
+    means = "The queue waits after a dispatch that failed, longer each time, up to an hour."
     if "dispatch unclear" in text:
         return Advice(means, "Check whether that bead has an agent. Dispatch resumes by itself, or now with:", command)
     return Advice(means, "Fix the service that the reason names. Dispatch resumes by itself, or now with:", command)
@@ -194,7 +197,9 @@ def _asks(case: Case) -> Advice:
         return _nobody_at_work("Nothing holds it up.")
     if place > 1:
         means = f"{place - 1} {'bead is' if place == 2 else 'beads are'} ahead of it."
-        return Advice(means, "Wait. To move it to the front:", case.bd("update {} --priority 0"))
+        if case.bead.priority == 0:
+            return Advice(means, WAIT)
+        return Advice(means, "Wait. To move it up in the line:", case.bd("update {} --priority 0"))
     if case.agent.free is False:
         return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
     return _is_next(case)
@@ -251,7 +256,7 @@ def _in_progress(case: Case) -> Advice:
         return _by_job(case, case.job)
     means = _sent(case)
     if case.job is not None:
-        means += f" The agent service does not say how its job is: {notes.one_line(case.job.words)}."
+        means += f" The agent service does not report its job's state: {_without_answer(case.job)}."
     if staleness.stale(case.bead, case.known.now, case.threshold):
         return Advice(
             f"{means} It has shown no sign of life for too long.",
@@ -262,13 +267,20 @@ def _in_progress(case: Case) -> Advice:
     blocks = f"Without a sign of life it is blocked at {when}."
     if case.standing.kind == "dispatched":
         return Advice(f"{means} {blocks}", WAIT)
+    if case.standing.kind == "not sent" and not claim.possibly_dispatched(case.bead):
+        return Advice(f"{means} {blocks}", "If nobody is at work on it, have it dispatched:", case.send_again)
     return Advice(f"{means} {blocks}", "If you know that no agent has it, send it again:", case.send_again)
+
+
+def _without_answer(job: Job) -> str:
+    token = " (API_BEARER_TOKEN must be its token)" if job.words.startswith("HTTP 401") else ""
+    return notes.one_line(job.words) + token
 
 
 def _sent(case: Case) -> str:
     match case.standing.kind:
         case "dispatched":
-            return "BeadBoard accepted it: an agent has the bead."
+            return "It was handed over: an agent has the bead."
         case "dispatch unclear":
             return "BeadBoard's answer was lost: an agent may have the bead."
     if claim.possibly_dispatched(case.bead):
@@ -345,7 +357,7 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"reaper: .*no dispatch recorded",
-        "It was in progress, but nothing says that it was sent: a tick may have been stopped in between.",
+        "It was in progress, but no dispatch is recorded: a tick may have been stopped in between.",
         _SURE,
     ),
     (r"reaper: ", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE),
@@ -360,7 +372,7 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
         "It was sent before it was deferred, so only a person can have it sent again.",
         "See what its agent did. To send it again:",
     ),
-    (r"$", "Somebody blocked it, without a note.", "To dispatch it:"),
+    (r"$", "Its agent or a person blocked it.", "To dispatch it:"),
     (r"", "Its agent or a person blocked it.", f"Give it what the note asks for. {_SEND}"),
 )
 

@@ -9,7 +9,7 @@ from beads_dispatch.core.backoff import SERVICE, USAGE, Holds
 from beads_dispatch.core.bead import Bead
 
 HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
-NEXT = "next: a tick dispatches it as soon as the agent has room"
+NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: 
         name, until = "usage limit" if hold is holds.get(USAGE) else "held", notes.utc(hold.until)
         return QueueState(name, f"held until {until}: {hold}", f"the queue is held until {until}; {hold}", hold.until)
     if text := _after_usage_limit(holds, beads, now):
-        return QueueState("probing", f"open; {text}", f"next: {text}")
+        return QueueState("probing", f"open; {text}", text)
     if failure := holds.get(SERVICE):
         text = f"tried again at each tick; last time: {failure.reason}"
-        return QueueState("failing", f"open; {text}", f"next: {text}")
+        return QueueState("failing", f"open; {text}", text)
     return QueueState()
 
 
@@ -113,7 +113,9 @@ def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
         return Standing(name, reason, retry_at=bead.defer_until if bead.defer_until > now else None)
     if bead.status == "closed":
         return Standing("closed", "closed")
-    return Standing(name, notes.last_line(bead.notes) or "set by a person; no note")
+    if bead.status == "blocked":
+        return Standing(name, notes.last_line(bead.notes) or "blocked, without a note")
+    return Standing(name, "deferred without a date" if bead.status == "deferred" else f"its status is {bead.status}")
 
 
 def _open(bead: Bead, known: Known, place: int | None) -> Standing:

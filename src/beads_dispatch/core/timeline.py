@@ -189,8 +189,12 @@ def _author(lines: Sequence[str]) -> str:
     """Who writes such lines, where bd does not say."""
     if any(line.startswith(("reaper: ", "agent ended: ")) for line in lines):
         return "beads-reaper"
-    ours = any(notes.newest_claim(line) or notes.last_outcome(line) for line in lines)
+    ours = any(notes.newest_claim(line) or notes.last_outcome(line) or _is_notice(line) for line in lines)
     return "beads-dispatcher" if ours else NOBODY
+
+
+def _is_notice(line: str) -> bool:
+    return line.startswith("not dispatched: ")
 
 
 def _of_marks(bead: Bead, entries: Iterable[Entry]) -> Iterator[Entry]:
