@@ -264,11 +264,13 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch import explain
+    from beads_dispatch.laptop import logs
 
     def show(outside: Outside, settings: Settings) -> None:
         story = explain.explain(outside, settings, bead_id)
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
-        put(explain.as_text(story, look), sys.stdout)
+        has_log = bool(logs.of(logs.folder(wiring.environ), bead_id))
+        put(explain.as_text(story, look, has_log=has_log), sys.stdout)
 
     wiring.run(show, chosen, log, waits=False)
     return 0

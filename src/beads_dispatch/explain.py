@@ -1,5 +1,6 @@
 """One bead's story: what happened, why it is where it is, and what to do next."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,8 +65,8 @@ def _entries(outside: Outside, bead: Bead) -> list[Entry]:
     )
 
 
-def as_text(story: Story, look: Look) -> str:
-    """The story for a person."""
+def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
+    """The story for a person. `has_log`: whether this machine has what one of its runs wrote."""
     case, paint = story.case, look.paint
     bead = case.bead
     what = f"{bead.status}, priority {bead.priority}, assigned to {bead.assignee or 'nobody'}"
@@ -78,6 +79,7 @@ def as_text(story: Story, look: Look) -> str:
         "",
         *_labelled("Why", f"{look.say(case.standing.reason)}", look),
         *_labelled("", look.say(story.advice.means), look),
+        *(_labelled("Log", f"beads-dispatch logs {shlex.quote(bead.id)}", look) if has_log else ()),
         *_labelled("Next", look.say(story.advice.do), look),
         *([f"      {paint(story.advice.command, 'cyan')}"] if story.advice.command else []),
     ])  # fmt: skip

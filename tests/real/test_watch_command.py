@@ -49,6 +49,10 @@ def test_the_end_of_a_run_is_known_and_nobody_elses_services_are_asked(on_server
         watcher.wait_for(rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(blocked\)")
     assert on_server.show(bead)["status"] == "blocked"
     assert board.asked == []
+    assert f"\nLog:  beads-dispatch logs {bead}\nNext: Fix what the note names" in on_server.run("explain", bead).stdout
+    assert on_server.run("logs", bead).stdout.endswith(".log\nbroken\n")
+    other = on_server.create()
+    assert "Log:" not in on_server.run("explain", other).stdout
 
 
 def test_json_logs_have_the_job_and_how_long_it_took(on_server: Place) -> None:

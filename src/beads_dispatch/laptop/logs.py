@@ -43,10 +43,15 @@ def prune(logs: Path, keep: Collection[Path]) -> None:
                 path.unlink()
 
 
+def of(logs: Path, bead: str) -> list[Path]:
+    """The files of this bead, the oldest first."""
+    name = re.compile(re.escape(_name(bead)) + r"-[0-9a-f]+\.log")
+    return _by_age(path for path in logs.glob("*.log") if name.fullmatch(path.name))
+
+
 def newest(logs: Path, bead: str) -> Path:
     """The newest file of this bead. Raises Failure where there is none."""
-    name = re.compile(re.escape(_name(bead)) + r"-[0-9a-f]+\.log")
-    if not (found := _by_age(path for path in logs.glob("*.log") if name.fullmatch(path.name))):
+    if not (found := of(logs, bead)):
         raise Failure(
             f"no log of {bead} in {logs}: the laptop agent has not run it on this machine, "
             f"or its log was removed (the newest {MOST_FILES} are kept)"
