@@ -6,6 +6,7 @@ Each step is checked. The first one that does not do what it announces ends the 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,8 +195,16 @@ def main() -> int:
         print("\nStopped; the scratch workspace is removed.", file=sys.stderr)
         return 130
     print("\nEvery step did what it announced, and the scratch workspace is removed.")
-    print('In your own repository: see "On a laptop" in README.md.')
+    print('Now your own project: see "On a laptop" in README.md. It needs this line in each terminal:')
+    print(f"\n   {path_line()}\n")
     return 0
+
+
+def path_line() -> str:
+    """Where beads-dispatch is, and bd where it was built here: a user's own one may be unusable, so ours comes first."""
+    here, bd = Path(__file__).resolve().parents[1], Path(shutil.which("bd") or "/").absolute()
+    first = f"{bd.parent}:" if bd.is_relative_to(here) else ""
+    return f'export PATH="{first}$PATH:{Path(sys.executable).parent}"'
 
 
 if __name__ == "__main__":
