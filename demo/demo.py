@@ -201,7 +201,7 @@ def main() -> int:
 
 
 def path_line() -> str:
-    """Where beads-dispatch is, and bd where it was built here: a user's own one may be unusable, so ours comes first."""
+    """Where beads-dispatch is, and bd where it was built here: the user's own may be unusable, so ours comes first."""
     here, bd = Path(__file__).resolve().parents[1], Path(shutil.which("bd") or "/").absolute()
     first = f"{bd.parent}:" if bd.is_relative_to(here) else ""
     return f'export PATH="{first}$PATH:{Path(sys.executable).parent}"'
