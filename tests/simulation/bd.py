@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from beads_dispatch.errors import BdFailed, NoBead, NotAsExpected
+from simulation.rows import Read, Row
 from simulation.world import Actor, Crash
 
 DEADLINE = 40.0  # seconds, as in adapters/bd_process.py
@@ -86,14 +87,14 @@ class SimulatedBd:
         self._reach(deadline, verb)
         rows = self.actor.world.rows
         if verb == "ready":
-            return [as_json(row) for row in rows.values() if self._ready(row)]
+            return [row.by_bd for row in rows.values() if self._ready(row)]
         bead = words[-1].removeprefix("--id=")
         if bead not in rows:
             raise NoBead(f"bd {verb}: no issues found matching the provided IDs (exit 1)")
         self.actor.read[bead] = self.actor.world.versions[bead]
-        return [as_json(rows[bead])]
+        return [rows[bead].by_bd]
 
-    def _ready(self, row: dict[str, Any]) -> bool:
+    def _ready(self, row: Row) -> bool:
         waits = row.get("defer_until") and row["defer_until"] > self.actor.world.now()
         return row["status"] == "open" and row["assignee"] == "agent" and not waits
 
@@ -111,7 +112,7 @@ class SimulatedBd:
             raise BdFailed(f"bd {verb}: dolt circuit breaker is open (exit 1)")
         world.sleep(wait)
 
-    def _update(self, change: Change, deadline: float) -> dict[str, Any]:
+    def _update(self, change: Change, deadline: float) -> Read:
         actor, world = self.actor, self.actor.world
         world.invariants.about_to_write(actor, change)
         actor.step(f"bd update {change.bead}: {_shown(change)}")
@@ -142,40 +143,39 @@ class SimulatedBd:
         elif actor.hits("bd slow"):
             world.sleep(INSIDE * actor.random.random())
 
-    def _orphaned(self, write: Callable[[], dict[str, Any]]) -> None:
+    def _orphaned(self, write: Callable[[], Read]) -> None:
         try:
             write()
             self.actor.world.say(f"{self.actor.name}: the bd that outlived it has written")
         except BdFailed:
             pass
 
-    def _begin(self, change: Change) -> Callable[[], dict[str, Any]]:
+    def _begin(self, change: Change) -> Callable[[], Read]:
         """bd reads the bead, and later writes what it made of it."""
         world, bead = self.actor.world, change.bead
-        base, version = dict(world.rows[bead]), world.versions[bead]
+        base, version = world.rows[bead], world.versions[bead]
 
-        def commit() -> dict[str, Any]:
+        def commit() -> Read:
             row = world.rows[bead]
             self._guard(row, change)
-            known = dict(row)
+            known = Row(row)
             if world.versions[bead] != version:
                 self._meet(known, base, change)
-            before = dict(row)
-            row.update(_changed(known, change, self.actor))
+            new = world.rows[bead] = _changed(known, change, self.actor)
             world.changed(bead)
-            world.invariants.wrote(self.actor, change, before)
-            return as_json(row)
+            world.invariants.wrote(self.actor, change, row)
+            return new.by_bd
 
         return commit
 
-    def _guard(self, row: dict[str, Any], change: Change) -> None:
+    def _guard(self, row: Row, change: Change) -> None:
         """bd 1.3's compare-and-set."""
         if change.if_status is None or self.version().startswith("1.0."):
             return
         if (row["status"], row["assignee"]) != (change.if_status, change.if_assignee):
             raise NotAsExpected("bd update: status or assignee is not as expected (exit 13)")
 
-    def _meet(self, known: dict[str, Any], base: dict[str, Any], change: Change) -> None:
+    def _meet(self, known: Row, base: Row, change: Change) -> None:
         """Two writes of one bead at once: one fails, or under 1.0.2 takes away what the other has written."""
         actor = self.actor
         if actor.hits("serialization failure"):
@@ -191,8 +191,8 @@ class SimulatedBd:
             known["metadata"] = base["metadata"]
 
 
-def _changed(row: dict[str, Any], change: Change, actor: Actor) -> dict[str, Any]:
-    new = {**row, **change.fields, "updated_at": actor.now().replace(microsecond=0)}
+def _changed(row: Row, change: Change, actor: Actor) -> Row:
+    new = Row({**row, **change.fields, "updated_at": actor.now().replace(microsecond=0)})
     if "defer_until" in change.fields:
         new["status"] = "deferred"
         new["defer_until"] = actor.world.now() + timedelta(seconds=change.fields["defer_until"])
@@ -207,9 +207,3 @@ def _changed(row: dict[str, Any], change: Change, actor: Actor) -> dict[str, Any
 def _shown(change: Change) -> str:
     parts = [f"{key}={value}" for key, value in {**change.fields, **change.set, **change.merge}.items()]
     return " ".join([*parts, *(f"-{key}" for key in change.unset), *change.append]).replace("beads_dispatch.", "")
-
-
-def as_json(row: dict[str, Any]) -> dict[str, Any]:
-    """As bd writes it: times as texts, empty fields left out."""
-    times = {key: row[key].isoformat() for key in ("updated_at", "defer_until") if row.get(key)}
-    return {key: value for key, value in {**row, **times}.items() if value not in ("", None)}

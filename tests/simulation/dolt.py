@@ -1,12 +1,12 @@
 """The Dolt server: a connection with the lock that lives as long as it does, and the questions of adapters/dolt.py."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from beads_dispatch.errors import DoltFailed
 from simulation import people
+from simulation.rows import Row
 from simulation.world import Actor
 
 
@@ -71,11 +71,12 @@ class SimulatedDolt:
         world.invariants.looked(self.actor, bead)
         return world.locks.get(lock) is self, self._row(world.rows[bead])
 
-    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, row: Row) -> dict[str, Any]:
         world = self.actor.world
         self.actor.read[row["id"]] = world.versions[row["id"]]
-        times = {key: row[key].replace(tzinfo=None) for key in ("updated_at", "defer_until") if row.get(key)}
-        return {**row, **times, "metadata": json.dumps(row["metadata"]), "utc_now": world.now().replace(tzinfo=None)}
+        read = row.by_dolt
+        read["utc_now"] = world.now().replace(tzinfo=None)
+        return read
 
     def commented(self, beads: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Nobody comments here."""

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC
 from itertools import pairwise
-from typing import Any
 
 from beads_dispatch.core import bead as beads
 from beads_dispatch.core import notes, reasons
@@ -15,11 +14,13 @@ from beads_dispatch.core.reasons import Known
 from beads_dispatch.core.runs import LONGEST_RUN
 from simulation.bd import Change
 from simulation.plan import THRESHOLD
+from simulation.rows import Row
 from simulation.service import Job
 from simulation.world import BEGIN, OURS, Actor, Broken, World
 
 MOST_NOTES = 20_000  # bytes in a schedule of a few hours
 SURE_TO_WRITE = 15.0  # an outage of bd that ends so soon after the answer takes no record away, seconds
+REASONS_EVERY = 300.0  # seconds
 WRONG_CLOCK = THRESHOLD.total_seconds() / 2
 PROVEN = (Outcome.BUSY, Outcome.NOT_STARTED, Outcome.BEAD_AT_FAULT)
 
@@ -55,7 +56,6 @@ class Invariants:
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before its last claim
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     contested: set[str] = field(default_factory=set)  # POSTed during another POST, because a person set it open
-    parsed: dict[str, tuple[int, Bead]] = field(default_factory=dict)
 
     def _next(self) -> int:
         self.number += 1
@@ -155,16 +155,16 @@ class Invariants:
         if job and self._at_work(job) and not (actor.doubted or actor.jumped):
             raise Broken("no block of a running job", f"{actor.name} blocks {post.bead} while its job {job.id} runs")
 
-    def wrote(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+    def wrote(self, actor: Actor, change: Change, before: Row) -> None:
         """After each write of bd."""
         if actor.kind in OURS:
             self._ours(actor, change, before)
         else:
             self._another(actor, change, before)
         self._notes(change.bead)
-        self._reasons()
+        self._reasons(change.bead)
 
-    def _ours(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+    def _ours(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
         if f"{MARK}claim" in change.set and "status" in change.fields:
             self.replaced[bead] = str(before["metadata"].get(f"{MARK}job", "")).strip('"')
@@ -174,13 +174,13 @@ class Invariants:
         if change.fields.get("status") == "blocked":
             self.runs[bead] = 0  # as the mark: what runs then was set open by its agent or a person
 
-    def _another(self, actor: Actor, change: Change, before: dict[str, Any]) -> None:
+    def _another(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
         if change.fields.get("status") == "open":
             self.opened[bead].append(self._next())
             if actor.kind == "person":
                 self.runs[bead] = 0
-        was, now = beads.parse(before), beads.parse(self.world.rows[bead])
+        was, now = beads.parse(before.by_dolt), beads.parse(self.world.rows[bead].by_dolt)
         if _recorded(was) and not _recorded(now):
             self.world.counts["the whole record taken away"] += 1  # nobody can know it any more
             self.opened[bead].append(self._next())
@@ -193,10 +193,15 @@ class Invariants:
             raise Broken("short notes", f"the notes of {bead} have {size} characters")
 
     # --- never silent ---
-    def _reasons(self) -> None:
-        """What `status` would say of each bead."""
+    def watch_reasons(self) -> None:
+        """Time alone changes them too."""
+        self._reasons(*self.world.rows)
+        self.world.at(REASONS_EVERY, self.watch_reasons)
+
+    def _reasons(self, *changed: str) -> None:
+        """What `status` would say of these beads."""
         world = self.world
-        known = [self._parse(bead, row) for bead, row in world.rows.items() if row["assignee"] == "agent"]
+        known = [bead for key in changed if (bead := beads.parse(world.rows[key].by_dolt)).assignee == "agent"]
         now = world.now()
         holds = {
             kind: hold
@@ -208,13 +213,6 @@ class Invariants:
         for bead_id, standing in reasons.standings(known, Known("agent", now, queue, ready)).items():
             if not standing.reason.strip():
                 raise Broken("never silent", f"status has no reason for {bead_id}: {standing}")
-
-    def _parse(self, bead: str, row: dict[str, Any]) -> Bead:
-        version, parsed = self.parsed.get(bead, (-1, None))
-        if parsed is None or version != self.world.versions[bead]:
-            parsed = beads.parse(row)
-            self.parsed[bead] = self.world.versions[bead], parsed
-        return parsed
 
     def ended(self, actor: Actor) -> None:
         """A tick has ended by itself: what follows from its answers stands there."""
@@ -243,7 +241,7 @@ class Invariants:
             lone = bead_id == "s-0" and self.world.plan.troublemaker == "never found"
             if lone or row["assignee"] != "agent":
                 continue
-            bead = self._parse(bead_id, row)
+            bead = beads.parse(row.by_dolt)
             if bead.status == "in_progress" or (bead.status == "deferred" and bead.defer_until):
                 found.append(f"{bead_id} is {bead.status}")
             elif bead.status == "open" and not self._waits_for_person(bead):

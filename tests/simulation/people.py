@@ -62,8 +62,8 @@ def resume(person: Actor) -> None:
 def put_right(world: World) -> None:
     """When all is healthy, a person looks after what waits for one."""
     person = Actor(world, "person", "tidy person")
-    for bead, row in sorted(world.rows.items()):
-        if row["status"] in ("blocked", "deferred", "open") and person.random.random() < 0.7:
+    for bead in sorted(world.rows):
+        if world.rows[bead]["status"] in ("blocked", "deferred", "open") and person.random.random() < 0.7:
             act(person, "--assignee=agent", bead)
             act(person, "--acceptance=it works", bead)
             act(person, "--status=open", bead)

@@ -3,17 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import pytest
+
 from beads_dispatch.adapters import queue
+from beads_dispatch.core import bead as beads
 from simulation import agents, people, processes
 from simulation.board import Board
 from simulation.dolt import SimulatedDolt
 from simulation.invariants import Invariants
 from simulation.plan import Plan, draw
+from simulation.rows import Row, once
 from simulation.service import Service
 from simulation.world import BEGIN, Broken, World
 
+_read_text = cache(beads._read_text)
 SETTLES = 4 * 3600.0  # simulated seconds after which, once all is healthy, no bead waits for us any more
 
 
@@ -32,7 +38,7 @@ def run(plan: Plan | int) -> Result:
     chosen = draw(plan) if isinstance(plan, int) else plan
     world = _world(chosen)
     try:
-        with _simulated_connections():
+        with _simulated():
             _run(world)
     except Broken as error:
         return Result(chosen, world, str(error), error.rule)
@@ -42,6 +48,7 @@ def run(plan: Plan | int) -> Result:
 
 
 def _run(world: World) -> None:
+    world.invariants.watch_reasons()
     world.run(world.plan.minutes * 60)
     world.heal()
     world.spawn(0, lambda: people.put_right(world))
@@ -61,7 +68,7 @@ def outage(what: str, hours: float, **changes: Any) -> World:
     if what in world.away:
         world.lose(what, hours * 3600)
     try:
-        with _simulated_connections():
+        with _simulated():
             world.run(hours * 3600)
     finally:
         world.end()
@@ -94,18 +101,17 @@ def _world(plan: Plan) -> World:
     return world
 
 
-def _row(bead: str, priority: int) -> dict[str, Any]:
+def _row(bead: str, priority: int) -> Row:
     texts = {"title": bead, "acceptance_criteria": "it works", "notes": "", "assignee": "agent", "issue_type": "task"}
     known: dict[str, Any] = {"updated_at": BEGIN, "metadata": {}, "labels": []}
-    return {**texts, **known, "id": bead, "status": "open", "priority": priority}
+    return Row({**texts, **known, "id": bead, "status": "open", "priority": priority})
 
 
 @contextmanager
-def _simulated_connections() -> Iterator[None]:
-    """A queue whose connection is lost opens another one."""
-    real = queue.Dolt
-    queue.Dolt = SimulatedDolt  # type: ignore[misc, assignment]
-    try:
+def _simulated() -> Iterator[None]:
+    """A queue whose connection is lost opens another one. What is read again is the same, and costs no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "Dolt", SimulatedDolt)
+        patch.setattr(beads, "parse", once(beads.parse))
+        patch.setattr(beads, "_read_text", _read_text)
         yield
-    finally:
-        queue.Dolt = real  # type: ignore[misc]

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from beads_dispatch.adapters.clock import Clock
 from simulation.faults import CHANCES
+from simulation.rows import Row
 
 if TYPE_CHECKING:
     from simulation.invariants import Invariants
@@ -51,7 +52,7 @@ class World:
         self.counts = Counter[str]()  # what happened, for the coverage
         self.strikes: dict[str, Counter[str]] = {}  # faults that struck, by actor
         self.healed = False  # from then on nothing fails any more
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, Row] = {}
         self.versions: dict[str, int] = {}
         self.touched: dict[str, float] = {}  # when each bead was last changed
         self.locks: dict[str, object] = {}
@@ -60,6 +61,7 @@ class World:
         self.unwritable_until = 0.0  # when bd's or Dolt's last outage ended
         self.limit_until = 0.0  # every agent meets the usage limit until then
         self.connections = 0  # which of the connections are alive: those opened since Dolt's last start
+        self._until = 0.0
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._number, self._alive, self._hub = 0, set[greenlet](), getcurrent()
 
@@ -80,15 +82,16 @@ class World:
 
     def sleep(self, seconds: float) -> None:
         """Others act meanwhile. Outside of a schedule, time just passes."""
-        one = getcurrent()
-        if one is self._hub:
-            self.seconds += seconds
+        one, until = getcurrent(), self.seconds + seconds
+        if one is self._hub or (until < self._until and not (self._due and self._due[0][0] <= until)):
+            self.seconds = until  # nobody else is due before
             return
         self.at(seconds, one.switch)
         self._hub.switch()
 
     def run(self, until: float) -> None:
         """Runs what is due until then. Raises Broken."""
+        self._until = until
         while self._due and self._due[0][0] <= until:
             self.seconds, _, what = heapq.heappop(self._due)
             what()
