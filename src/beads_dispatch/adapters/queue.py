@@ -140,8 +140,9 @@ class ServerQueue:
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
         locked, row = self._dolt.fetch(self._name, bead_id)
-        found = self._with_comments([bead.parse(row)]) if row else (None,)
-        return locked, found[0]
+        one = bead.parse(row) if row else None
+        # One question, because a POST follows. Of the comments only our notice matters, on a bead that gets no POST.
+        return locked, self._with_comments([one])[0] if one and _too_large(one) else one
 
     def holds(self) -> Holds:
         stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
