@@ -25,8 +25,6 @@ _COLUMNS = (
 )
 _OUR_COMMENT = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOO_LARGE_COMMENTS)
 _AGENT_BEAD = "EXISTS (SELECT 1 FROM labels l WHERE l.issue_id = i.id AND l.label = 'gt:agent') AS agent_bead"
-_COMMENT_TIMES = f"""
-  MAX(c.created_at) AS commented_at, MAX(CASE WHEN {_OUR_COMMENT} THEN c.created_at END) AS too_large_notice_at"""
 
 # UTC_TIMESTAMP(), never NOW(): NOW() is in the server's zone. Wisps are in a table of their own.
 _ASSIGNED = f"""
@@ -36,10 +34,16 @@ UNION ALL
 SELECT UTC_TIMESTAMP(), {_COLUMNS}, 0 FROM wisps WHERE assignee = %s AND status <> 'closed'"""
 
 # A question of its own, for the few beads where it matters: in the one above it would double what that costs Dolt.
-_COMMENTED = f"SELECT c.issue_id, {_COMMENT_TIMES} FROM comments c WHERE c.issue_id IN %s GROUP BY c.issue_id"
+_COMMENTED = f"""
+SELECT c.issue_id, MAX(c.created_at) AS commented_at,
+       MAX(CASE WHEN {_OUR_COMMENT} THEN c.created_at END) AS too_large_notice_at
+  FROM comments c WHERE c.issue_id IN %s GROUP BY c.issue_id"""
+
+_HELD = "IS_USED_LOCK(%s) = CONNECTION_ID() AS locked"  # NULL where nobody holds it
+_LOCKED = f"SELECT {_HELD}"
 
 _FETCH = f"""
-SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS locked, {_COLUMNS}, {_AGENT_BEAD}
+SELECT {_HELD}, {_COLUMNS}, {_AGENT_BEAD}
   FROM (SELECT 1) AS one LEFT JOIN issues i ON i.id = %s"""
 
 # A row found by its key, and no alias: Dolt 1.86 answers this without a goroutine of its own. A SELECT without a table
@@ -47,19 +51,22 @@ SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS locked, {_COLUMNS}, {_AGENT_BEAD}
 _HASH = "SELECT dolt_hashof_db() FROM metadata WHERE `key` = '_project_id'"
 _HASH_WITHOUT_ID = "SELECT dolt_hashof_db()"
 
+
 # Lock names are the whole server's and case-sensitive, while `code`, `CODE` and `code/main` open one database: so the
 # project's id names the lock. bd also works on a database without one: there, the name in its plainest form.
 # MySQL allows a lock's name 64 characters, hence the hash.
-_PROJECT = """
+def _lock_name(project: str) -> str:
+    return f"CONCAT(%s, SHA1(CONCAT({project}, '/', %s)))"
+
+
+_LOCK_NAME = _lock_name("""
 COALESCE((SELECT NULLIF(value, '') FROM metadata WHERE `key` = '_project_id'),
-         LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))"""
-_LOCK_NAME = f"CONCAT(%s, SHA1(CONCAT({_PROJECT}, '/', %s)))"
+         LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))""")
 _GET_LOCK = f"SELECT name, GET_LOCK(name, 0) AS got FROM (SELECT {_LOCK_NAME} AS name) AS n"
 # The same lock where there is an id, in a statement that costs Dolt a sixth.
-_BY_ID = "CONCAT(%s, SHA1(CONCAT(value, '/', %s)))"
+_BY_ID = _lock_name("value")
 _GET_LOCK_BY_ID = f"""
 SELECT {_BY_ID} AS name, GET_LOCK({_BY_ID}, 0) AS got FROM metadata WHERE `key` = '_project_id' AND value <> ''"""
-_LOCKED = "SELECT IS_USED_LOCK(%s) <=> CONNECTION_ID() AS locked"
 _HOLDER = f"SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
 
 _NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: put it in BEADS_DOLT_PASSWORD)"
@@ -92,7 +99,7 @@ class Dolt:
 
     def locked(self, lock: str) -> bool:
         """Whether this connection still holds the lock of this name."""
-        return bool(self.ask(_LOCKED, lock)[0]["locked"])
+        return bool(self.ask(_LOCKED, lock)[0]["locked"] == 1)
 
     def holder(self, job: str, assignee: str) -> str:
         """Which connection holds the job's lock, in words. Empty where none does, or where it is not ours to see."""
