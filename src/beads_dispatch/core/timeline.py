@@ -194,7 +194,7 @@ def _author(lines: Sequence[str]) -> str:
 
 
 def _is_notice(line: str) -> bool:
-    return line.startswith("not dispatched: ")
+    return line.startswith(notes.not_dispatched(""))
 
 
 def _of_marks(bead: Bead, entries: Iterable[Entry]) -> Iterator[Entry]:
