@@ -25,8 +25,9 @@ def test_before_the_claim_it_stays_open(world: World) -> None:
     wait("the pod's end", 60, lambda: not world.get("pods", "-l", "job-name=before")["items"])
     bead = world.show(bead_id)
     assert (bead["status"], bead_id in world.posts()) == ("open", False)
-    assert "next" in world.why(bead_id)
+    reason = world.why(bead_id)
     world.bd("close", bead_id)
+    assert reason.startswith("1st in line")
 
 
 def test_a_tick_that_has_posted_records_the_answer_before_it_ends(world: World) -> None:
@@ -62,7 +63,7 @@ def test_an_agent_that_dies_is_found_by_the_reaper(world: World) -> None:
     assert world.show(bead_id)["status"] == "in_progress"
     assert "no dispatch recorded" not in blocked_by_the_reaper(world, bead_id)
     world.page("bd update <id> -s open", id=bead_id)
-    assert "next" in world.why(bead_id)
+    assert world.why(bead_id).startswith("1st in line")
 
 
 def blocked_by_the_reaper(world: World, bead_id: str) -> str:
