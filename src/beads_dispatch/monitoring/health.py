@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 from beads_dispatch.adapters import http_server
 
 TURN_SECONDS = 330.0  # one turn can be a whole tick or sweep, and each ends within five minutes
+POLL_SECONDS = 86_400.0  # between two looks whether the server shall end, which nobody ever asks of it
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ def serve(host: str, port: int, health: Health, metrics: Callable[[], bytes]) ->
         return status, "text/plain; version=0.0.4; charset=utf-8", text
 
     server = http_server.server(host, port, answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
     return server
 
 
