@@ -27,6 +27,7 @@ R = TypeVar("R")
 TICK_EVERY, SWEEP_EVERY = 120.0, 600.0  # seconds, as the CronJobs
 # A watcher's turn where nothing happens takes up to so long: a busy machine makes it late, and the simulation fast.
 IDLE_TURN, HEALTHY_TURN = 12.0, 40.0
+WAITING_TURN = 60.0  # of one that waits for another watcher to end
 
 
 class Recorder:
@@ -119,9 +120,15 @@ class Process:
     def _turn(self, seconds: float) -> None:
         changes = self.world.changes
         self.world.sleep(seconds)
-        if changes == self.world.changes:
+        if self._waits():
+            self.world.sleep(WAITING_TURN * self.actor.random.random())
+        elif changes == self.world.changes:
             most = HEALTHY_TURN if self.world.healed else IDLE_TURN
             self.world.sleep(most * self.actor.random.random())
+
+    def _waits(self) -> bool:
+        holder: Any = self.world.locks.get("watcher")
+        return holder is not None and holder.actor is not self.actor
 
 
 def dispatcher_every(world: World, name: str, board: Board) -> None:
