@@ -20,10 +20,13 @@ class _Help(argparse.Action):
     """-h, without the cost of the texts on every other call."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from shutil import get_terminal_size
+
         from beads_dispatch.manual import PAGES
 
         page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
-        parser.description, parser.epilog = page.text, page.epilog
+        width = get_terminal_size().columns - 2  # as argparse has it
+        parser.description, parser.epilog = page.description(width), page.epilog(width)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.print_help()
         parser.exit()

@@ -1,12 +1,14 @@
 """What `--help` says beside the options. Loaded only when somebody asks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import TextWrapper
 
-STATUSES = """\
-exit status:
-  0  all well: also where there is nothing to do, no room, or another tick at work
-  1  a failure worth an alert: one line on stderr for each
-  2  wrong configuration or usage: every wrong variable is named at once"""
+STATUSES = {
+    "0": "all well: also where there is nothing to do, no room, or another tick at work",
+    "1": "a failure worth an alert: one line on stderr for each",
+    "2": "wrong configuration or usage: every wrong variable is named at once",
+}
 
 VARIABLES = {
     "BEADBOARD_URL": "BeadBoard, such as http://127.0.0.1:3000",
@@ -38,40 +40,47 @@ class Page:
     variables: tuple[str, ...]
     examples: tuple[str, ...]
 
-    @property
-    def epilog(self) -> str:
-        wide = max(map(len, self.variables), default=0)
-        known = [f"  {name:{wide}}  {VARIABLES[name]}" for name in self.variables]
-        parts = [
-            ["variables:", *known] if known else [],
-            [STATUSES],
-            ["examples:", *(f"  {line}" for line in self.examples)],
-        ]
-        return "\n\n".join("\n".join(part) for part in parts if part)
+    def description(self, width: int) -> str:
+        return TextWrapper(width, break_on_hyphens=False).fill(self.text)
+
+    def epilog(self, width: int) -> str:
+        """What stands below the options. Examples stay on one line each, because they are pasted."""
+        parts = {
+            "variables": _table({name: VARIABLES[name] for name in self.variables}, width),
+            "exit status": _table(STATUSES, width),
+            "examples": [f"  {line}" for line in self.examples],
+        }
+        return "\n\n".join("\n".join((f"{title}:", *lines)) for title, lines in parts.items() if lines)
+
+
+def _table(rows: Mapping[str, str], width: int) -> list[str]:
+    wide = max(map(len, rows), default=0)
+    indented = TextWrapper(width, initial_indent="  ", subsequent_indent=" " * (wide + 4), break_on_hyphens=False)
+    return [indented.fill(f"{name:{wide}}  {text}") for name, text in rows.items()]
 
 
 PAGES = {
     "": Page(
-        "Hands a bead to an AI agent when you assign it: bd assign <id> agent.\n"
+        "Hands a bead to an AI agent when you assign it: bd assign <id> agent. "
         "beads-dispatch COMMAND --help explains one command.",
         (*SERVICES, *WORKSPACE, "LOG_FORMAT"),
         ("beads-dispatch watch", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
     ),
     "tick": Page(
-        "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing:\n"
-        "run it every two minutes, or use `watch`. Also installed as beads-dispatcher.\n"
+        "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
+        "run it every two minutes, or use `watch`. Also installed as beads-dispatcher. "
         "BEADBOARD_URL is required, except with --dry-run.",
         (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
     ),
     "sweep": Page(
-        "Looks after the beads in progress: learns how their runs ended, and blocks those without a sign of life.\n"
+        "Looks after the beads in progress: learns how their runs ended, and blocks those without a sign of life. "
         "Run it every ten minutes, or use `watch`. Also installed as beads-reaper.",
         (*SERVICES[1:], *WORKSPACE, THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("beads-dispatch sweep", "beads-dispatch sweep --dry-run"),
     ),
     "watch": Page(
-        "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks\n"
+        "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks "
         "nothing of anybody but the database while there is none. Ctrl-C ends it after the step under way.",
         (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         (
@@ -81,13 +90,13 @@ PAGES = {
         ),
     ),
     "status": Page(
-        "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it\n"
+        "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it "
         "changed (AGE), and why it is not running. Writes nothing. docs/status.md explains each reason and the JSON.",
         (*SERVICES, *WORKSPACE, "NO_COLOR"),
         ("beads-dispatch status", "beads-dispatch status demo-ycm demo-wcw", "beads-dispatch status --json"),
     ),
     "explain": Page(
-        "Tells one bead's story: what happened to it, when and by whom; why it is where it is; and the one thing to\n"
+        "Tells one bead's story: what happened to it, when and by whom; why it is where it is; and the one thing to "
         "do next, as a command to paste. Writes nothing.",
         (*SERVICES, *WORKSPACE, THRESHOLD, "NO_COLOR"),
         ("beads-dispatch explain demo-ycm",),
@@ -98,14 +107,14 @@ PAGES = {
         ("beads-dispatch logs demo-ycm",),
     ),
     "resume": Page(
-        "Ends the queue's hold now, whether a service failed or the agent met a usage limit. Fix the cause first:\n"
+        "Ends the queue's hold now, whether a service failed or the agent met a usage limit. Fix the cause first: "
         "otherwise the next dispatch holds the queue again.",
         WORKSPACE,
         ("beads-dispatch resume",),
     ),
     "agent": Page(
-        "Stands in for BeadBoard and its agent on this machine: it listens on 127.0.0.1 and runs a command for each\n"
-        "bead. The command finds BEAD_ID, BEAD_TITLE, BEAD_DESCRIPTION, BEAD_ACCEPTANCE, BEAD_JOB and BEADS_ACTOR\n"
+        "Stands in for BeadBoard and its agent on this machine: it listens on 127.0.0.1 and runs a command for each "
+        "bead. The command finds BEAD_ID, BEAD_TITLE, BEAD_DESCRIPTION, BEAD_ACCEPTANCE, BEAD_JOB and BEADS_ACTOR "
         "in its environment.",
         (*WORKSPACE, THRESHOLD, "XDG_STATE_HOME"),
         (f"beads-dispatch agent --command '{CLAUDE}'",),

@@ -23,16 +23,17 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)])
 def test_each_help_has_what_it_does_variables_exit_statuses_and_an_example(
-    capsys: pytest.CaptureFixture[str], words: list[str]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     shown = printed(capsys, *words, "--help")
     page = manual.PAGES[" ".join(words)]
     assert shown.startswith("usage: beads-dispatch")
-    assert page.text in shown
-    assert manual.STATUSES in shown
+    assert all(text in " ".join(shown.split()) for text in (page.text, *manual.STATUSES.values()))
     assert all(f"  {name} " in shown for name in page.variables)
-    assert "examples:\n  " in shown
-    assert max(map(len, shown.splitlines())) <= 120
+    text, examples = shown.split("\nexamples:\n")
+    assert examples.splitlines() == [f"  {line}" for line in page.examples]
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_every_variable_is_on_some_page() -> None:
