@@ -9,11 +9,12 @@ import pytest
 
 from beads_dispatch import claims, dispatcher, following, holding, reaper, room
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes, reasons, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.outcomes import Answer, Outcome, Reply
+from beads_dispatch.core.runs import End, Job, Stage
 from beads_dispatch.cycle import Cycle
 from beads_dispatch.errors import BdFailed, Failure
 from beads_dispatch.persistence import LEAST_SECONDS
@@ -131,19 +132,51 @@ def forget_the_claim_of_a_blocked_bead(patch: Patch) -> None:
     patch.setattr(marks, "ended", lambda bead: marks.removed(bead, *marks.ALL))
 
 
+def ignore_the_hold(patch: Patch) -> None:
+    patch.setattr(backoff, "in_force", lambda holds, now: None)
+
+
+def take_a_running_job_for_ended(patch: Patch) -> None:
+    end = runs.end
+
+    def ended(job: Job, *rest: Any) -> End | None:
+        return runs.NO_JOB_LEFT if job.stage is Stage.RUNNING else end(job, *rest)
+
+    patch.setattr(runs, "end", ended)
+
+
+def wait_for_the_threshold_after_an_end(patch: Patch) -> None:
+    """Nobody looks at how the run has ended."""
+    patch.setattr(runs, "end", lambda *_: None)
+
+
+def hold_nothing_after_a_usage_limit(patch: Patch) -> None:
+    patch.setattr(following, "_hold", lambda *_: None)
+
+
+def call_a_held_queue_open(patch: Patch) -> None:
+    """What `status` says is not so."""
+    patch.setattr(reasons, "queue_state", lambda *_: reasons.QueueState())
+
+
 # Each fault, and within how many schedules it must be found: several times what it took when this was written.
 FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (skip_the_lock, 100),
     (skip_still_locked, 1000),
     (roll_back_an_unclear_answer, 50),
-    (skip_the_read_before_a_write, 100),
+    (skip_the_read_before_a_write, 300),
     (post_before_the_claim, 100),
     (ignore_the_claim_mark, 3000),
     (take_the_notes_for_the_only_record, 200),
     (write_a_status_after_a_200, 20),
     (never_retry_after_the_post, 100),
     (hold_for_ever, 50),
-    (let_the_failed_bead_go_first_again, 50),
+    (let_the_failed_bead_go_first_again, 200),
     (count_no_runs, 100),
-    (forget_the_claim_of_a_blocked_bead, 300),
+    (forget_the_claim_of_a_blocked_bead, 1000),
+    (ignore_the_hold, 100),
+    (take_a_running_job_for_ended, 100),
+    (wait_for_the_threshold_after_an_end, 1000),
+    (hold_nothing_after_a_usage_limit, 300),
+    (call_a_held_queue_open, 100),
 )

@@ -87,12 +87,17 @@ class SimulatedDolt:
 
     def local_values(self, *keys: str) -> dict[str, str]:
         self._ask("reads the holds")
+        self._holds_known()
         return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
     def set_local(self, key: str, value: str | None) -> None:
         self._ask(f"writes a hold: {value}")
         self.actor.world.changes += 1
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
+        self._holds_known()
+
+    def _holds_known(self) -> None:
+        self.actor.held_until = self.actor.world.invariants.held_until()
 
     def _unlock(self) -> None:
         world = self.actor.world

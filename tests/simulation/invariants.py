@@ -1,8 +1,9 @@
 """What must hold, checked at every step by what really happened. Raises Broken."""
 
+import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from beads_dispatch.core import bead as beads
@@ -10,7 +11,7 @@ from beads_dispatch.core import notes, reasons
 from beads_dispatch.core.backoff import FURTHEST, MAX_RUNS, read_hold
 from beads_dispatch.core.bead import MARK, Bead
 from beads_dispatch.core.outcomes import Outcome, Reply, understand
-from beads_dispatch.core.reasons import Known
+from beads_dispatch.core.reasons import Known, Standing
 from beads_dispatch.core.runs import LONGEST_RUN
 from simulation.bd import Change
 from simulation.plan import THRESHOLD
@@ -22,6 +23,10 @@ MOST_NOTES = 20_000  # bytes in a schedule of a few hours
 SURE_TO_WRITE = 15.0  # an outage of bd that ends so soon after the answer takes no record away, seconds
 REASONS_EVERY = 300.0  # seconds
 WRONG_CLOCK = THRESHOLD.total_seconds() / 2
+MOST_HELD = {"service": 3600.0, "usage": 8 * 86400.0}  # seconds; a hold that lies further ahead counts as absent
+# After an end, where a watcher can ask: 12 s between two rounds, 15 s of patience, and a slow machine's turns.
+KNOWN_SECONDS = 180.0
+TAKEN_OVER = 60.0  # seconds: a bead that was changed later than this after its job's end is left to the threshold
 PROVEN = (Outcome.BUSY, Outcome.NOT_STARTED, Outcome.BEAD_AT_FAULT)
 
 
@@ -69,6 +74,8 @@ class Invariants:
         looked = self.looks.get((actor.name, bead), 0)
         if bead not in self.world.rows:
             return
+        if actor.held_until > self.world.seconds and not actor.jumped:
+            raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
         token = str(self.world.rows[bead]["metadata"].get(f"{MARK}claim", ""))[1:7]
         if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
             self.contested.add(bead)
@@ -140,18 +147,32 @@ class Invariants:
             )
         if status == "open" and post and bead not in self.contested:
             raise Broken("no roll-back", f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
+        if status == "open" and self._limited(bead) and actor.held_until <= self.world.seconds and not actor.jumped:
+            raise Broken("usage limit", f"{actor.name} sets {bead} open after a usage limit, and holds nothing")
         if status == "in_progress" and f"{MARK}claim" not in change.set:
             raise Broken("no status after the POST", f"{actor.name} sets {bead} in_progress without a claim")
         if status == "blocked" and post and self.world.rows[bead]["status"] == "in_progress":
             self._may_block(actor, post)
 
+    def _limited(self, bead: str) -> bool:
+        job = self.world.service.jobs.get(_job_on(self.world.rows[bead]))
+        return job is not None and job.limited
+
+    def held_until(self) -> float:
+        """Until when what is stored holds the queue, simulated seconds."""
+        ends = [0.0]
+        for key, text in self.world.local.items():
+            end = (datetime.fromisoformat(json.loads(text)["until"]) - BEGIN).total_seconds()
+            if end - self.world.seconds <= MOST_HELD[key.split(".")[2]]:
+                ends.append(end)
+        return max(ends)
+
     def _may_block(self, actor: Actor, post: Post) -> None:
         row = self.world.rows[post.bead]
-        known = str(row["metadata"].get(f"{MARK}job", "")).strip('"')
         wrong = (row["updated_at"] - BEGIN).total_seconds() - self.world.touched.get(post.bead, 0.0)
         if abs(wrong) > WRONG_CLOCK:  # whoever wrote last has a clock by which the bead is stale
             return
-        job = self.world.service.jobs.get(known)
+        job = self.world.service.jobs.get(_job_on(row))
         if job and self._at_work(job) and not (actor.doubted or actor.jumped):
             raise Broken("no block of a running job", f"{actor.name} blocks {post.bead} while its job {job.id} runs")
 
@@ -167,7 +188,7 @@ class Invariants:
     def _ours(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
         if f"{MARK}claim" in change.set and "status" in change.fields:
-            self.replaced[bead] = str(before["metadata"].get(f"{MARK}job", "")).strip('"')
+            self.replaced[bead] = _job_on(before)
         if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
@@ -213,6 +234,21 @@ class Invariants:
         for bead_id, standing in reasons.standings(known, Known("agent", now, queue, ready)).items():
             if not standing.reason.strip():
                 raise Broken("never silent", f"status has no reason for {bead_id}: {standing}")
+            if wrong := self._wrong(world.rows[bead_id], standing):
+                raise Broken("right reason", f"{bead_id} {wrong}, but status says: {standing}")
+
+    def _wrong(self, row: Row, standing: Standing) -> str:
+        """What contradicts this reason. By the row itself, and not by the rules that have made the reason."""
+        could_run = standing.kind in ("eligible", "held")
+        if could_run and row["status"] != "open":
+            return f"is {row['status']}"
+        if could_run and not row["acceptance_criteria"].strip():
+            return "has no acceptance criteria"
+        if standing.kind == "eligible" and self.held_until() > self.world.seconds:
+            return "waits while the queue is held"
+        if row["status"] == "in_progress" and _job_on(row) not in standing.reason:
+            return f"has the job {_job_on(row)}"
+        return ""
 
     def ended(self, actor: Actor) -> None:
         """A tick has ended by itself: what follows from its answers stands there."""
@@ -237,6 +273,7 @@ class Invariants:
         """The beads that still wait for one of our processes, each with why."""
         found = []
         now = self.world.now().astimezone(UTC)
+        self._known_soon(now)
         for bead_id, row in self.world.rows.items():
             lone = bead_id == "s-0" and self.world.plan.troublemaker == "never found"
             if lone or row["assignee"] != "agent":
@@ -249,10 +286,29 @@ class Invariants:
                 found.append(f"{bead_id} is open: {reason.reason}")
         return found
 
+    def _known_soon(self, now: datetime) -> None:
+        """How a run ended is known soon, where a watcher can ask for it."""
+        if not (self.world.plan.watchers and self.world.plan.service == "token"):
+            return
+        for bead_id, row in self.world.rows.items():
+            job = self.world.service.jobs.get(_job_on(row))
+            if (row["status"], row["assignee"]) != ("in_progress", "agent") or not (job and job.finished_at):
+                continue
+            finished = (job.finished_at - BEGIN).total_seconds()
+            taken_over = (row["updated_at"] - job.finished_at).total_seconds() > TAKEN_OVER
+            since = (now - job.finished_at).total_seconds()
+            if finished > self.world.healed_at and since > KNOWN_SECONDS and not taken_over:
+                raise Broken("known soon", f"job {job.id} of {bead_id} has ended {since:.0f} s ago, and nobody knows")
+
     def _waits_for_person(self, bead: Bead) -> bool:
         return not bead.acceptance_criteria.strip() and notes.has_line(
             bead.notes, notes.not_dispatched("no acceptance criteria")
         )
+
+
+def _job_on(row: Row) -> str:
+    """The job that is recorded on a bead, or nothing."""
+    return str(row["metadata"].get(f"{MARK}job", "")).strip('"')
 
 
 def _recorded(bead: Bead) -> bool:

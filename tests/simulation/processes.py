@@ -61,6 +61,7 @@ class Process:
         self.actor = Actor(world, kind, name)
         self.world, self.board, self.settings = world, board, settings(world.plan)
         self.log: Any = Recorder(self.actor)
+        self.opened: list[ServerQueue] = []
         self.stop_at = world.seconds + 20 * self.actor.random.random() if self.actor.hits("asked to stop") else None
 
     def stopping(self) -> bool:
@@ -68,7 +69,8 @@ class Process:
 
     def queue(self) -> ServerQueue:
         dolt: Any = SimulatedDolt(self.actor)
-        return ServerQueue(dolt, "agent", self.actor.now)
+        self.opened.append(ServerQueue(dolt, "agent", self.actor.now))
+        return self.opened[-1]
 
     def agent_service(self) -> AgentService:
         known = self.settings
@@ -102,6 +104,9 @@ class Process:
             watcher.watch(self._jobs(), self.stopping)
         except Crash:
             pass
+        finally:  # a process that ends, however it does, ends its connections
+            for queue in self.opened:
+                queue.close()
 
     def _jobs(self) -> watcher.Jobs:
         clock = Clock(self.actor.now, lambda: self.world.seconds, self._turn)

@@ -52,13 +52,13 @@ def _run(world: World) -> None:
     world.run(world.plan.minutes * 60)
     world.heal()
     world.spawn(0, lambda: people.put_right(world))
-    healed_at, left = world.seconds, ["?"]
-    while left and world.seconds < healed_at + SETTLES:
+    left = ["?"]
+    while left and world.seconds < world.healed_at + SETTLES:
         world.run(world.seconds + 60)
         left = world.invariants.unsettled()
     if left:
         raise Broken("settles", f"{SETTLES / 3600:g} h after all is healthy: {'; '.join(left)}")
-    world.counts["minutes to settle"] += int((world.seconds - healed_at) / 60)
+    world.counts["minutes to settle"] += int((world.seconds - world.healed_at) / 60)
 
 
 def outage(what: str, hours: float, **changes: Any) -> World:

@@ -1,6 +1,7 @@
 """Simulated time, the scheduler, and what everything else in a schedule shares."""
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class World:
         self.story: list[tuple[float, str]] = []
         self.counts = Counter[str]()  # what happened, for the coverage
         self.strikes: dict[str, Counter[str]] = {}  # faults that struck, by actor
-        self.healed = False  # from then on nothing fails any more
+        self.healed, self.healed_at = False, math.inf  # from then on nothing fails any more
         self.rows: dict[str, Row] = {}
         self.versions: dict[str, int] = {}
         self.touched: dict[str, float] = {}  # when each bead was last changed
@@ -109,7 +110,7 @@ class World:
         return self.seconds < self.away[what]
 
     def heal(self) -> None:
-        self.healed = True
+        self.healed, self.healed_at = True, self.seconds
         self.away = dict.fromkeys(self.away, 0.0)
         self.say("all is healthy from here on")
 
@@ -146,6 +147,7 @@ class Actor:
     read: dict[str, int] = field(default_factory=dict)  # the version of each bead that it read last
     doubted: bool = False  # the agent service could not be asked about a job
     jumped: bool = False  # its clock has
+    held_until: float = 0.0  # the queue, when it last read or wrote a hold
     dead: bool = False
 
     def __post_init__(self) -> None:
