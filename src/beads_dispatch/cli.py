@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
 
     `stop`: listens for the stop signals already.
     """
+    _require_streams()
     _require_utf8()
     if stop is None:
         stop = Stop()
@@ -68,6 +69,16 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
     if status:
         leave_termination_message(log.failure)
     return status
+
+
+def _require_streams() -> None:
+    """Where a standard stream is closed (`>&-`, some supervisors), /dev/null takes its place.
+
+    Otherwise the first line ends us, and a connection gets its number. No file of ours is open yet.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))
 
 
 def _require_utf8() -> None:

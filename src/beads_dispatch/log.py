@@ -72,7 +72,8 @@ def _milliseconds(time: datetime) -> str:
 def put(text: str, stream: TextIO) -> None:
     """Prints. A closed pipe or a full disk must not end a tick between its POST and its note."""
     try:
-        print(text, file=stream, flush=True)
+        stream.write(f"{text}\n")  # in one piece: the laptop agent writes from several threads
+        stream.flush()
     except OSError:
         with suppress(OSError):  # otherwise Python fails again when it flushes the stream at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

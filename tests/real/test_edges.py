@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -248,6 +249,16 @@ def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Bo
     )  # fmt: skip
     os.close(out)
     assert (done.returncode, done.stderr) == (0, "")
+    assert board.sent == [bead]
+    assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_costs_no_note(on_server: Place, board: Board, closed: str) -> None:
+    bead = on_server.create()
+    environ = {**on_server.environ, **services(board)}
+    command = f"{shlex.join(COMMAND)} tick {closed}"
+    subprocess.run(command, shell=True, env=environ, cwd=on_server.folder, timeout=60, check=True)
     assert board.sent == [bead]
     assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
 

@@ -77,6 +77,14 @@ def test_a_termination_message_is_left_only_where_there_is_a_place_for_it(
     assert message.read_text() == "the last"
 
 
+def test_a_line_is_written_in_one_piece_because_other_threads_write_too() -> None:
+    pieces: list[str] = []
+    stream = io.StringIO()
+    stream.write = pieces.append  # type: ignore[assignment]
+    log.put("a line", stream)
+    assert pieces == ["a line\n"]
+
+
 def test_it_remembers_its_last_failure() -> None:
     one = Log("x", SYSTEM.now)
     one.error("failed", "the first")
