@@ -87,17 +87,15 @@ class SimulatedDolt:
 
     def local_values(self, *keys: str) -> dict[str, str]:
         self._ask("reads the holds")
-        self._holds_known()
+        self.actor.held_until = self.actor.world.invariants.held_until()
         return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
     def set_local(self, key: str, value: str | None) -> None:
         self._ask(f"writes a hold: {value}")
         self.actor.world.changes += 1
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
-        self._holds_known()
-
-    def _holds_known(self) -> None:
-        self.actor.held_until = self.actor.world.invariants.held_until()
+        if value is not None:
+            self.actor.held_until = max(self.actor.held_until, self.actor.world.invariants.end_of_hold(key, value))
 
     def _unlock(self) -> None:
         world = self.actor.world

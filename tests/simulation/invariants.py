@@ -160,12 +160,12 @@ class Invariants:
 
     def held_until(self) -> float:
         """Until when what is stored holds the queue, simulated seconds."""
-        ends = [0.0]
-        for key, text in self.world.local.items():
-            end = (datetime.fromisoformat(json.loads(text)["until"]) - BEGIN).total_seconds()
-            if end - self.world.seconds <= MOST_HELD[key.split(".")[2]]:
-                ends.append(end)
-        return max(ends)
+        return max((self.end_of_hold(key, text) for key, text in self.world.local.items()), default=0.0)
+
+    def end_of_hold(self, key: str, text: str) -> float:
+        """The same of one record; 0 where it lies so far ahead that it counts as absent."""
+        end = (datetime.fromisoformat(json.loads(text)["until"]) - BEGIN).total_seconds()
+        return end if end - self.world.seconds <= MOST_HELD[key.split(".")[2]] else 0.0
 
     def _may_block(self, actor: Actor, post: Post) -> None:
         row = self.world.rows[post.bead]
