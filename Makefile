@@ -34,17 +34,23 @@ $(DOCS)/installed: docs/requirements.txt
 	@touch $@
 
 .PHONY: test
-test: $(VENV)/installed tools ## every test, on the real bd and a real Dolt
-	$(BIN)/pytest -n 4 --dist worksteal
+test: $(VENV)/installed tools ## the tests, on the real bd and a real Dolt
+	$(BIN)/pytest -n 4 --dist worksteal -m "not stress"
+
+.PHONY: stress
+stress: $(VENV)/installed tools ## the tests that take minutes: many ticks at once, and ticks and sweeps that are killed
+	$(BIN)/pytest -n 4 --dist worksteal -m stress
 
 .PHONY: test-bd-1.3
 test-bd-1.3: $(VENV)/installed tools ## the everyday tests, and those of what only bd 1.3 can do, with bd 1.3
 	@tools/build bd-1.3
-	$(BIN)/pytest -n 4 -m "not slow" --bd bd-1.3 tests/real
+	$(BIN)/pytest -n 4 -m "not slow and not stress" --bd bd-1.3 tests/real
 
 .PHONY: quick
-quick: $(VENV)/installed tools ## the everyday loop: all but the slow tests
-	$(BIN)/pytest -n 4 --dist worksteal -m "not slow"
+quick: $(VENV)/installed tools ## the everyday loop: decisions, a part of the simulation, and ticks and sweeps on real parts
+	$(BIN)/pytest -n 4 --dist worksteal -m "not slow and not stress" tests/unit tests/simulation $(QUICK:%=tests/real/test_%.py)
+
+QUICK := bd idle never_twice sweep tick
 
 .PHONY: crash
 crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)

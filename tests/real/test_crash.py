@@ -38,7 +38,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer) ->
     return place
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_never_twice_never_silent(point: Point, places: Places, board: Board) -> None:
     place, answers = places(point.mode), list[Reply]()
 

@@ -37,7 +37,7 @@ def sent_once_and_noted(place: Place, board: Board, beads: set[str]) -> None:
     assert all(row["notes"].count("dispatched: job=") == 1 for row in states)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_twenty_ticks_at_once_until_fifty_beads_are_done(on_server: Place, board: Board) -> None:
     beads = on_server.create_many(50)
     for _ in range(50):
@@ -50,7 +50,7 @@ def test_twenty_ticks_at_once_until_fifty_beads_are_done(on_server: Place, board
     sent_once_and_noted(on_server, board, beads)
 
 
-@pytest.mark.parametrize(("count", "at_once"), [(1, 1), pytest.param(50, 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "at_once"), [(1, 1), pytest.param(50, 5, marks=pytest.mark.stress)])
 def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board, count: int, at_once: int) -> None:
     """Each round the lock of a first tick is lost; a second one takes its bead, and some more."""
     beads = on_server.create_many(count)

@@ -7,6 +7,7 @@ from simulation.schedule import outage
 WATCHER = {"dispatchers": 0, "reapers": 0, "watchers": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "hours", "requests", "watched", "characters"),
     [

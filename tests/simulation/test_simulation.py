@@ -12,6 +12,7 @@ from simulation.shrink import shrink
 from simulation.story import story
 
 SCHEDULES, PARTS = 1200, 4
+QUICKLY = 50  # a fault that is found within so many schedules is for the everyday loop too
 RARE = 8  # of the 78 things to be visited, so many may be too rare for 300 schedules
 Patch = pytest.MonkeyPatch
 
@@ -27,7 +28,7 @@ def _run(seeds: range) -> Counter[str]:
     return counts
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))])
 def test_every_invariant_holds_and_every_branch_is_visited(part: int) -> None:
     counts = _run(range(part * SCHEDULES // PARTS, (part + 1) * SCHEDULES // PARTS))
     assert counts["POSTs"] > SCHEDULES / PARTS
@@ -39,7 +40,13 @@ def test_the_same_seed_is_the_same_schedule() -> None:
     assert list(story(run(7))) == list(story(run(7)))
 
 
-@pytest.mark.parametrize(("fault", "within"), deliberate.FAULTS, ids=lambda known: getattr(known, "__name__", ""))
+@pytest.mark.parametrize(
+    ("fault", "within"),
+    [
+        pytest.param(*row, id=row[0].__name__, marks=[pytest.mark.slow] if row[1] > QUICKLY else [])
+        for row in deliberate.FAULTS
+    ],
+)
 def test_a_deliberate_fault_is_found(fault: Callable[[Patch], None], within: int, monkeypatch: Patch) -> None:
     fault(monkeypatch)
     found = next((seed for seed in range(within) if run(seed).broken), None)
