@@ -61,3 +61,7 @@ def test_an_answer_that_never_came() -> None:
 
 def test_the_job_id_is_passed_on_as_text() -> None:
     assert understand(Reply(200, '{"job_id": 17}')).job == "17"
+
+
+def test_an_error_that_is_no_text_is_shown_as_it_is() -> None:
+    assert understand(Reply(502, error([{"msg": "Feld fällt aus"}]))).text == '[{"msg": "Feld fällt aus"}]'
