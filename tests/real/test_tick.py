@@ -232,7 +232,7 @@ def test_a_service_that_is_down_is_asked_again_at_each_tick_and_noted_once(on_se
     assert on_server.run("tick", **services(board)).returncode == 1  # asking has no side effect, so it asks again
     assert board.asked == ["/health", "/health"]
     assert on_server.notes(bead) == ["dispatch failed: the agent service is not healthy: HTTP 503: down"]
-    other = on_server.create("another")
+    other = on_server.create("another", "-p", "3")
     shown = on_server.run("status").stdout
     assert shown.count("last time: dispatch failed: the agent service is not healthy: HTTP 503: down") == 1
     board.health = (200, {"busy": False})
