@@ -92,6 +92,10 @@ class _Change(ast.NodeTransformer):
         self.line, self.what = getattr(node, "lineno", 0), what
         return True
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [self.visit(part) for part in node.body]  # and not its decorators: frozen or not decides nothing
+        return node
+
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         for index, known in enumerate(node.ops):
             other = SWAPS.get(type(known))

@@ -29,6 +29,12 @@ CLAIM = notes.claimed(NOW, "3f9a1c")
             notes.blocked(timedelta(minutes=31), timedelta(minutes=0.5), sent=True),
             "reaper: no progress for 31m — blocking (threshold 0.5m)",
         ),
+        (
+            notes.too_large_to_block(timedelta(minutes=31, seconds=59)),
+            "reaper: too large to be blocked (no progress for 31m, and bd cannot write it): shorten its texts",
+        ),
+        (notes.span(59.9), "59s"),
+        (notes.span(60), "1m"),
     ],
 )
 def test_text(line: str, text: str) -> None:
@@ -46,6 +52,11 @@ def test_text(line: str, text: str) -> None:
 )
 def test_one_line(text: str, shown: str) -> None:
     assert notes.one_line(text) == shown
+
+
+def test_a_line_that_may_be_left_out_fits_below_the_limit() -> None:
+    assert notes.fits("x" * (notes.FULL_BYTES - 2), "y")
+    assert not notes.fits("x" * (notes.FULL_BYTES - 2), "ü")
 
 
 def test_a_notice_counts_only_until_the_next_claim_or_outcome() -> None:

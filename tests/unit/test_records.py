@@ -29,6 +29,19 @@ def applied(one: Bead, change: marks.Change) -> Bead:
     return replace(one, metadata=read)
 
 
+@pytest.mark.parametrize(
+    ("kind", "hold", "stays"),
+    [
+        (backoff.SERVICE, Hold(NOW + MINUTE, 3, "down"), Hold(NOW, 1, "down")),
+        (backoff.SERVICE, Hold(NOW - MINUTE, 1, "down"), Hold(NOW - MINUTE, 1, "down")),
+        (backoff.SERVICE, Hold(NOW + MINUTE, 0, "by hand"), None),
+        (backoff.USAGE, Hold(NOW + MINUTE, 2, "usage limit"), None),
+    ],
+)
+def test_what_stays_of_a_hold_that_a_person_ends(kind: str, hold: Hold, stays: Hold | None) -> None:
+    assert backoff.resumed(kind, hold, NOW) == stays
+
+
 def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
     before = bead(metadata={"other": 1, marks.RUNS: 2, marks.JOB: '"old"', marks.ATTEMPTS: 1})
     claimed = applied(before, marks.claimed(before, "abcdef", NOW))
