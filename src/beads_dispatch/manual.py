@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import TextWrapper
+
+from beads_dispatch.table import wrapped
 
 STATUSES = {
     "0": "all well: also where there is nothing to do, no room, or another tick at work",
@@ -41,7 +42,7 @@ class Page:
     examples: tuple[str, ...]
 
     def description(self, width: int) -> str:
-        return TextWrapper(width, break_on_hyphens=False).fill(self.text)
+        return "\n".join(wrapped(self.text, width))
 
     def epilog(self, width: int) -> str:
         """What stands below the options. Examples stay on one line each, because they are pasted."""
@@ -55,8 +56,8 @@ class Page:
 
 def _table(rows: Mapping[str, str], width: int) -> list[str]:
     wide = max(map(len, rows), default=0)
-    indented = TextWrapper(width, initial_indent="  ", subsequent_indent=" " * (wide + 4), break_on_hyphens=False)
-    return [indented.fill(f"{name:{wide}}  {text}") for name, text in rows.items()]
+    rest = " " * (wide + 4)
+    return [line for name, text in rows.items() for line in wrapped(f"  {name:{wide}}  {text}", width, rest)]
 
 
 PAGES = {

@@ -36,6 +36,13 @@ def test_each_help_has_what_it_does_variables_exit_statuses_and_an_example(
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_terminal_of_no_width_gets_a_help_page_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2")
+    assert "examples:" in printed(capsys, "watch", "--help")
+
+
 def test_every_variable_is_on_some_page() -> None:
     source = Path(cli.__file__).parent
     text = (source / "settings.py").read_text() + (source / "adapters" / "workspace.py").read_text()
