@@ -12,7 +12,7 @@ from beads_dispatch.core.backoff import FURTHEST, MAX_RUNS, read_hold
 from beads_dispatch.core.bead import MARK, Bead
 from beads_dispatch.core.outcomes import Outcome, Reply, understand
 from beads_dispatch.core.reasons import Known, Standing
-from beads_dispatch.core.runs import LONGEST_RUN
+from beads_dispatch.core.runs import LONGEST_RUN, TAKEN_OVER
 from simulation.bd import Change
 from simulation.plan import THRESHOLD
 from simulation.rows import Row
@@ -23,10 +23,8 @@ MOST_NOTES = 20_000  # bytes in a schedule of a few hours
 SURE_TO_WRITE = 15.0  # an outage of bd that ends so soon after the answer takes no record away, seconds
 REASONS_EVERY = 300.0  # seconds
 WRONG_CLOCK = THRESHOLD.total_seconds() / 2
-MOST_HELD = {"service": 3600.0, "usage": 8 * 86400.0}  # seconds; a hold that lies further ahead counts as absent
 # After an end, where a watcher can ask: 12 s between two rounds, 15 s of patience, and a slow machine's turns.
 KNOWN_SECONDS = 180.0
-TAKEN_OVER = 60.0  # seconds: a bead that was changed later than this after its job's end is left to the threshold
 PROVEN = (Outcome.BUSY, Outcome.NOT_STARTED, Outcome.BEAD_AT_FAULT)
 
 
@@ -164,8 +162,9 @@ class Invariants:
 
     def end_of_hold(self, key: str, text: str) -> float:
         """The same of one record; 0 where it lies so far ahead that it counts as absent."""
-        end = (datetime.fromisoformat(json.loads(text)["until"]) - BEGIN).total_seconds()
-        return end if end - self.world.seconds <= MOST_HELD[key.split(".")[2]] else 0.0
+        until = datetime.fromisoformat(json.loads(text)["until"])
+        absent = until - self.world.now() > FURTHEST[key.split(".")[2]]
+        return 0.0 if absent else (until - BEGIN).total_seconds()
 
     def _may_block(self, actor: Actor, post: Post) -> None:
         row = self.world.rows[post.bead]
@@ -295,10 +294,9 @@ class Invariants:
             job = self.world.service.jobs.get(_job_on(row))
             if (row["status"], row["assignee"]) != ("in_progress", "agent") or not (job and job.finished_at):
                 continue
-            finished = (job.finished_at - BEGIN).total_seconds()
-            taken_over = (row["updated_at"] - job.finished_at).total_seconds() > TAKEN_OVER
             since = (now - job.finished_at).total_seconds()
-            if finished > self.world.healed_at and since > KNOWN_SECONDS and not taken_over:
+            taken_over = row["updated_at"] - job.finished_at > TAKEN_OVER  # then the threshold decides
+            if KNOWN_SECONDS < since < self.world.seconds - self.world.healed_at and not taken_over:
                 raise Broken("known soon", f"job {job.id} of {bead_id} has ended {since:.0f} s ago, and nobody knows")
 
     def _waits_for_person(self, bead: Bead) -> bool:

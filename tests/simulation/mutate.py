@@ -128,8 +128,10 @@ class _Change(ast.NodeTransformer):
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        logs = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).endswith(LOGS)  # decides nothing
-        if isinstance(node.value, ast.Call) and not logs and self._here(node, f"without {ast.unparse(node)[:60]}"):
+        call = node.value
+        if not isinstance(call, ast.Call) or ast.unparse(call.func).endswith(LOGS):  # a log line decides nothing
+            return self.generic_visit(node)
+        if self._here(node, f"without {ast.unparse(node)[:60]}"):
             return ast.copy_location(ast.Pass(), node)
         return self.generic_visit(node)
 

@@ -61,7 +61,6 @@ class Process:
         self.actor = Actor(world, kind, name)
         self.world, self.board, self.settings = world, board, settings(world.plan)
         self.log: Any = Recorder(self.actor)
-        self.opened: list[ServerQueue] = []
         self.stop_at = world.seconds + 20 * self.actor.random.random() if self.actor.hits("asked to stop") else None
 
     def stopping(self) -> bool:
@@ -69,8 +68,7 @@ class Process:
 
     def queue(self) -> ServerQueue:
         dolt: Any = SimulatedDolt(self.actor)
-        self.opened.append(ServerQueue(dolt, "agent", self.actor.now))
-        return self.opened[-1]
+        return ServerQueue(dolt, "agent", self.actor.now)
 
     def agent_service(self) -> AgentService:
         known = self.settings
@@ -104,9 +102,10 @@ class Process:
             watcher.watch(self._jobs(), self.stopping)
         except Crash:
             pass
-        finally:  # a process that ends, however it does, ends its connections
-            for queue in self.opened:
-                queue.close()
+        finally:  # a process that ends, however it does, ends its connections, and so its locks
+            for job, holder in list(self.world.locks.items()):
+                if holder.actor is self.actor:
+                    del self.world.locks[job]
 
     def _jobs(self) -> watcher.Jobs:
         clock = Clock(self.actor.now, lambda: self.world.seconds, self._turn)
@@ -132,7 +131,7 @@ class Process:
             self.world.sleep(most * self.actor.random.random())
 
     def _waits(self) -> bool:
-        holder: Any = self.world.locks.get("watcher")
+        holder = self.world.locks.get("watcher")
         return holder is not None and holder.actor is not self.actor
 
 

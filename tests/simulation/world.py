@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -52,11 +52,11 @@ class World:
         self.story: list[tuple[float, str]] = []
         self.counts = Counter[str]()  # what happened, for the coverage
         self.strikes: dict[str, Counter[str]] = {}  # faults that struck, by actor
-        self.healed, self.healed_at = False, math.inf  # from then on nothing fails any more
+        self.healed_at = math.inf  # from then on nothing fails any more
         self.rows: dict[str, Row] = {}
         self.versions: dict[str, int] = {}
         self.touched: dict[str, float] = {}  # when each bead was last changed
-        self.locks: dict[str, object] = {}
+        self.locks: dict[str, Any] = {}  # the connection that holds each
         self.local: dict[str, str] = {}  # the table local_metadata
         self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0}  # until when
         self.unwritable_until = 0.0  # when bd's or Dolt's last outage ended
@@ -106,11 +106,15 @@ class World:
         self._alive.clear()
         self._due.clear()
 
+    @property
+    def healed(self) -> bool:
+        return self.healed_at < math.inf
+
     def is_away(self, what: str) -> bool:
         return self.seconds < self.away[what]
 
     def heal(self) -> None:
-        self.healed, self.healed_at = True, self.seconds
+        self.healed_at = self.seconds
         self.away = dict.fromkeys(self.away, 0.0)
         self.say("all is healthy from here on")
 
