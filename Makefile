@@ -42,7 +42,7 @@ stress: $(VENV)/installed tools ## the tests that take minutes: many ticks at on
 	$(BIN)/pytest -n 4 --dist worksteal -m stress
 
 .PHONY: test-bd-1.3
-test-bd-1.3: $(VENV)/installed tools ## the everyday tests, and those of what only bd 1.3 can do, with bd 1.3
+test-bd-1.3: $(VENV)/installed tools ## the tests on real parts that are not slow, with bd 1.3
 	@tools/build bd-1.3
 	$(BIN)/pytest -n 4 -m "not slow and not stress" --bd bd-1.3 tests/real
 

@@ -28,7 +28,7 @@ def services(board: Board, **more: str) -> dict[str, str]:
 
 
 def first_quick(values: list[str]) -> list[object]:
-    """All but the first are slow, so the everyday loop tries that one only."""
+    """All but the first are slow, so bd 1.3 is tried with that one only."""
     return [values[0], *(pytest.param(one, marks=pytest.mark.slow) for one in values[1:])]
 
 

@@ -18,7 +18,7 @@ def services(board: Board, **more: str) -> dict[str, str]:
 
 
 def all_but(quick: int, values: Sequence[tuple[object, ...]]) -> list[object]:
-    """The first few are for the everyday loop, the others are slow."""
+    """The first few are tried with bd 1.3 too, the others are slow."""
     slow = (pytest.param(*one, marks=pytest.mark.slow) for one in values[quick:])
     return [*values[:quick], *slow]
 

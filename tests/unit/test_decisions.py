@@ -95,6 +95,7 @@ def test_waiting_doubles_to_an_hour() -> None:
 @pytest.mark.parametrize(
     ("fields", "stale"),
     [
+        ({"updated_at": NOW - 29 * MINUTE}, False),
         ({"updated_at": NOW - 30 * MINUTE}, False),
         ({"updated_at": NOW - 31 * MINUTE}, True),
         ({"updated_at": NOW - 31 * MINUTE, "heartbeat_at": "2026-11-23T21:58:00Z"}, False),
