@@ -96,20 +96,20 @@ class Follower:
         except ServiceFailed:
             return False
 
-    def found_end(self, beads: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
+    def found_end(self, running: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
         """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.
 
         `eager`: sooner, because a tick comes next.
         """
-        running = [bead for bead in beads if bead.status == "in_progress" and marks.job(bead)]
+        followed = [bead for bead in running if marks.job(bead)]
         waited = self.clock.monotonic() - self.asked_at
-        if not running or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
+        if not followed or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
             return False
         self.asked_at = self.clock.monotonic()
-        jobs = {bead.id: self.agent_service.job(marks.job(bead)) for bead in running}
+        jobs = {bead.id: self.agent_service.job(marks.job(bead)) for bead in followed}
         self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
-        self.gone = self._no_job_left(running, jobs)
-        return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in running)
+        self.gone = self._no_job_left(followed, jobs)
+        return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in followed)
 
     def _over(self, bead: Bead, job: Job, now: datetime) -> bool:
         return runs.end(job, bead, now, self.threshold, self.clock.zone()) is not None

@@ -49,7 +49,7 @@ def sweep(
         if bead.status == "in_progress" and not this.check(bead):
             break
     if not this.acted:
-        outside.log.info("idle", f"nothing to do: {snapshot.running} in progress, none stalled")
+        outside.log.info("idle", f"nothing to do: {len(snapshot.running)} in progress, none stalled")
     report.failed = cycle.failed
     return report
 

@@ -1,6 +1,6 @@
 """Tick and sweep in one process, continuously: when the database has changed or a time has come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +10,7 @@ from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import Queue, Snapshot
 from beads_dispatch.core import eligibility, pacing, staleness
 from beads_dispatch.core.backoff import Holds
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import Failure
 from beads_dispatch.log import Log
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 TURN_SECONDS = 1.0
+FOLLOW_SECONDS = 10.0  # between two looks at the file that says where the database is
 SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 
 
@@ -63,14 +65,15 @@ def watch(
 
 @dataclass(slots=True)
 class _Database:
-    """The queue that is watched, and the pauses while its database does not answer."""
+    """The queue that is watched, and the pauses while its database does not answer. Times are monotonic seconds."""
 
     jobs: Jobs
     queue: Queue
     stamp: object = None
+    follow_at: float = 0.0
     failures: int = 0  # questions in a row without an answer
     reason: str = ""  # of the last failure
-    ask_at: float = 0.0  # monotonic seconds
+    ask_at: float = 0.0
     remind_at: float = 0.0
     locked: Queue | None = None  # the queue that holds the watcher's lock
     waiting: bool = False  # whether another watcher was at work when we last asked
@@ -106,7 +109,10 @@ class _Database:
 
     def _follow(self) -> None:
         """Opens the queue anew where the file has changed: the database that is watched may be another one now."""
-        stamp = self.jobs.stamp()
+        now = self.jobs.clock.monotonic()
+        if now < self.follow_at:
+            return
+        self.follow_at, stamp = now + FOLLOW_SECONDS, self.jobs.stamp()
         if stamp == self.stamp:
             return
         self.stamp, self.ask_at = stamp, 0.0
@@ -140,13 +146,14 @@ class _Sweeping:
     jobs: Jobs
     sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
 
-    def due(self, snapshot: Snapshot, now: datetime, *, before_tick: bool) -> bool:
+    def due(self, running: Sequence[Bead], now: datetime, *, before_tick: bool) -> bool:
+        """`running`: the beads in progress."""
         follower = self.jobs.follower
-        if follower and follower.found_end(snapshot.beads, now, eager=before_tick):
+        if follower and follower.found_end(running, now, eager=before_tick):
             return True
         at_work = follower.at_work if follower else frozenset()
-        running = (bead for bead in snapshot.beads if bead.status == "in_progress" and bead.id not in at_work)
-        stale = any(staleness.stale_at(bead, self.jobs.threshold) < now for bead in running)
+        unknown = (bead for bead in running if bead.id not in at_work)
+        stale = any(staleness.stale_at(bead, self.jobs.threshold) < now for bead in unknown)
         return stale and self.jobs.clock.monotonic() >= self.sweep_at
 
     def postpone(self) -> None:
@@ -182,7 +189,7 @@ class _Ticking:
             self.failures, self.tick_at = 0, 0.0
 
     def saw(self, before: Snapshot, after: Snapshot) -> None:
-        ended = after.running < before.running  # there may be room, once the agent is gone
+        ended = len(after.running) < len(before.running)  # there may be room, once the agent is gone
         new = self.failures and after.ids - before.ids  # a bead that had no part in what failed
         if ended or new:
             pause = 0.0 if self.jobs.follower else pacing.CACHE_SECONDS
@@ -227,7 +234,8 @@ class _Watcher:
         if not ours:
             return ours is not None
         tick = self.ticking.due()
-        if self.sweeping.due(self.snapshot, self.database.queue.now(), before_tick=tick):
+        running = self.snapshot.running
+        if running and self.sweeping.due(running, self.database.queue.now(), before_tick=tick):
             self._sweep()
         elif tick:  # one job a turn, because a turn has a deadline
             self._tick()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -24,17 +25,17 @@ from beads_dispatch.errors import DoltFailed, Failure, NoBead
 Now = Callable[[], datetime]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """The assignee's beads that are not closed, and a line for each that cannot be read."""
 
     beads: tuple[Bead, ...]
     unreadable: tuple[str, ...] = ()
 
-    @property
-    def running(self) -> int:
-        """How many beads are in progress."""
-        return sum(bead.status == "in_progress" for bead in self.beads)
+    @cached_property  # an idle watcher asks each second
+    def running(self) -> tuple[Bead, ...]:
+        """The beads in progress."""
+        return tuple(bead for bead in self.beads if bead.status == "in_progress")
 
     @property
     def ids(self) -> frozenset[str]:
