@@ -14,7 +14,7 @@ def measure_ticks(world: World, quick: bool) -> list[Section]:
     sections = []
     for database in world.databases:
         sections.append(_section(world, database, "idle", lambda database: None, 5 if quick else 15))
-        sections.append(_section(world, database, "dispatching", _offer, 3 if quick else 9))
+        sections.append(_section(world, database, "dispatching", _offer, 3 if quick else 15))
         database.sql("UPDATE issues SET status = 'closed' WHERE id = 'f-11'")
         database.commit()
     return sections
