@@ -56,6 +56,7 @@ class Invariants:
     opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     looks: dict[tuple[str, str], int] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
+    anew: dict[str, float] = field(default_factory=dict)  # when this count began, where it did not at the start
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before its last claim
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     contested: set[str] = field(default_factory=set)  # POSTed during another POST, because a person set it open
@@ -112,7 +113,7 @@ class Invariants:
         bead = job.bead
         post = self._newest(actor, bead)
         post.job = job
-        if post.reply is None:  # what is acted on later may come after our block, which ends the count
+        if post.reply is None and post.at > self.anew.get(bead, -1.0):  # one from before belongs to the count before
             self.runs[bead] += 1
         if self.runs[bead] > MAX_RUNS:
             raise Broken("five runs", f"{bead} runs more than {MAX_RUNS} times in a row without a person")
@@ -192,20 +193,23 @@ class Invariants:
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
         if change.fields.get("status") == "blocked":
-            self.runs[bead] = 0  # as the mark: what runs then was set open by its agent or a person
+            self._count_anew(bead)  # as the mark: what runs then was set open by its agent or a person
 
     def _another(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
         if change.fields.get("status") == "open":
             self.opened[bead].append(self._next())
             if actor.kind == "person":
-                self.runs[bead] = 0
+                self._count_anew(bead)
         was, now = beads.parse(before.by_dolt), beads.parse(self.world.rows[bead].by_dolt)
         if _recorded(was) and not _recorded(now):
             self.world.counts["the whole record taken away"] += 1  # nobody can know it any more
             self.opened[bead].append(self._next())
         if was.mark("runs") and not now.mark("runs"):
-            self.runs[bead] = 0
+            self._count_anew(bead)
+
+    def _count_anew(self, bead: str) -> None:
+        self.runs[bead], self.anew[bead] = 0, self.world.seconds
 
     def _notes(self, bead: str) -> None:
         size = len(self.world.rows[bead]["notes"])

@@ -167,7 +167,7 @@ class Dolt:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
-                cursor.execute(sql, values)
+                cursor.execute(sql, values or None)  # without values there is nothing to fill in
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError, RuntimeError, UnicodeError, *_BROKEN_STREAM) as error:
             raise DoltFailed(f"Dolt at {self.server}: {_reason(error)}") from None
