@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from beads_dispatch import room
-from beads_dispatch.core import claim, eligibility, notes
+from beads_dispatch.core import eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import ServiceFailed
 
@@ -17,7 +17,7 @@ def show_dry_run(tick: "_Tick") -> None:
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):
         cycle.info("would_notify", f"would note: {notes.not_dispatched(reason.text)}", bead)
     for bead in eligibility.expired_deferrals(beads, cycle.now()):
-        what = "block it, because an agent may have it" if claim.possibly_dispatched(bead) else "open it"
+        what = "block it, because an agent may have it" if marks.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
     selected = tick.select()
     if not selected:

@@ -1,4 +1,4 @@
-"""What a tick does before it selects: notices, ended deferrals, beads out of runs, and lost records."""
+"""What a tick does before it selects: notices, ended deferrals, beads that must not run again, and lost records."""
 
 from collections.abc import Callable, Iterable
 
@@ -33,14 +33,14 @@ def _add_notice(cycle: Cycle, bead: Bead, reason: Reason, line: str) -> None:
 
 
 def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
-    """Restores lost records, blocks the beads that are out of runs, and ends the deferrals whose time has come.
+    """Restores lost records, blocks the beads that must not run again, and ends the deferrals whose time has come.
 
     This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens every deferred bead.
     """
     known, now = tuple(beads), cycle.now()
     work: list[tuple[Bead, Callable[[Cycle, Bead], None]]] = [
         *((bead, _restore) for bead in claim.lost_records(known, now)),
-        *((bead, _stop_running) for bead in eligibility.out_of_runs(known, now)),
+        *((bead, _stop_running) for bead, _ in eligibility.not_again(known, now)),
         *((bead, _end_deferral) for bead in eligibility.expired_deferrals(known, now)),
     ]
     for bead, change in work:
@@ -70,18 +70,19 @@ def _restore(cycle: Cycle, bead: Bead) -> None:
 
 
 def _stop_running(cycle: Cycle, bead: Bead) -> None:
-    if not eligibility.out_of_runs([bead], cycle.now()):
+    found = eligibility.not_again([bead], cycle.now())
+    if not found:
         raise NotAsExpected
-    _block(cycle, bead, notes.RUNS_USED_UP)
+    _block(cycle, bead, found[0][1].text)
 
 
 def _end_deferral(cycle: Cycle, bead: Bead) -> None:
     if not eligibility.expired_deferrals([bead], cycle.now()):
         raise NotAsExpected
-    if claim.possibly_dispatched(bead):
+    if marks.possibly_dispatched(bead):
         _block(cycle, bead, notes.SENT_BEFORE)
     else:
-        cycle.outside.bd.update(bead, status="open")
+        cycle.outside.bd.update(bead, status="open", marks=marks.reopened(cycle.now()))
         cycle.info("reopened", "its deferral has ended: open again", bead)
 
 

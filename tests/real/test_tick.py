@@ -202,6 +202,24 @@ def test_a_deferred_bead_that_an_agent_may_have_is_blocked_with_a_notice(place: 
     assert place.notes(wisp) == ["not dispatched: ephemeral"]
 
 
+def test_a_bead_that_the_late_write_of_a_killed_tick_has_opened_is_not_dispatched_again(
+    on_server: Place, board: Board
+) -> None:
+    """Two ticks end one deferral; the bd of the first one outlives it, and writes when the second one has dispatched."""
+    bead = on_server.create("late")
+    on_server.bd("defer", bead, f"--until={notes.utc(datetime.now(UTC) - timedelta(minutes=1))}")
+    assert on_server.run("tick", **services(board)).returncode == 0
+    late = [f"--set-metadata={key}={value}" for key, value in on_server.show(bead)["metadata"].items()]
+    assert late and all("reopened" in word for word in late)
+    assert on_server.run("tick", **services(board)).returncode == 0
+    on_server.bd("update", bead, "--status=open", *late)
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"
+
+
 def test_a_bead_that_bd_never_lists_as_ready_gets_a_notice(on_server: Place, board: Board) -> None:
     gate, pinned = on_server.create("a gate"), on_server.create("pinned")
     on_server.sql("UPDATE issues SET issue_type = 'gate' WHERE id = %s", gate)

@@ -90,7 +90,7 @@ def ignore_the_claim_mark(patch: Patch) -> None:
 
 
 def take_the_notes_for_the_only_record(patch: Patch) -> None:
-    patch.setattr(claim, "possibly_dispatched", lambda bead: notes.possibly_dispatched(bead.notes))
+    patch.setattr(marks, "possibly_dispatched", lambda bead: notes.possibly_dispatched(bead.notes))
 
 
 def write_a_status_after_a_200(patch: Patch) -> None:

@@ -42,6 +42,7 @@ class Post:
     job: Job | None = None
     recorded: bool = False
     token: str = ""
+    in_doubt: bool = False  # whether another job of the bead is at work: the service or our clock was no help
 
     @property
     def undone(self) -> bool:
@@ -56,8 +57,9 @@ class Invariants:
     opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     looks: dict[tuple[str, str], int] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
+    taken: set[str] = field(default_factory=set)  # that somebody else has set in progress since our claim
     anew: dict[str, float] = field(default_factory=dict)  # when this count began, where it did not at the start
-    replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before its last claim
+    replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before a claim, by its token
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     contested: set[str] = field(default_factory=set)  # POSTed during another POST, because a person set it open
 
@@ -78,7 +80,8 @@ class Invariants:
         token = str(self.world.rows[bead]["metadata"].get(f"{MARK}claim", ""))[1:7]
         if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
             self.contested.add(bead)
-        self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token))
+        in_doubt = actor.doubted or actor.jumped
+        self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token, in_doubt=in_doubt))
         self.world.counts["POSTs"] += 1
         standing = sorted((post for post in self.posts[bead] if not post.undone), key=lambda post: post.looked)
         for first, second in pairwise(standing):
@@ -118,8 +121,8 @@ class Invariants:
         if self.runs[bead] > MAX_RUNS:
             raise Broken("five runs", f"{bead} runs more than {MAX_RUNS} times in a row without a person")
         for other in self.world.service.jobs.values():
-            known = other is not job and other.bead == bead and other.id == self.replaced.get(bead)
-            if known and self._at_work(other) and not (actor.doubted or actor.jumped):
+            known = other is not job and other.bead == bead and other.id == self.replaced.get(post.token)
+            if known and self._at_work(other) and not post.in_doubt:
                 raise Broken("one at a time", f"job {job.id} of {bead} starts while {other.id} runs")
 
     def _at_work(self, job: Job) -> bool:
@@ -188,7 +191,8 @@ class Invariants:
     def _ours(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
         if f"{MARK}claim" in change.set and "status" in change.fields:
-            self.replaced[bead] = _job_on(before)
+            self.taken.discard(bead)
+            self.replaced[str(change.set[f"{MARK}claim"])[1:7]] = _job_on(before)
         if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
@@ -201,6 +205,8 @@ class Invariants:
             self.opened[bead].append(self._next())
             if actor.kind == "person":
                 self._count_anew(bead)
+        if change.fields.get("status") == "in_progress":
+            self.taken.add(bead)
         was, now = beads.parse(before.by_dolt), beads.parse(self.world.rows[bead].by_dolt)
         if _recorded(was) and not _recorded(now):
             self.world.counts["the whole record taken away"] += 1  # nobody can know it any more
@@ -267,7 +273,8 @@ class Invariants:
             return
         ours = str(row["metadata"].get(f"{MARK}claim", ""))[1:7] == post.token and row["assignee"] == "agent"
         runs = _job_on(row)  # of another tick, whose record came late: the bead is that job's now
-        if post.proven and row["status"] == "in_progress" and ours and not runs and post is self.posts[bead][-1]:
+        ours_alone = ours and bead not in self.taken
+        if post.proven and row["status"] == "in_progress" and ours_alone and not runs and post is self.posts[bead][-1]:
             raise Broken("rolled back", f"{bead} was not started, but stays in progress")
         if not post.proven and row["status"] == "in_progress" and ours:
             raise Broken("recorded", f"{bead}: what became of its POST at {post.at:.2f} is not recorded")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beads_dispatch.adapters.bd import read_all
-from beads_dispatch.core import backoff, claim, eligibility, notes, pacing, staleness
+from beads_dispatch.core import backoff, claim, eligibility, marks, notes, pacing, staleness
 from beads_dispatch.core.bead import Bead, parse
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -197,7 +197,7 @@ def test_any_garbage_gives_the_same_choice_and_never_an_ineligible_bead(rows: li
     pacing.has_work(beads, {}, NOW)
     eligibility.next_wakeup(beads, {}, NOW)
     for one in beads:
-        claim.possibly_dispatched(one)
+        marks.possibly_dispatched(one)
         claim.lost_record(one, NOW)
 
 

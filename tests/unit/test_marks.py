@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from beads_dispatch.core import claim, marks
+from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 
 AT = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -20,4 +20,4 @@ def test_a_blocked_bead_keeps_the_record_that_an_agent_had_it_whatever_becomes_o
         if name not in marks.ended(Bead("b", "open", 2, AT, metadata=bears))
     }
     assert blocked == {marks.CLAIM: bears[marks.CLAIM]}
-    assert claim.possibly_dispatched(Bead("b", "deferred", 2, AT, notes="half of it", metadata=blocked))
+    assert marks.possibly_dispatched(Bead("b", "deferred", 2, AT, notes="half of it", metadata=blocked))

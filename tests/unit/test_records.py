@@ -71,6 +71,7 @@ def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
         (CLAIM_MARK, [], True),
         (CLAIM_MARK, ["returned: half of it"], True),
         ({marks.CLAIM: "nonsense"}, [], True),
+        ({marks.JOB: '"1"'}, ["half of it"], True),
         ({}, [CLAIM, "dispatched: job=1"], True),
         ({}, ["auto-dispatcher claimed at 2026-11-23T22:00:00Z"], True),
         ({}, [CLAIM, "returned: agent busy"], False),
@@ -78,7 +79,7 @@ def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
     ],
 )
 def test_mark_or_notes_say_that_an_agent_may_have_it(metadata: object, lines: list[str], possibly: bool) -> None:
-    assert claim.possibly_dispatched(bead(metadata=metadata, notes="\n".join(lines))) is possibly
+    assert marks.possibly_dispatched(bead(metadata=metadata, notes="\n".join(lines))) is possibly
 
 
 JOB_MARK = {marks.JOB: '"j"'}
@@ -111,10 +112,22 @@ def test_runs_in_a_row_are_spaced_out(count: int, waits: int | None) -> None:
     assert eligibility.ineligible_reason(one, NOW + 8 * MINUTE) is None
 
 
+def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatched_again() -> None:
+    waits = bead(metadata=marks.reopened(NOW))  # as it is between the end of its deferral and its claim
+    assert eligibility.eligible([waits], NOW) == [waits]
+    claimed = applied(waits, marks.claimed(waits, "abcdef", NOW))
+    assert marks.REOPENED not in (claimed.metadata or {})
+    late = applied(claimed, marks.reopened(NOW))
+    for one in (late, bead(metadata=marks.reopened(NOW), notes=f"{CLAIM}\ndispatched: job=1")):
+        assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
+        assert eligibility.not_again([one, bead()], NOW) == [(one, eligibility.SENT_BEFORE)]
+    assert eligibility.eligible([applied(late, marks.ended(late))], NOW + 60 * MINUTE)
+
+
 def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:
     one = bead(metadata={**CLAIM_MARK, marks.RUNS: 5})
     assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
-    assert eligibility.out_of_runs([one, bead()], NOW) == [one]
+    assert eligibility.not_again([one, bead()], NOW) == [(one, eligibility.RUNS_USED_UP)]
     assert applied(one, marks.ended(one)).metadata == CLAIM_MARK
 
 

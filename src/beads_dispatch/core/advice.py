@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
-from beads_dispatch.core import claim, eligibility, marks, notes, reasons, runs, staleness, times
+from beads_dispatch.core import eligibility, marks, notes, reasons, runs, staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState
 from beads_dispatch.core.reasons import Known, Standing
@@ -108,6 +108,12 @@ def _open(case: Case) -> Advice:
         return Advice(
             "Its agent set it back to open five times. The next tick blocks it.",
             "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
+            case.send_again,
+        )
+    if reason is eligibility.SENT_BEFORE:
+        return Advice(
+            "The end of its deferral opened it after it had been dispatched. The next tick blocks it.",
+            "See what its agent has done. Once it is blocked, set it open:",
             case.send_again,
         )
     if reason is eligibility.ODD_METADATA:
@@ -232,7 +238,7 @@ def _deferred(case: Case) -> Advice:
         return Advice("It was deferred without a date.", "To dispatch it:", case.bd("undefer {}"))
     if until > now:
         return _put_off(case)
-    if claim.possibly_dispatched(case.bead):
+    if marks.possibly_dispatched(case.bead):
         means = "It was sent before it was deferred, so only a person can have it sent again."
         return Advice(means, "See what its agent did. To send it again:", case.send_again)
     means = "bd does not open it by itself."
@@ -267,7 +273,7 @@ def _in_progress(case: Case) -> Advice:
     blocks = f"Without a sign of life it is blocked at {when}."
     if case.standing.kind == "dispatched":
         return Advice(f"{means} {blocks}", WAIT)
-    if case.standing.kind == "not sent" and not claim.possibly_dispatched(case.bead):
+    if case.standing.kind == "not sent" and not marks.possibly_dispatched(case.bead):
         return Advice(f"{means} {blocks}", "If nobody is at work on it, have it dispatched:", case.send_again)
     return Advice(f"{means} {blocks}", "If you know that no agent has it, send it again:", case.send_again)
 
@@ -283,7 +289,7 @@ def _sent(case: Case) -> str:
             return "It was handed over: an agent has the bead."
         case "dispatch unclear":
             return "BeadBoard's answer was lost: an agent may have the bead."
-    if claim.possibly_dispatched(case.bead):
+    if marks.possibly_dispatched(case.bead):
         return "A tick was stopped between its claim and its record: an agent may have the bead."
     return "No tick has sent it. Somebody set it in progress."
 

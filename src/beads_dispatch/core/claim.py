@@ -20,11 +20,6 @@ class Claim:
     token: str
 
 
-def possibly_dispatched(bead: Bead) -> bool:
-    """Whether an agent may have the bead, by its mark or by its notes: people and agents can lose either."""
-    return bead.mark("claim") is not None or notes.possibly_dispatched(bead.notes)
-
-
 def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
     """The half of a dispatch's record that another client's write has taken away: the note, the marks.
 

@@ -40,7 +40,7 @@ NO_CRITERIA = Reason("no acceptance criteria", needs_person=True)
 EPHEMERAL = Reason("ephemeral", needs_person=True)
 AGENT_BEAD = Reason("agent bead", needs_person=True)
 ODD_METADATA = Reason("its metadata is not a JSON object", needs_person=True)
-RUNS_USED_UP = Reason(notes.RUNS_USED_UP)
+RUNS_USED_UP, SENT_BEFORE = Reason(notes.RUNS_USED_UP), Reason(notes.SENT_BEFORE)
 NOT_READY = Reason("bd does not list it as ready: it waits for a dependency or for its parent")
 
 
@@ -64,6 +64,8 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
         return NO_CRITERIA
     if bead.metadata is None:  # bd's --set-metadata fails on it, so no dispatch could be recorded
         return ODD_METADATA
+    if marks.opened_late(bead):
+        return SENT_BEFORE
     return RUNS_USED_UP if backoff.runs_used_up(bead) else _waits_until(bead, now)
 
 
@@ -111,9 +113,10 @@ def dispatch_order(beads: Iterable[Bead], now: datetime) -> list[Bead]:
     return sorted(in_order(beads), key=lambda bead: marks.failed_at(bead, now) or first)
 
 
-def out_of_runs(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """The open beads that are blocked instead of a sixth run in a row."""
-    return [bead for bead in beads if bead.status == "open" and ineligible_reason(bead, now) is RUNS_USED_UP]
+def not_again(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
+    """The open beads that are blocked instead of being dispatched again, each with its reason."""
+    reasons = ((bead, ineligible_reason(bead, now)) for bead in beads if bead.status == "open")
+    return [(bead, why) for bead, why in reasons if why in (RUNS_USED_UP, SENT_BEFORE) and why]
 
 
 def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:

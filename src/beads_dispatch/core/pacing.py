@@ -24,7 +24,7 @@ def has_work(beads: Iterable[Bead], holds: Holds, now: datetime) -> bool:
     upkeep = (
         eligibility.needs_notice(known, now)
         or eligibility.expired_deferrals(known, now)
-        or eligibility.out_of_runs(known, now)
+        or eligibility.not_again(known, now)
         or claim.lost_records(known, now)
     )
     waits = backoff.in_force(holds, now) or backoff.probe(holds.get(backoff.USAGE), known, now) == "none"

@@ -150,7 +150,7 @@ def _in_progress(bead: Bead, now: datetime) -> str:
 def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
     if until > now:
         return f"deferred until {notes.utc(until)}"
-    does = "blocks it, because an agent may have it" if claim.possibly_dispatched(bead) else "opens it"
+    does = "blocks it, because an agent may have it" if marks.possibly_dispatched(bead) else "opens it"
     return f"its deferral has ended: the next tick {does}"
 
 
