@@ -205,12 +205,13 @@ def test_a_deferred_bead_that_an_agent_may_have_is_blocked_with_a_notice(place: 
 def test_a_bead_that_the_late_write_of_a_killed_tick_has_opened_is_not_dispatched_again(
     on_server: Place, board: Board
 ) -> None:
-    """Two ticks end one deferral; the bd of the first one outlives it, and writes when the second one has dispatched."""
+    """Two ticks end one deferral. The first one's bd outlives it, and writes when the second one has dispatched."""
     bead = on_server.create("late")
     on_server.bd("defer", bead, f"--until={notes.utc(datetime.now(UTC) - timedelta(minutes=1))}")
     assert on_server.run("tick", **services(board)).returncode == 0
     late = [f"--set-metadata={key}={value}" for key, value in on_server.show(bead)["metadata"].items()]
-    assert late and all("reopened" in word for word in late)
+    assert late
+    assert all("reopened" in word for word in late)
     assert on_server.run("tick", **services(board)).returncode == 0
     on_server.bd("update", bead, "--status=open", *late)
     for _ in range(2):

@@ -42,6 +42,7 @@ UNIT_TESTS = (
     "watching",
     "beadboard",
     "reasons",
+    "boundaries",
 )
 SCHEDULES = "from simulation.schedule import run; import sys; sys.exit(any(run(seed).broken for seed in range({})))"
 LOGS = (".info", ".error", ".unreadable")
