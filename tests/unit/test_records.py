@@ -120,7 +120,9 @@ def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatch
     late = applied(claimed, marks.reopened(NOW))
     for one in (late, bead(metadata=marks.reopened(NOW), notes=f"{CLAIM}\ndispatched: job=1")):
         assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
-        assert eligibility.not_again([one, bead()], NOW) == [(one, eligibility.SENT_BEFORE)]
+        assert eligibility.not_again([one, bead(), bead(acceptance_criteria="")], NOW) == [
+            (one, eligibility.SENT_BEFORE)
+        ]
     assert eligibility.eligible([applied(late, marks.ended(late))], NOW + 60 * MINUTE)
 
 
