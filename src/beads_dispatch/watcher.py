@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 TURN_SECONDS = 1.0
-FOLLOW_SECONDS = 10.0  # between two looks at the file that says where the database is
+STAMP_SECONDS = 10.0  # between two looks at the file that says where the database is
 SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 
 
@@ -112,7 +112,7 @@ class _Database:
         now = self.jobs.clock.monotonic()
         if now < self.follow_at:
             return
-        self.follow_at, stamp = now + FOLLOW_SECONDS, self.jobs.stamp()
+        self.follow_at, stamp = now + STAMP_SECONDS, self.jobs.stamp()
         if stamp == self.stamp:
             return
         self.stamp, self.ask_at = stamp, 0.0
