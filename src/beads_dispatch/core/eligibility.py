@@ -1,7 +1,7 @@
 """Which beads are dispatched, in what order, and why the others wait."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -83,10 +83,15 @@ def _waiting(what: str, until: datetime) -> Reason:
     return Reason(f"{what} until {notes.utc(until)}", until=until)
 
 
+def _ineligible(beads: Iterable[Bead], now: datetime) -> Iterator[tuple[Bead, Reason]]:
+    """The open beads that must not be dispatched now, each with its reason."""
+    return ((bead, why) for bead in beads if bead.status == "open" and (why := ineligible_reason(bead, now)))
+
+
 def needs_notice(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
     """The open beads that a person must fix and that do not say so yet, in the queue's order, each with its reason."""
-    reasons = ((bead, ineligible_reason(bead, now)) for bead in in_order(beads) if bead.status == "open")
-    return [(bead, why) for bead, why in reasons if why and why.needs_person and not _has_notice(bead, why)]
+    found = _ineligible(in_order(beads), now)
+    return [(bead, why) for bead, why in found if why.needs_person and not _has_notice(bead, why)]
 
 
 def _has_notice(bead: Bead, reason: Reason) -> bool:
@@ -115,8 +120,7 @@ def dispatch_order(beads: Iterable[Bead], now: datetime) -> list[Bead]:
 
 def not_again(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
     """The open beads that are blocked instead of being dispatched again, each with its reason."""
-    reasons = ((bead, ineligible_reason(bead, now)) for bead in beads if bead.status == "open")
-    return [(bead, why) for bead, why in reasons if why in (RUNS_USED_UP, SENT_BEFORE) and why]
+    return [(bead, why) for bead, why in _ineligible(beads, now) if why in (RUNS_USED_UP, SENT_BEFORE)]
 
 
 def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:
