@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -77,7 +78,7 @@ class Invariants:
             return
         if actor.held_until > self.world.seconds and not actor.jumped:
             raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
-        token = str(self.world.rows[bead]["metadata"].get(f"{MARK}claim", ""))[1:7]
+        token = _token(self.world.rows[bead]["metadata"])
         if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
             self.contested.add(bead)
         in_doubt = actor.doubted or actor.jumped
@@ -192,7 +193,7 @@ class Invariants:
         bead = change.bead
         if f"{MARK}claim" in change.set and "status" in change.fields:
             self.taken.discard(bead)
-            self.replaced[str(change.set[f"{MARK}claim"])[1:7]] = _job_on(before)
+            self.replaced[_token(change.set)] = _job_on(before)
         if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
@@ -271,7 +272,7 @@ class Invariants:
         world, row = self.world, self.world.rows[bead]
         if world.unwritable_until > post.answered_at + SURE_TO_WRITE:
             return
-        ours = str(row["metadata"].get(f"{MARK}claim", ""))[1:7] == post.token and row["assignee"] == "agent"
+        ours = _token(row["metadata"]) == post.token and row["assignee"] == "agent"
         runs = _job_on(row)  # of another tick, whose record came late: the bead is that job's now
         ours_alone = ours and bead not in self.taken
         if post.proven and row["status"] == "in_progress" and ours_alone and not runs and post is self.posts[bead][-1]:
@@ -319,6 +320,11 @@ class Invariants:
 def _job_on(row: Row) -> str:
     """The job that is recorded on a bead, or nothing."""
     return str(row["metadata"].get(f"{MARK}job", "")).strip('"')
+
+
+def _token(metadata: Mapping[str, object]) -> str:
+    """The token of the claim in these marks, or nothing."""
+    return str(metadata.get(f"{MARK}claim", ""))[1:7]
 
 
 def _recorded(bead: Bead) -> bool:
