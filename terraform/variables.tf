@@ -251,7 +251,7 @@ variable "agent_service_token_secret" {
 }
 
 variable "notify_urls_secret" {
-  description = "Secret, in `namespace`, and key that hold Apprise URLs, separated by spaces, such as `{ name = \"beads-notify\", key = \"urls\" }`: a message goes there when a bead is blocked, given up or unclear, and when a usage limit holds the queue. By reference only: the URLs hold passwords, and are in no plan and no state. Under a NetworkPolicy it needs a peer of its own in `network_policy_peers`. `null`: no messages."
+  description = "Secret, in `namespace`, and key that hold Apprise URLs, separated by spaces, such as `{ name = \"beads-notify\", key = \"urls\" }`: a message goes there when we block a bead, give it up, or do not know whether it was dispatched, and when a usage limit holds the queue. By reference only: the URLs hold passwords, and are in no plan and no state. Under a NetworkPolicy it needs a peer of its own in `network_policy_peers`. `null`: no messages."
   type        = object({ name = string, key = string })
   default     = null
 

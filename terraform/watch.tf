@@ -26,7 +26,7 @@ resource "kubernetes_deployment_v1" "watcher" {
     template {
       metadata {
         labels = merge(local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
-        # It keeps to the database that metadata.json named at its start, so a new one must mean a new pod.
+        # A new metadata.json means a new pod at once. The watcher would follow the mounted file too, but the kubelet takes a minute to change it.
         annotations = { "beads-dispatch/metadata-sha256" = sha256(local.metadata) }
       }
 
