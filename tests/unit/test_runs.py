@@ -151,3 +151,18 @@ def test_after_a_usage_limit_one_bead_goes_first(
     hold: Hold | None, beads: list[Bead], minutes: float, allows: str
 ) -> None:
     assert backoff.probe(hold, beads, NOW + minutes * MINUTE) == allows
+
+
+@pytest.mark.parametrize(
+    ("cost", "known"), [(0.25, 0.25), (0, 0.0), (-1, None), (10**400, None), (True, None), ("1", None)]
+)
+def test_a_cost_is_a_sum_of_money_or_nothing(cost: object, known: float | None) -> None:
+    answer = document("completed", exit_code=0, output=result("done", total_cost_usd=cost))
+    assert runs.parse(answer).cost == known
+
+
+def test_a_job_that_ended_at_the_end_of_time() -> None:
+    job = runs.parse(document("failed", exit_code=1, finished_at="9999-12-31T23:59:59+00:00"))
+    found = runs.end(job, BEAD, NOW, HALF_HOUR, UTC)
+    assert found is not None
+    assert found.kind == "failed"

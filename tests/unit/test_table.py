@@ -101,6 +101,11 @@ def test_timestamps_become_relative(text: str, shown: str) -> None:
     assert times.relative(text, NOW, UTC) == shown
 
 
+def test_the_end_of_time_has_no_clock_time() -> None:
+    east = timezone(timedelta(hours=9))
+    assert times.relative("deferred until 9999-12-31T23:59:59Z", NOW, east).startswith("deferred until 9999-12-31 (in ")
+
+
 def test_clock_times_are_the_terminals_own() -> None:
     east = timezone(timedelta(hours=3))
     assert times.relative("2026-11-23T22:01:00Z", NOW, east) == "01:01 (in 1m)"

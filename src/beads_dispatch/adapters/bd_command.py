@@ -30,7 +30,7 @@ class Answer:
         for stream in (self.out, self.err):
             try:
                 document = json.loads(stream)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(document, dict) and document.get("error"):
                 return notes.one_line(str(document["error"]))

@@ -60,7 +60,7 @@ class BdProcess:
             raise kind(f"bd {verb}: {self._hide(answer.message)} (exit {answer.code})")
         try:
             return json.loads(answer.out)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BdFailed(f"bd {verb}: its answer is not JSON: {notes.one_line(answer.out, 80)!r}") from None
 
     def _folder(self) -> Path:

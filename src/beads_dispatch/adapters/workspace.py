@@ -87,7 +87,7 @@ def parse(path: Path, text: str) -> dict[str, object]:
     """The content of a metadata.json. Raises Misconfigured."""
     try:
         metadata = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Misconfigured(f"{path}: is not valid JSON: {error}") from None
     if not isinstance(metadata, dict):
         raise Misconfigured(f"{path}: must be a JSON object")

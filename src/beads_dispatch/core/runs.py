@@ -1,6 +1,7 @@
 """How a run ends: what the agent service says of a job, and what follows for its bead."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def parse(document: Mapping[str, object]) -> Job:
     stage = stages.get(str(document.get("status")), Stage.DOUBT)
     result = _result(document.get("output"))
     words = str(result.get("result") or "") or _last(document.get("stderr")) or str(document.get("error") or "")
-    code, cost = document.get("exit_code"), result.get("total_cost_usd")
+    code = document.get("exit_code")
     return Job(
         stage,
         words,
@@ -72,8 +73,17 @@ def parse(document: Mapping[str, object]) -> Job:
         exit_code=code if isinstance(code, int) else None,
         started_at=read_time(document.get("started_at")),
         finished_at=read_time(document.get("finished_at")),
-        cost=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+        cost=_cost(result.get("total_cost_usd")),
     )
+
+
+def _cost(value: object) -> float | None:
+    """A sum of US dollars, or None where the agent's text has something else."""
+    try:
+        cost = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    except OverflowError:
+        return None
+    return cost if 0 <= cost < math.inf else None
 
 
 def _result(output: object) -> dict[str, object]:
@@ -106,7 +116,7 @@ def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
 def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo) -> End | None:
     """What the end of this job means for its bead, which is in progress. None: nothing is concluded now."""
     finished = job.finished_at
-    if finished and bead.updated_at > finished + TAKEN_OVER:  # a person took it over: the threshold decides
+    if finished and bead.updated_at - finished > TAKEN_OVER:  # a person took it over: the threshold decides
         return None
     match job.stage:
         case Stage.RUNNING if not at_work(job, now, threshold):

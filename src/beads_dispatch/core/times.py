@@ -26,7 +26,10 @@ def span(seconds: float) -> str:
 
 def clock_time(time: datetime, now: datetime, zone: tzinfo) -> str:
     """A time in this zone: `03:54`, and `Nov 26 03:54` where it is not today's."""
-    here = time.astimezone(zone)
+    try:
+        here = time.astimezone(zone)
+    except OverflowError:  # somebody put a bead off until the year 9999
+        return f"{time:%Y-%m-%d}"
     return f"{here:%H:%M}" if here.date() == now.astimezone(zone).date() else f"{here:%b} {here.day} {here:%H:%M}"
 
 

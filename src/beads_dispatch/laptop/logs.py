@@ -37,7 +37,7 @@ def append(path: Path, line: bytes) -> None:
 
 def prune(logs: Path, keep: Collection[Path]) -> None:
     """Removes the oldest files beyond 200, except those to `keep`, whose jobs still run."""
-    for path in _by_age(logs.glob("*.log"))[:-MOST_FILES]:
+    for path in _by_age(_files(logs))[:-MOST_FILES]:
         if path not in keep:
             with suppress(OSError):
                 path.unlink()
@@ -46,7 +46,7 @@ def prune(logs: Path, keep: Collection[Path]) -> None:
 def of(logs: Path, bead: str) -> list[Path]:
     """The files of this bead, the oldest first."""
     name = re.compile(re.escape(_name(bead)) + r"-[0-9a-f]+\.log")
-    return _by_age(path for path in logs.glob("*.log") if name.fullmatch(path.name))
+    return _by_age(path for path in _files(logs) if name.fullmatch(path.name))
 
 
 def newest(logs: Path, bead: str) -> Path:
@@ -73,6 +73,14 @@ def end_of(path: Path) -> str:
 def _name(bead: str) -> str:
     """The bead's id as a part of a file's name."""
     return re.sub(r"[^\w.-]", "_", bead, flags=re.ASCII)[:100]
+
+
+def _files(logs: Path) -> list[Path]:
+    """None where the folder is somebody else's: HOME can be kept from another user."""
+    try:
+        return list(logs.glob("*.log"))
+    except OSError:
+        return []
 
 
 def _by_age(paths: Iterable[Path]) -> list[Path]:
