@@ -70,7 +70,7 @@ class SocketDolt(DoltServer):
         return [*super().words(), "--socket", str(self.socket)]
 
 
-@pytest.mark.parametrize("where", ["environment", "metadata.json"])
+@pytest.mark.parametrize("where", ["environment", "metadata.json", ".env"])
 def test_a_unix_socket_comes_first_where_there_is_one(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, board: Board, where: str
 ) -> None:
@@ -81,6 +81,8 @@ def test_a_unix_socket_comes_first_where_there_is_one(
         bead, metadata = place.create(), json.loads(place.metadata.read_text())
         if where == "environment":
             place.environ["BEADS_DOLT_SERVER_SOCKET"] = str(server.socket)
+        elif where == ".env":
+            (place.folder / ".beads" / ".env").write_text(f"BEADS_DOLT_SERVER_SOCKET={server.socket}\n")
         else:
             metadata["dolt_server_socket"] = str(server.socket)
         (place.folder / ".beads" / "dolt-server.port").write_text(str(refuses.getsockname()[1]))

@@ -1,13 +1,15 @@
 """The environment: what is accepted, and the message for what is refused."""
 
 import json
+import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from beads_dispatch import settings
-from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters import private_folder, workspace
 from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.errors import Misconfigured
 
@@ -129,3 +131,18 @@ def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> No
     where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
     assert where.items() <= environment(where).items()
     assert where.keys() & environment(where, mounted=True).keys() == set()
+
+
+def test_a_relative_path_reaches_bd_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # bd itself runs in another folder
+    passed = environment({"SSL_CERT_FILE": "ca.pem", "BEADS_DOLT_SERVER_SOCKET": "/run/dolt.sock", "SSL_CERT_DIR": ""})
+    assert passed["SSL_CERT_FILE"] == str(tmp_path / "ca.pem")
+    assert passed["BEADS_DOLT_SERVER_SOCKET"] == "/run/dolt.sock"
+    assert passed["SSL_CERT_DIR"] == ""
+
+
+def test_a_temporary_folder_that_was_removed_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "swept" / "away"))
+    made = private_folder.make("{}")
+    assert (made.beads / "metadata.json").read_text() == "{}"
+    os.close(made.lock)

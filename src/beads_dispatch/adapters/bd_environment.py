@@ -1,5 +1,6 @@
 """The environment that bd runs in: what it needs of ours, and nothing that changes what it prints or does."""
 
+import os
 from collections.abc import Mapping
 
 # Not on these lists, so never passed on:
@@ -25,6 +26,11 @@ _WHERE = (
     *(f"BEADS_DOLT_SERVER_{name}" for name in ("MODE", "HOST", "PORT", "USER", "DATABASE", "TLS", "SOCKET")),
     "BEADS_DIR", "BEADS_DOLT_PORT", "BEADS_DOLT_DATA_DIR", "BEADS_DOLT_SHARED_SERVER", "BEADS_SHARED_SERVER_DIR",
     "BEADS_CENTRAL_CONFIG", "BD_DOLT_SHARED_SERVER", "BD_DOLT_MODE", "BD_DOLT_HOST", "BD_DOLT_PORT",
+)  # fmt: skip
+
+# Relative to our folder, while bd runs in another one.
+_FILES = (
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "BEADS_CREDENTIALS_FILE", "BEADS_DOLT_SERVER_SOCKET", "BEADS_SHARED_SERVER_DIR",
 )  # fmt: skip
 
 # A call of bd lives for a tenth of a second: collecting its garbage is a quarter of its CPU. The limit is for a call
@@ -55,4 +61,5 @@ def environment(environ: Mapping[str, str], *, mounted: bool = False) -> dict[st
     """What bd gets of our environment. `mounted`: without what says where its database is."""
     names = _PASSED if mounted else _PASSED + _WHERE
     passed = {key: value for key, value in environ.items() if key in names or key.startswith("XDG_")}
-    return {**_SHORT_LIVED, **passed, **_OURS}
+    files = {key: os.path.abspath(passed[key]) for key in _FILES if passed.get(key)}
+    return {**_SHORT_LIVED, **passed, **files, **_OURS}

@@ -14,9 +14,10 @@ from beads_dispatch.errors import BdFailed, Failure, Misconfigured
 
 SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
 
-# bd 1.0.2's `dolt show` reads the first two too late from .beads/.env, and does not report the third.
+# bd 1.0.2's `dolt show` reads the first two too late from .beads/.env, and does not report the others.
 _DOTENV = re.compile(
-    r"""^\s*(?:export\s+)?(BEADS_DOLT_(?:SERVER_MODE|SHARED_SERVER|SERVER_TLS))\s*[=:]\s*["']?(\w+)""", re.MULTILINE
+    r"""^\s*(?:export\s+)?(BEADS_DOLT_(?:SERVER_MODE|SHARED_SERVER|SERVER_TLS|SERVER_SOCKET))\s*[=:]\s*["']?([^\s"']+)""",
+    re.MULTILINE,
 )
 
 
@@ -84,9 +85,14 @@ def _database_of_source(where: Mapping[str, object], environ: Mapping[str, str],
     bd uses that one, while `dolt show` names the database of the folder that it redirects to. bd 1.3 does not say
     where it was redirected from if that was BEADS_DIR.
     """
-    source = cwd / str(where.get("redirected_from") or environ.get("BEADS_DIR") or "")
+    named = str(where.get("redirected_from") or environ.get("BEADS_DIR") or "")
+    source = cwd / named
     redirects = (source / "redirect").exists() and source.resolve() != Path(str(where["path"])).resolve()
-    if not redirects or environ.get("BEADS_DOLT_SERVER_DATABASE") or not (source / "metadata.json").exists():
+    if (
+        not (named and redirects)
+        or environ.get("BEADS_DOLT_SERVER_DATABASE")
+        or not (source / "metadata.json").exists()
+    ):
         return ""
     return str(read(source / "metadata.json").get("dolt_database") or "")
 
@@ -108,7 +114,7 @@ def _object(words: str, answer: Answer, key: str) -> dict[str, object]:
         raise Misconfigured(f"bd {words}: {answer.message}")
     try:
         document = json.loads(answer.out)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or key not in document:
         raise BdFailed(f"bd {words}: its answer is not as expected: {notes.one_line(answer.out, 80)!r}")

@@ -28,6 +28,7 @@ class PrivateFolder:
 
 def make(metadata: str) -> PrivateFolder:
     """A new folder with this metadata.json, removed when we end. Raises OSError."""
+    Path(tempfile.gettempdir()).mkdir(parents=True, exist_ok=True)  # what cleans up may have removed it too
     remove_abandoned()
     while True:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX))
