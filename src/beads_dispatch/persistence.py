@@ -21,15 +21,15 @@ def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[Left], 
     repeated at once, one that raises Failure after a pause.
     """
     clock, pause = cycle.outside.clock, FIRST_PAUSE
-    began = clock.monotonic() if cycle.answered_at is None else cycle.answered_at
+    left = _time_left(cycle)
     while True:
         problem: Failure | None = None
         try:
-            if step(lambda: max(LEAST_SECONDS, _left(cycle, began))):
+            if step(lambda: max(LEAST_SECONDS, left())):
                 return True
         except Failure as error:  # NotAsExpected too: another client wrote in between, so read again
             problem = error
-        if _left(cycle, began) < pause:
+        if left() < pause:
             cycle.error("not_written", f"{what}: could not be written: {problem or 'it is lost each time'}", bead_id)
             return False
         if problem:
@@ -37,6 +37,15 @@ def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[Left], 
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _left(cycle: Cycle, began: float) -> float:
-    most = STOPPING_SECONDS if cycle.outside.stopping() else WRITE_SECONDS
-    return most - (cycle.outside.clock.monotonic() - began)
+def _time_left(cycle: Cycle) -> Left:
+    now = cycle.outside.clock.monotonic
+    ends = (now() if cycle.answered_at is None else cycle.answered_at) + WRITE_SECONDS
+    heard = False
+
+    def left() -> float:
+        nonlocal ends, heard
+        if not heard and cycle.outside.stopping():
+            ends, heard = min(ends, now() + STOPPING_SECONDS), True
+        return ends - now()
+
+    return left
