@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
     `stop`: listens for the stop signals already.
     """
     _require_streams()
-    _require_utf8()
+    if not (stop and stop()):
+        _require_utf8()
     if stop is None:
         stop = Stop()
         stop.listen()
@@ -95,7 +96,7 @@ def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: L
         return _logs(args.id, environ)
     if args.command == "completion":
         return _completion(args.shell)
-    wiring = Wiring(environ, Path.cwd(), stopping)
+    wiring = Wiring(environ, _working_folder(), stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
     if args.command == "agent":
@@ -110,6 +111,13 @@ def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: L
         return _resume(wiring, chosen, log)
     job = partial(_job(args.command), dry_run=args.dry_run)
     return int(wiring.run(job, chosen, log).exit_status)
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise Misconfigured("the working folder has been removed: change to another one") from None
 
 
 def _job(command: str) -> Callable[..., Any]:

@@ -60,13 +60,21 @@ class Holding:
         if usage := self.holds.get(USAGE):
             self._write(USAGE, replace(usage, bead_id=bead.id), bead.id, "the first bead after a usage limit")
 
+    def _is_newer(self, known: Hold) -> bool:
+        """Whether a sweep has met another usage limit since we read the hold: that one stays."""
+        stored = self.cycle.outside.queue.holds().get(USAGE)
+        return stored is not None and stored.until > known.until
+
     def _remove(self, kind: str, bead_id: str, what: str) -> None:
-        self.holds = {other: hold for other, hold in self.holds.items() if other != kind}
         self._write(kind, None, bead_id, what)
+        self.holds = {other: hold for other, hold in self.holds.items() if other != kind}
 
     def _write(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> bool:
+        known = self.holds.get(USAGE)
+
         def step(_: Left) -> bool:
-            self.cycle.outside.queue.set_hold(kind, hold)
+            if not (kind == USAGE and known and self._is_newer(known)):
+                self.cycle.outside.queue.set_hold(kind, hold)
             return True
 
         return until_written(self.cycle, bead_id, what, step)

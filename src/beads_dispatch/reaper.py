@@ -45,8 +45,8 @@ def sweep(
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
     this = _Sweep(cycle, report, no_job_left, dry_run=dry_run)
-    for bead in snapshot.beads:
-        if bead.status == "in_progress" and not this.check(bead):
+    for bead in sorted(snapshot.running, key=staleness.last_sign):  # time may run out: the one that is due comes first
+        if not this.check(bead):
             break
     if not this.acted:
         outside.log.info("idle", f"nothing to do: {len(snapshot.running)} in progress, none stalled")

@@ -11,7 +11,7 @@ from beads_dispatch.persistence import Left, until_written
 
 def still_runs(cycle: Cycle, bead: Bead) -> bool:
     """Whether the last job of an open bead is still at work: its agent or a person set it open meanwhile."""
-    job_id = marks.job(bead)
+    job_id = marks.last_job(bead)
     if not job_id:
         return False
     from beads_dispatch.core import runs  # most beads have no last job

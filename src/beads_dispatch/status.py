@@ -67,11 +67,12 @@ def _unwritable(outside: Outside) -> str:
 
 
 def _still_runs(outside: Outside, settings: Settings, bead: Bead) -> bool:
-    if not (settings.agent_url and marks.job(bead)):
+    job_id = marks.last_job(bead) if settings.agent_url else ""
+    if not job_id:
         return False
     from beads_dispatch.core import runs
 
-    return runs.at_work(outside.agent_service.job(marks.job(bead)), outside.queue.now(), settings.threshold)
+    return runs.at_work(outside.agent_service.job(job_id), outside.queue.now(), settings.threshold)
 
 
 def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[Bead]:

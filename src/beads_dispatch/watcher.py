@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import Queue, Snapshot
-from beads_dispatch.core import eligibility, pacing, staleness
+from beads_dispatch.core import backoff, eligibility, pacing, staleness
 from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import Failure
@@ -263,7 +263,9 @@ class _Watcher:
         snapshot, now, before = queue.snapshot(), queue.now(), self.snapshot
         self.jobs.log.unreadable(line for line in snapshot.unreadable if line not in before.unreadable)
         self.ticking.saw(before, snapshot)
-        self.snapshot, self.holds = snapshot, queue.holds()
+        was_held, self.snapshot, self.holds = backoff.in_force(self.holds, now), snapshot, queue.holds()
+        if was_held and not backoff.in_force(self.holds, now):  # somebody ended it early
+            self.ticking.tick_at = 0.0
         self.ticking.has_work = pacing.has_work(snapshot.beads, self.holds, now)
         wakeup = eligibility.next_wakeup(snapshot.beads, self.holds, now)
         self.look_at = self.jobs.clock.monotonic() + pacing.seconds_to(wakeup, now)

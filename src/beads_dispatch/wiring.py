@@ -44,7 +44,7 @@ class Wiring:
         return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now)
 
     def agent_service(self, chosen: Settings, log: Log) -> AgentService:
-        return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log))
+        return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log), SYSTEM.monotonic)
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
         """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.

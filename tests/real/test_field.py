@@ -1,9 +1,15 @@
 """What broke in the field: each test is named by what happened there."""
 
+import hashlib
+import json
+import subprocess
 import time
+import uuid
 from pathlib import Path
 
-from conftest import PATIENCE, Board, Place, tool
+import pytest
+from conftest import COMMAND, PATIENCE, Board, Place, tool
+from test_edges import CLOCK
 
 
 def services(board: Board, **more: str) -> dict[str, str]:
@@ -180,11 +186,12 @@ def test_the_bead_that_caused_a_hold_was_closed(on_server: Place, board: Board) 
     assert board.sent == [bead, other]
 
 
-def test_a_user_who_may_only_read(on_server: Place, board: Board) -> None:
+@pytest.mark.parametrize("rights", ["SELECT", "SELECT, UPDATE", "SELECT, UPDATE, INSERT", "SELECT, INSERT, DELETE"])
+def test_a_user_who_may_not_write_everything(on_server: Place, board: Board, rights: str) -> None:
     bead = on_server.create()
-    user = f"reader_{on_server.database}"
+    user = f"user_{uuid.uuid4().hex[:10]}"
     on_server.sql(f"CREATE USER '{user}'@'%%'")
-    on_server.sql(f"GRANT SELECT ON *.* TO '{user}'@'%%'")
+    on_server.sql(f"GRANT {rights} ON *.* TO '{user}'@'%%'")
     done = on_server.run("tick", **services(board, BEADS_DOLT_SERVER_USER=user))
     assert done.returncode == 1
     assert "this user may not write; grant it SELECT, INSERT, UPDATE and DELETE" in done.stderr
@@ -203,3 +210,76 @@ def test_a_service_that_hangs_is_named_within_two_seconds(on_server: Place, boar
     on_server.create()
     done = on_server.run("tick", **services(board))
     assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in done.stdout
+
+
+def test_a_bead_that_was_made_without_history(place: Place, board: Board) -> None:
+    """bd keeps it in another table, which its `ready` does not read."""
+    bead, other = place.create("kept apart", "--no-history", "-p", "0"), place.create("as usual")
+    for _ in range(2):
+        assert place.run("tick", **services(board)).returncode == 0
+    assert board.sent == [other]
+    assert place.notes(bead) == ["not dispatched: bd never lists it as ready: no history"]
+    told = place.run("explain", bead).stdout
+    assert "Create it again, without that option:" in told
+    assert "bd create 'kept apart'" in told
+
+
+@pytest.mark.parametrize("kind", ["--ephemeral", "--no-history"])
+def test_a_person_is_notified_once_of_a_large_bead_that_bd_keeps_apart(
+    on_server: Place, board: Board, kind: str
+) -> None:
+    """Its comments are in a table of their own."""
+    bead = on_server.create("large", kind, "--description", "x" * 50_000)
+    for _ in range(3):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    notices = on_server.sql("SELECT text FROM wisp_comments WHERE issue_id = %s", bead)
+    assert [notice["text"][:25] for notice in notices] == ["not dispatched: too large"]
+
+
+def test_a_hold_is_ended_by_a_machine_whose_clock_is_wrong(on_server: Place, board: Board) -> None:
+    for hours in (-1, 1):
+        board.dispatch = lambda task: (502, {"error": "Invalid token"})
+        on_server.create()
+        on_server.run("tick", **services(board))
+        done = on_server.run_changed(CLOCK.format(hours=hours), "resume")
+        assert done.stdout.startswith("beads-dispatch: ended: nothing is dispatched until ")
+        assert on_server.run("status").stdout.startswith("queue: open; tried again at each tick")
+
+
+def test_a_usage_limit_that_a_sweep_has_met_during_the_post(on_server: Place, board: Board) -> None:
+    """The tick has read the hold of the limit before, which was over, and would write it back."""
+    who = hashlib.sha1(b"agent").hexdigest()[:12]
+    key = f"beads_dispatch.hold.usage.{who}"
+
+    def hold(minutes: int) -> str:
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * minutes))
+        return json.dumps({"until": until, "step": 0, "reason": "agent ended: usage limit"})
+
+    newer = hold(60)
+
+    def dispatch(task: str) -> tuple[int, object]:
+        on_server.sql("REPLACE INTO local_metadata (`key`, value) VALUES (%s, %s)", key, newer)
+        return 200, {"job_id": "j"}
+
+    on_server.sql("REPLACE INTO local_metadata (`key`, value) VALUES (%s, %s)", key, hold(-1))
+    on_server.create()
+    board.dispatch = dispatch
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert on_server.sql("SELECT value FROM local_metadata WHERE `key` = %s", key) == [{"value": newer}]
+
+
+def test_the_working_folder_was_removed(on_server: Place, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = f"rmdir {gone} && exec {' '.join(COMMAND)} status"
+    done = subprocess.run(
+        ["sh", "-c", words],
+        cwd=gone,
+        env=on_server.environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "beads-dispatch: the working folder has been removed: change to another one\n"

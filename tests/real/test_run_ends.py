@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -152,6 +153,42 @@ def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service:
     service.job = job("failed", exit_code=1)
     on_server.run("tick", **services(service))
     assert service.sent == [bead, bead]
+
+
+def test_it_waits_also_where_a_client_has_taken_the_mark_of_that_job_away(on_server: Place, service: Board) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    on_server.bd("update", bead, "--status=open", "--unset-metadata=beads_dispatch.job")
+    service.job = job("running")
+    assert "still runs" in on_server.run("tick", **services(service)).stdout
+    assert "still runs" in on_server.run("status", **services(service)).stdout
+    assert service.sent == [bead]
+
+
+def test_a_service_that_hangs_does_not_keep_a_sweep_from_a_dead_bead(on_server: Place, service: Board) -> None:
+    on_server.create_many(3)
+    on_server.run("tick", **services(service, BEADS_DISPATCH_PER_TICK="3"))
+    dead = service.sent[1]
+    on_server.age(dead, 31)
+    service.passing = lambda phase: time.sleep(12 if phase == "asked" else 0)
+    service.asked.clear()
+    began = time.monotonic()
+    assert on_server.run("sweep", **services(service)).returncode == 0
+    assert time.monotonic() - began < 25  # one question of ten seconds, and not three
+    assert [path for path in service.asked if path.startswith("/jobs/")] == [f"/jobs/job-{dead}"]
+    assert on_server.show(dead)["status"] == "blocked"
+
+
+def test_a_person_who_takes_a_bead_over_that_we_have_just_blocked(on_server: Place, service: Board) -> None:
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    service.job = job("failed", exit_code=1)
+    on_server.run("sweep", **services(service))
+    assert on_server.show(bead)["status"] == "blocked"
+    on_server.bd("update", bead, "--status=in_progress")
+    for command in ("tick", "sweep"):
+        assert on_server.run(command, **services(service)).returncode == 0
+    assert on_server.show(bead)["status"] == "in_progress"
 
 
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from beads_dispatch.errors import DoltFailed
@@ -53,6 +54,10 @@ class SimulatedDolt:
     def holder(self, job: str, assignee: str) -> str:
         return "somebody"
 
+    def now(self) -> datetime:
+        self._ask("asks the time")
+        return self.actor.world.now()
+
     def hash(self) -> str:
         """A watcher's question of each second."""
         if self.actor.world.healed and self.connection == self.actor.world.connections and not self.cut:
@@ -78,7 +83,7 @@ class SimulatedDolt:
         read["utc_now"] = world.now().replace(tzinfo=None)
         return read
 
-    def commented(self, beads: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def commented(self, beads: Sequence[str], *, wisps: bool = False) -> dict[str, dict[str, Any]]:
         """Nobody comments here."""
         return {}
 

@@ -72,7 +72,8 @@ class Process:
 
     def agent_service(self) -> AgentService:
         known = self.settings
-        return AgentService(known.agent_url, known.agent_token, Http(self.actor, self.board), lambda _: None)
+        request, monotonic = Http(self.actor, self.board), self.actor.clock().monotonic
+        return AgentService(known.agent_url, known.agent_token, request, lambda _: None, monotonic)
 
     def run(self, job: Callable[[Outside, Settings], R]) -> R:
         """A tick or a sweep on a queue of its own, as wiring.run does it."""

@@ -11,7 +11,9 @@ from beads_dispatch.adapters import beadboard, exchange, http
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.core.outcomes import Outcome, understand
+from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.core.runs import Stage
 from beads_dispatch.errors import ServiceFailed
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"
@@ -25,7 +27,7 @@ def board(url: str = URL) -> BeadBoard:
 
 def has_room(agent: str = AGENT) -> bool:
     """What a tick asks before each claim."""
-    return not board().busy() and AgentService(agent, "", http.request, print).has_room()
+    return not board().busy() and AgentService(agent, "", http.request, print, SYSTEM.monotonic).has_room()
 
 
 @respx.mock
@@ -134,3 +136,26 @@ def test_a_tls_error_after_the_post_is_unclear() -> None:
     reply = board().dispatch("t-1")
     assert understand(reply).outcome is Outcome.UNCLEAR
     assert "record layer failure" in reply.body
+
+
+def test_a_service_that_does_not_answer_is_not_asked_about_each_job() -> None:
+    asked, now = [], 0.0
+
+    def request(ask: Ask) -> Reply:
+        asked.append(ask.url)
+        return Reply(None, "no answer within 10 s")
+
+    service = AgentService(AGENT, "secret", request, print, lambda: now)
+    jobs = [service.job(str(number)) for number in range(30)]
+    assert {(job.stage, job.words) for job in jobs} == {(Stage.DOUBT, "no answer within 10 s")}
+    assert asked == [f"{AGENT}/jobs/0"]
+    now = 10.0
+    service.job("30")
+    assert asked[1:] == [f"{AGENT}/jobs/30"]
+
+
+@respx.mock
+def test_a_token_that_a_service_echoes_is_not_passed_on() -> None:
+    respx.get(f"{AGENT}/jobs/1").respond(401, text="Bearer s3cret is not valid")
+    service = AgentService(AGENT, "s3cret", http.request, print, SYSTEM.monotonic)
+    assert service.job("1").words == "HTTP 401: Bearer *** is not valid"

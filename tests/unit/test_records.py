@@ -7,7 +7,7 @@ import pytest
 
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes
 from beads_dispatch.core.backoff import Hold
-from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.bead import Bead, parse
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.outcomes import Answer, Outcome
 
@@ -217,3 +217,36 @@ def test_an_agent_that_takes_the_marks_away_does_not_start_the_count_anew() -> N
     assert marks.runs(replace(one, metadata={"beads_dispatch.runs": 0})) == 0  # a person says so
     blocked = replace(one, notes="\n".join(["dispatched: job=x", "reaper: no progress for 31m", *lines]))
     assert claim.lost_record(blocked, NOW)[1][marks.RUNS] == "3"
+
+
+SENT = f"{CLAIM}\ndispatched: job=abc"
+
+
+@pytest.mark.parametrize(
+    ("after", "job"),
+    [
+        ("", "abc"),
+        ("half of it", "abc"),
+        ("agent ended: failed (exit 1) after 5s: no", ""),
+        ("reaper: no progress for 31m — blocking (threshold 30m)", ""),
+        ("dispatch failed HTTP 400: bad (attempt 5 of 5)", ""),
+        ("returned: agent busy", ""),
+    ],
+)
+def test_the_last_job_is_in_the_notes_where_a_client_took_its_mark_away(after: str, job: str) -> None:
+    assert marks.last_job(bead(notes=f"{SENT}\n{after}")) == job
+    assert marks.last_job(bead(notes=f"{SENT}\n{after}", metadata={marks.JOB: '"other"'})) == "other"
+
+
+def test_a_bead_whose_run_has_ended_and_that_a_person_works_on_gets_no_job_back() -> None:
+    taken_over = bead(status="in_progress", notes=f"{SENT}\nagent ended: failed (exit 1) after 5s", metadata=CLAIM_MARK)
+    assert claim.lost_record(taken_over, NOW) == (None, {})
+
+
+def test_a_bead_that_was_given_up_starts_its_count_of_runs_anew() -> None:
+    assert marks.runs(bead(notes=f"{SENT}\n{SENT}\ndispatch failed HTTP 400: bad (attempt 5 of 5)\n{SENT}")) == 1
+
+
+def test_metadata_that_is_nested_too_deep_is_no_object() -> None:
+    known = {"id": "t-1", "status": "open", "priority": 2, "updated_at": NOW}
+    assert parse({**known, "metadata": '{"a":' * 2000 + "1" + "}" * 2000}).metadata is None

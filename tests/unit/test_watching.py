@@ -55,7 +55,7 @@ class Watched:
         def request(ask: Ask) -> Reply:
             return Reply(200, json.dumps({"busy": not (self.places and self.places())}))
 
-        return AgentService("http://agents", "", request, print)
+        return AgentService("http://agents", "", request, print, lambda: self.seconds)
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)
@@ -195,6 +195,23 @@ def test_the_queue_waits_even_where_its_hold_could_not_be_written(outcome: Outco
     watched.database.put("a", metadata=None)
     watched.turn(300)
     assert between(watched.ticks) == [120, 120]
+
+
+def test_once_a_person_has_ended_the_hold_a_tick_runs_at_once() -> None:
+    watched = Watched()
+
+    def tick() -> dispatcher.Report:
+        watched.database.holds["service"] = Hold(watched.database.now + 2 * MINUTE, 1, "down")
+        watched.database.set("a", notes="a claim, and what became of it")
+        return dispatcher.Report(failed=True, answers=[Outcome.NOT_STARTED])
+
+    watched.tick = tick
+    watched.database.put("a")
+    watched.turn(20)
+    watched.database.holds["service"] = Hold(watched.database.now, 1, "down")  # as `resume` leaves it
+    watched.database.set("a", notes="the hold is over")
+    watched.turn(2)
+    assert watched.ticks == [1000, 1020]
 
 
 def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -> None:

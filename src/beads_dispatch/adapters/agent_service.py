@@ -1,5 +1,6 @@
 """The agent service behind BeadBoard: whether it has room, and how its jobs are."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,11 +23,21 @@ class AgentService:
     `waiting` gets a line on each long wait.
     """
 
-    def __init__(self, url: str, token: str, request: Request, waiting: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        request: Request,
+        waiting: Callable[[str], None],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._url = url
         self._token = token
         self._request = request
         self._waiting = waiting
+        self._monotonic = monotonic
+        self._silent_until = -math.inf
+        self._silence = ""
 
     def has_room(self) -> bool:
         """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
@@ -58,15 +69,23 @@ class AgentService:
         return not busy if isinstance(busy, bool) else None
 
     def job(self, job_id: str) -> "Job":
-        """A job as it is now. Whatever is no clear answer is a Job in DOUBT; nothing is raised."""
+        """A job as it is now. Whatever is no clear answer is a Job in DOUBT; nothing is raised.
+
+        Where the service has not answered at all, it is not asked again for ten seconds: with many beads running, each
+        question to a service that hangs would take its whole deadline.
+        """
         from beads_dispatch.core.runs import Job, Stage, parse  # an idle tick asks about no job
 
         if not self._url:
             return Job(Stage.DOUBT, "AGENT_SERVICE_URL is not set")
+        if self._monotonic() < self._silent_until:
+            return Job(Stage.DOUBT, self._silence)
         url = f"{self._url}/jobs/{quote(job_id, safe='')}"
         ask = Ask("GET", url, ASK_SECONDS, self._slow(url), token=self._token, most_bytes=MOST_BYTES)
         reply = self._request(ask)
         document = json_object(reply.body)
+        if reply.status is None:
+            self._silent_until, self._silence = self._monotonic() + ASK_SECONDS, brief(reply)
         if reply.status == 404 and document == {"detail": "Job not found"}:
             return Job(Stage.UNKNOWN)
         if reply.status != 200 or document is None:

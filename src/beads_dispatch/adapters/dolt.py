@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -21,7 +22,7 @@ ANSWER_SECONDS = 15
 
 _COLUMNS = (
     "id, title, description, design, acceptance_criteria, notes, status, priority, issue_type, "
-    "assignee, updated_at, defer_until, ephemeral, pinned, metadata"
+    "assignee, updated_at, defer_until, ephemeral, pinned, no_history, metadata"
 )
 _OUR_COMMENT = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOO_LARGE_COMMENTS)
 
@@ -34,10 +35,13 @@ _ASSIGNED, _ASSIGNED_WISPS = (
 _AGENT_BEADS = "SELECT issue_id FROM labels WHERE label = 'gt:agent' AND issue_id IN %s"
 
 # For the few beads where it matters.
-_COMMENTED = f"""
+_COMMENTED, _COMMENTED_WISPS = (
+    f"""
 SELECT c.issue_id, MAX(c.created_at) AS commented_at,
        MAX(CASE WHEN {_OUR_COMMENT} THEN c.created_at END) AS too_large_notice_at
-  FROM comments c WHERE c.issue_id IN %s GROUP BY c.issue_id"""
+  FROM {table} c WHERE c.issue_id IN %s GROUP BY c.issue_id"""
+    for table in ("comments", "wisp_comments")
+)
 
 _HELD = "IS_USED_LOCK(%s) = CONNECTION_ID() AS locked"  # NULL where nobody holds it
 _LOCKED = f"SELECT {_HELD}"
@@ -76,7 +80,9 @@ _NO_TRUST = " (the authority must be the system's or in the file that SSL_CERT_F
 # A statement that changes nothing, not even the database's hash: Dolt checks the privilege all the same.
 _MAY_WRITE = (
     "UPDATE issues SET title = title WHERE id = ''",
-    "UPDATE local_metadata SET value = value WHERE `key` = ''",
+    "INSERT INTO events SELECT * FROM events WHERE FALSE",
+    "INSERT INTO local_metadata SELECT * FROM local_metadata WHERE FALSE",  # a REPLACE needs this one and the next
+    "DELETE FROM local_metadata WHERE `key` = ''",
 )
 
 
@@ -118,10 +124,15 @@ class Dolt:
         rows = self.ask(_AGENT_BEADS, tuple(beads)) if beads else []
         return frozenset(str(row["issue_id"]) for row in rows)
 
-    def commented(self, beads: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def commented(self, beads: Sequence[str], *, wisps: bool = False) -> dict[str, dict[str, Any]]:
         """When each of these beads was last commented on, and when by us because it is too large. By id."""
-        rows = self.ask(_COMMENTED, tuple(beads)) if beads else []
+        rows = self.ask(_COMMENTED_WISPS if wisps else _COMMENTED, tuple(beads)) if beads else []
         return {str(row.pop("issue_id")): row for row in rows}
+
+    def now(self) -> datetime:
+        """The server's time, aware, UTC."""
+        now: datetime = self.ask("SELECT UTC_TIMESTAMP() AS utc_now")[0]["utc_now"]
+        return now.replace(tzinfo=UTC)
 
     def hash(self) -> str:
         """A hash of everything in the database. It changes with every write, and is cheaper than `SELECT 1`."""

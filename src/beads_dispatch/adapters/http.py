@@ -63,7 +63,12 @@ def _exchange(ask: Ask) -> Reply:
                 body += part[: ask.most_bytes - len(body)]
                 if len(body) >= ask.most_bytes:
                     break
-            return Reply(response.status_code, body.decode("utf-8", "replace"))
+            return Reply(response.status_code, _without(ask.token, body.decode("utf-8", "replace")))
+
+
+def _without(secret: str, text: str) -> str:
+    """A service may echo the header that it refuses, and its answer goes into logs and notes."""
+    return text.replace(secret, "***") if secret else text
 
 
 def _trusted(url: str) -> ssl.SSLContext | bool:

@@ -109,7 +109,7 @@ class ServerQueue:
         self._assignee = assignee
         self._now = now
         self._name = ""
-        self._ahead = timedelta(0)
+        self._ahead: timedelta | None = None  # the server's clock, of ours; None: not yet known
 
     def lock(self, job: str) -> bool:
         self._name = self._dolt.lock(job, self._assignee) or ""
@@ -128,12 +128,17 @@ class ServerQueue:
         rows = self._dolt.assigned(self._assignee)
         if rows:
             self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - self._now()
+        elif self._ahead is None:
+            self._ahead = timedelta(0)  # no bead, no question that its clock could matter to
         beads, unreadable = read_all(rows)
         return Snapshot(self._with_comments(beads), unreadable)
 
     def _with_comments(self, beads: Iterable[Bead]) -> tuple[Bead, ...]:
         """The times of their comments, where they matter: a sign of life, or our notice on a bead that is too large."""
-        times = self._dolt.commented([one.id for one in beads if one.status == "in_progress" or _too_large(one)])
+        asked = [one for one in beads if one.status == "in_progress" or _too_large(one)]
+        wisps = [one.id for one in asked if one.ephemeral or one.no_history]
+        times = self._dolt.commented([one.id for one in asked if one.id not in wisps])
+        times |= self._dolt.commented(wisps, wisps=True)
         return tuple(bead.with_comments(one, times[one.id]) if one.id in times else one for one in beads)
 
     def fingerprint(self) -> str:
@@ -146,6 +151,8 @@ class ServerQueue:
         return locked, self._with_comments([one])[0] if one and _too_large(one) else one
 
     def holds(self) -> Holds:
+        if self._ahead is None:
+            self._ahead = self._dolt.now() - self._now()
         stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
         return _read_holds({kind: stored.get(self._key(kind), "") for kind in FURTHEST}, self.now())
 
@@ -168,7 +175,7 @@ class ServerQueue:
         return self._dolt.events(bead_id)
 
     def now(self) -> datetime:
-        return self._now() + self._ahead
+        return self._now() + (self._ahead or timedelta(0))
 
     def close(self) -> None:
         self._dolt.close()
@@ -215,7 +222,7 @@ class EmbeddedQueue:
     def holds(self) -> Holds:
         try:
             stored = json.loads(self._stored_holds() or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             stored = {}
         known = stored if isinstance(stored, dict) else {}
         return _read_holds({kind: str(known.get(kind) or "") for kind in FURTHEST}, self.now())

@@ -133,6 +133,9 @@ def _edit(bead: Bead) -> str:
 def _never_ready(case: Case) -> Advice:
     if case.bead.pinned:
         return Advice(f"bd never lists pinned beads. {_FIX}", "Create it again, without the pin:", _anew(case))
+    if case.bead.no_history:
+        means = f"bd never lists beads that were made with --no-history. {_FIX}"
+        return Advice(means, "Create it again, without that option:", _anew(case))
     return Advice(f"bd never lists beads of this type. {_FIX}", "Make it a task:", case.bd("update {} --type task"))
 
 

@@ -35,6 +35,7 @@ class Bead:
     notes: str = ""
     ephemeral: bool = False
     pinned: bool = False
+    no_history: bool = False
     labels: frozenset[str] = frozenset()
     metadata: Mapping[str, object] | None = field(default_factory=dict)
     defer_until: datetime | None = None
@@ -115,7 +116,7 @@ _FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
     **dict.fromkeys(("description", "acceptance_criteria", "notes"), _TEXT),
     **dict.fromkeys(("updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
     **dict.fromkeys(("commented_at", "too_large_notice_at"), _TIME),
-    **dict.fromkeys(("ephemeral", "pinned"), (_flag, "true or false")),
+    **dict.fromkeys(("ephemeral", "pinned", "no_history"), (_flag, "true or false")),
     **dict.fromkeys(("priority", "comment_count"), (_whole, "a whole number")),
     "labels": (_labels, "a list of texts"),
 }
@@ -125,7 +126,7 @@ def _metadata(value: object) -> Mapping[str, object] | None:
     if isinstance(value, str):  # over SQL a JSON column comes as text
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else {} if value is None else None
 

@@ -26,7 +26,8 @@ def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
     bd 1.0.2 loses a line to an agent's note, and a mark to its --metadata, written in the same fraction of a second.
     """
     by_mark, by_line = marks.job(bead), notes.newest_job(bead.notes)
-    if bead.status != "in_progress" or bool(by_mark) == bool(by_line) or not _claimed_lately(bead, now):
+    known = marks.last_job(bead) and bool(by_mark) != bool(by_line)
+    if bead.status != "in_progress" or not known or not _claimed_lately(bead, now):
         return None, {}
     if by_mark:
         return notes.dispatched(by_mark), {}

@@ -57,8 +57,8 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
         return EPHEMERAL
     if "gt:agent" in bead.labels:
         return AGENT_BEAD
-    if bead.pinned or bead.issue_type in NEVER_READY:
-        what = "pinned" if bead.pinned else f"type {bead.issue_type}"
+    if bead.pinned or bead.no_history or bead.issue_type in NEVER_READY:
+        what = "pinned" if bead.pinned else "no history" if bead.no_history else f"type {bead.issue_type}"
         return Reason(f"bd never lists it as ready: {what}", needs_person=True)
     if blank(bead.acceptance_criteria):
         return NO_CRITERIA

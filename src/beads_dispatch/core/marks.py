@@ -41,6 +41,11 @@ def job(bead: Bead) -> str:
     return value.strip('"') if isinstance(value, str) else str(value or "")
 
 
+def last_job(bead: Bead) -> str:
+    """The job that may still run: by its mark, or by the notes where a client took the mark away."""
+    return job(bead) or (notes.newest_job(bead.notes) if notes.dispatches(bead.notes) else "")
+
+
 def job_value(job: str) -> str:
     return f'"{notes.one_line(job, 80)}"'  # with its quotes, or bd stores 1234567890e5 as a number
 

@@ -151,7 +151,7 @@ def dispatches(notes: str) -> int:
     ends = ("reaper: ", "agent ended: ", "not dispatched: ")
     count = 0
     for line in reversed(notes.split("\n")):
-        if line.startswith(ends):
+        if line.startswith(ends) or _LAST_ATTEMPT.search(line):
             break
         count += line.startswith(_SENT)
     return count

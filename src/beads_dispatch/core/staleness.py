@@ -7,16 +7,17 @@ from beads_dispatch.core.bead import Bead
 
 def idle_for(bead: Bead, now: datetime) -> timedelta:
     """Time since the bead's last sign of life. Never below 0, because clients' clocks differ."""
-    return max(now - _last_sign(bead), timedelta(0))
+    return max(now - last_sign(bead), timedelta(0))
 
 
 def stale_at(bead: Bead, threshold: timedelta) -> datetime:
     """When a bead in progress becomes stale, UTC, if it shows no sign of life before."""
-    last = _last_sign(bead) + threshold
+    last = last_sign(bead) + threshold
     return max(last, bead.lease_expires_at) if bead.lease_expires_at else last
 
 
-def _last_sign(bead: Bead) -> datetime:
+def last_sign(bead: Bead) -> datetime:
+    """When the bead last showed a sign of life, UTC."""
     signs = (bead.updated_at, bead.heartbeat_at, bead.commented_at)
     return max(sign for sign in signs if sign)
 

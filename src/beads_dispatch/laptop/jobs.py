@@ -16,8 +16,8 @@ from beads_dispatch.log import Log
 
 FORGET_AFTER = timedelta(hours=1)  # as the agent service does
 MOST_JOBS = 300
-# The one would beat BEADS_ACTOR, the other is no agent's business.
-NOT_INHERITED = ("BD_ACTOR", "BEADS_NOTIFY_URLS")
+# The first would beat BEADS_ACTOR, the others are no agent's business.
+NOT_INHERITED = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN")
 DRAIN_SECONDS = 0.5  # for what an ended job has written; a child that it left behind may hold the pipe open
 
 
