@@ -62,7 +62,7 @@ class Invariants:
     anew: dict[str, float] = field(default_factory=dict)  # when this count began, where it did not at the start
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before a claim, by its token
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
-    contested: set[str] = field(default_factory=set)  # POSTed during another POST, because a person set it open
+    contested: set[str] = field(default_factory=set)  # POSTed before another POST was recorded: a person set it open
 
     def _next(self) -> int:
         self.number += 1
@@ -80,6 +80,8 @@ class Invariants:
             raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
         token = _token(self.world.rows[bead]["metadata"])
         if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
+            self.contested.add(bead)
+        if any(post.actor.dead and not post.recorded for post in self.posts[bead]):  # its bd may still write its job
             self.contested.add(bead)
         in_doubt = actor.doubted or actor.jumped
         self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token, in_doubt=in_doubt))
