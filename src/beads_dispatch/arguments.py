@@ -2,8 +2,11 @@
 
 import argparse
 import re
+import sys
 from datetime import timedelta
 from typing import Any, NoReturn
+
+from beads_dispatch.log import put
 
 
 class _Version(argparse.Action):
@@ -12,7 +15,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"beads-dispatch {version('beads-dispatch')}")
+        put(f"beads-dispatch {version('beads-dispatch')}", sys.stdout)
         parser.exit()
 
 
@@ -28,7 +31,7 @@ class _Help(argparse.Action):
         width = get_terminal_size().columns - 2  # as argparse has it
         parser.description, parser.epilog = page.description(width), page.epilog(width)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.print_help()
+        put(parser.format_help().removesuffix("\n"), sys.stdout)
         parser.exit()
 
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -141,7 +141,7 @@ def _agent(args: Namespace, wiring: Wiring, log: Log) -> int:
 def _serving(args: Namespace, port: int, wiring: Wiring, log: Log) -> AbstractContextManager[str]:
     """The laptop agent, while it serves. Yields its URL."""
     from beads_dispatch.laptop import agent
-    from beads_dispatch.laptop.jobs import Jobs
+    from beads_dispatch.laptop.jobs import Jobs, prefix
     from beads_dispatch.laptop.supervisor import Supervisor
 
     if not args.run.strip():
@@ -149,7 +149,8 @@ def _serving(args: Namespace, port: int, wiring: Wiring, log: Log) -> AbstractCo
     chosen = wiring.settings(log.name, needs_beadboard=False)
     bd = wiring.bd(chosen)
     bd.check()
-    jobs = Jobs(args.run, args.jobs or 1, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(6).hex(), log)
+    mine = prefix(os.uname().nodename)
+    jobs = Jobs(args.run, args.jobs or 1, wiring.environ, wiring.cwd, SYSTEM, lambda: os.urandom(4).hex(), log, mine)
     return agent.serving(port, Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold))
 
 
@@ -168,9 +169,22 @@ def _watch(args: Namespace, wiring: Wiring, log: Log) -> int:
             raise Misconfigured("--jobs and --timeout need --command: they are the laptop agent's")
         return _watch_alone(args, wiring, log)
     agent_log = Log(NAMES["agent"], SYSTEM.now, log.as_json)
+    # The agent is this process itself.
+    wiring = _with(wiring, BEADBOARD_URL="", AGENT_SERVICE_URL="", API_BEARER_TOKEN="")
     with _serving(args, 0, wiring, agent_log) as url:
-        own = {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url, "API_BEARER_TOKEN": ""}
-        return _watch_alone(args, replace(wiring, environ={**wiring.environ, **own}), log)
+        wiring = _with(wiring, BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
+        return _watch_alone(args, _patient(wiring, args.timeout), log)
+
+
+def _with(wiring: Wiring, **environ: str) -> Wiring:
+    return replace(wiring, environ={**wiring.environ, **environ})
+
+
+def _patient(wiring: Wiring, timeout: timedelta | None) -> Wiring:
+    """No command seems to hang before its own timeout: a running job may take four times the threshold."""
+    if timeout is None or timeout / 2 <= wiring.settings(NAMES["sweep"], needs_beadboard=False).threshold:
+        return wiring
+    return _with(wiring, BEADS_REAPER_THRESHOLD_MINUTES=f"{timeout / 2 / timedelta(minutes=1):.3f}")
 
 
 def _watch_alone(args: Namespace, wiring: Wiring, log: Log) -> int:

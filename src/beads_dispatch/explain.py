@@ -32,9 +32,10 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
     in_line = standing.place is not None and known.queue.kind in ("open", "failing")
     waits = in_line or eligibility.expired_deferrals([bead], known.now)  # for the next tick
+    unseen = bead.status == "in_progress" and not (settings.beadboard_url or settings.agent_url)
     case = Case(
         bead, standing, known,
-        agent_state(outside, settings) if waits else advice.NOT_ASKED,
+        agent_state(outside, settings) if waits or unseen else advice.NOT_ASKED,
         settings.threshold, outside.clock.zone(), _job(outside, settings, bead),
     )  # fmt: skip
     return Story(case, _entries(outside, bead), advice.advice(case))
@@ -69,7 +70,7 @@ def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
     """The story for a person. `has_log`: whether this machine has what one of its runs wrote."""
     case, paint = story.case, look.paint
     bead = case.bead
-    what = f"{bead.status}, priority {bead.priority}, assigned to {bead.assignee or 'nobody'}"
+    what = f"{bead.status}, priority {bead.priority}, assigned to {notes.one_line(bead.assignee) or 'nobody'}"
     counts = _counts(bead)
     return "\n".join([
         f"{paint(bead.id, 'bold')}  {notes.one_line(bead.title, 2000)}",
@@ -102,13 +103,17 @@ def _labelled(label: str, text: str, look: Look) -> Iterator[str]:
 
 def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
     when, zone = [_when(entry, look) for entry in entries], f"WHEN ({look.now.astimezone(look.zone):%Z})"
-    wide, who = max(map(len, [zone, *when])), max(len(name) for name in ("WHO", *(entry.who for entry in entries)))
+    wide, who = max(map(len, [zone, *when])), max(len(name) for name in ("WHO", *map(_who, entries)))
     yield look.paint(f"{zone:{wide}}  {'WHO':{who}}  WHAT", "bold")
     for entry, at in zip(entries, when, strict=True):
-        start = f"{at:{wide}}  {entry.who:{who}}  "
+        start = f"{at:{wide}}  {_who(entry):{who}}  "
         lines = [part for line in entry.lines for part in _wrapped(look.say(line), len(start), look)]
         yield look.paint(start, "dim") + lines[0]
         yield from (" " * len(start) + line for line in lines[1:])
+
+
+def _who(entry: Entry) -> str:
+    return notes.one_line(entry.who, 40)
 
 
 def _when(entry: Entry, look: Look) -> str:

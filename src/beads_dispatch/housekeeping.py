@@ -51,7 +51,7 @@ def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
 
 def _try(cycle: Cycle, known: Bead, change: Callable[[Cycle, Bead], None]) -> None:
     try:
-        bead = known if known.ephemeral else fetch(cycle, known)  # a wisp is in another table, and is never dispatched
+        bead = known if known.kept_apart else fetch(cycle, known)  # in another table, and never dispatched
         if bead is None or bead.assignee != cycle.settings.assignee:
             raise NotAsExpected
         change(cycle, bead)

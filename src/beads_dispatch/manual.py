@@ -65,7 +65,7 @@ PAGES = {
         "Hands a bead to an AI agent when you assign it: bd assign <id> agent. "
         "beads-dispatch COMMAND --help explains one command.",
         (*SERVICES, *WORKSPACE, "LOG_FORMAT"),
-        ("beads-dispatch watch", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
+        ("beads-dispatch watch --command ./agent.sh", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
     ),
     "tick": Page(
         "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
@@ -87,7 +87,7 @@ PAGES = {
         (
             f"beads-dispatch watch --command '{CLAUDE}'",
             "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
-            "beads-dispatch watch --listen 127.0.0.1:8080",
+            "beads-dispatch watch --command ./agent.sh --listen 127.0.0.1:8080",
         ),
     ),
     "status": Page(

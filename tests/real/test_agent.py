@@ -197,8 +197,9 @@ def test_a_job_is_described_as_the_agent_service_does(embedded: Place) -> None:
         assert began.utcoffset() == timedelta()
         assert began < at
         assert at.timestamp() == pytest.approx(failed["finished_epoch"], abs=0.001)
-        assert get(url, f"/jobs/{one[::-1]}x") == {"detail": "Job not found"}
-        assert httpx.get(f"{url}/jobs/{one[::-1]}x", timeout=PATIENCE).status_code == 404
+        assert get(url, f"/jobs/{one}x") == {"detail": "Job not found"}
+        assert get(url, f"/jobs/x{one}") == {"detail": "Job of another agent"}
+        assert httpx.get(f"{url}/jobs/{one}x", timeout=PATIENCE).status_code == 404
         assert httpx.post(f"{url}/jobs/{one}", timeout=PATIENCE).status_code == 405
         assert get(url, "/jobs") == {"detail": "Not Found"}
 

@@ -214,7 +214,7 @@ def test_what_a_person_must_fix(on_server: Place, board: Board) -> None:
     assert board.sent == []
     commands = {
         bare: f"bd update {bare} --acceptance 'how to tell that it is done'",
-        odd: "bd create odd --acceptance 'it works' --priority 2 --assignee agent",
+        odd: "bd create --title=odd --acceptance='it works' --priority 2 --assignee agent",
         agent: f"bd label remove {agent} gt:agent",
         wisp: f"bd promote {wisp}",
         later: f"bd update {later} --defer ''",

@@ -221,7 +221,7 @@ def test_a_bead_that_was_made_without_history(place: Place, board: Board) -> Non
     assert place.notes(bead) == ["not dispatched: bd never lists it as ready: no history"]
     told = place.run("explain", bead).stdout
     assert "Create it again, without that option:" in told
-    assert "bd create 'kept apart'" in told
+    assert "bd create --title='kept apart'" in told
 
 
 @pytest.mark.parametrize("kind", ["--ephemeral", "--no-history"])

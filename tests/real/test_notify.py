@@ -1,16 +1,18 @@
 """Messages to a person, against a real receiver: what they say, and that a failing one changes nothing else."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from conftest import Board, Place, held_port
 from test_run_ends import job, result
 
-from beads_dispatch.adapters import http_server
+from beads_dispatch.adapters import http_server, notify
 from beads_dispatch.adapters.http_server import Page
 
 SECRET = "hunter2"  # a part of every URL; it must be in no output
@@ -80,6 +82,16 @@ def test_a_blocked_bead_and_one_whose_run_ended(on_server: Place, board: Board, 
     ])  # fmt: skip
     assert run(on_server, "sweep", board, receiver.url)[0] == 0
     assert len(receiver.messages) == 2
+
+
+def test_no_module_of_the_project_is_imported(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("apprise", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert notify.send(receiver.url, "a message", os.environ, 60) == ""
+    assert receiver.messages == ["a message"]
 
 
 def test_an_unclear_bead_and_one_that_is_given_up(on_server: Place, board: Board, receiver: Receiver) -> None:

@@ -15,6 +15,8 @@ import pytest
 from conftest import COMMAND, PATIENCE, Board, Place, is_running, wait_for
 from test_watcher import Watcher, ended
 
+from beads_dispatch.laptop.jobs import prefix
+
 # Its child has a session of its own, and so is not in its parent's process group.
 WAITS = "setsid sleep 300 & echo $! >> children; wait"
 
@@ -88,6 +90,30 @@ def test_a_stop_signal_ends_the_watcher_then_its_jobs_and_notes_them(on_server: 
     stopped = f"beads-agent: {bead}: job stopped with the laptop agent "
     assert ends == ["beads-watcher: stopped", stopped, "beads-agent: stopped, with every job"]
     assert re.fullmatch(r"agent ended: stopped with the laptop agent after \w+", on_server.notes(bead)[-1])
+    assert on_server.show(bead)["status"] == "blocked"
+
+
+def test_a_bead_whose_job_another_machine_started_is_left_alone(on_server: Place) -> None:
+    foreign = on_server.create("foreign")
+    mark = f'--set-metadata=beads_dispatch.job="{"0" if prefix(os.uname().nodename) != "0000" else "1"}00012345678"'
+    on_server.bd("update", foreign, "--status=in_progress", mark)
+    with watching(on_server, 'bd close "$BEAD_ID"') as watcher:
+        for title in ("first", "second"):  # before each tick it is asked how runs have ended
+            bead = on_server.create(title)
+            watcher.wait_for(f"{bead}: job=.* completed after")
+    assert on_server.show(foreign)["status"] == "in_progress"
+
+
+def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(on_server: Place) -> None:
+    with watching(on_server, WAITS) as watcher:
+        bead = on_server.create()
+        watcher.wait_for(f"{bead}: dispatched")
+        assert "The watcher at work follows it" in on_server.run("explain", bead).stdout
+        child = wait_for(lambda: children(on_server))[0]
+        watcher.process.kill()
+        watcher.wait()
+        wait_for(lambda: "no watcher is seen at work" in on_server.run("explain", bead).stdout)
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on_server: Place) -> None:

@@ -62,7 +62,11 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
         (bead(acceptance_criteria=""), "Without acceptance criteria", "bd update t-1 --acceptance "),
         (bead(ephemeral=True), "BeadBoard does not see ephemeral", "bd promote t-1"),
         (bead(labels=frozenset({"gt:agent"})), "label gt:agent", "bd label remove t-1 gt:agent"),
-        (bead(metadata=None, title="a"), "No dispatch could be", "bd create a --acceptance 'it works' --priority 2"),
+        (
+            bead(metadata=None, title="a"),
+            "No dispatch could be",
+            "bd create --title=a --acceptance='it works' --priority 2",
+        ),
         (bead(size=50_000, notes="x" * 50_000), "cannot write", "bd edit t-1 --notes"),
         (bead(size=50_000, description="x" * 50_000), "cannot write", "bd edit t-1 --description"),
         (bead(size=50_000), "cannot write", "bd edit t-1 --design"),
@@ -70,7 +74,7 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
         (
             bead(pinned=True, title="it's"),
             "pinned",
-            """bd create 'it'"'"'s' --acceptance 'it works' --p""",
+            """bd create --title='it'"'"'s' --acceptance='it works' --p""",
         ),
         (bead(metadata=marked(runs=5)), "set it back to open five times", OPEN_AGAIN),
         (
@@ -90,7 +94,14 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
         (bead("deferred", defer_until=NOW, metadata=marked(claim="x")), "sent before it was deferred", OPEN_AGAIN),
         (bead("closed"), "It is done", "bd reopen t-1"),
         (bead("hooked"), "bd's status hooked", OPEN_AGAIN),
+        (
+            bead(pinned=True, title="--no \x1b[31m'\\ red"),
+            "pinned",
+            r"""bd create --title=$'--no \x1b[31m\'\\ red' --acceptance='it works' --p""",
+        ),
         (bead(assignee="ann"), "beads of one assignee", "bd assign t-1 agent"),
+        (bead("closed", assignee="ann"), "beads of one assignee", "bd reopen t-1 && bd assign t-1 agent"),
+        (bead("in_progress", assignee=""), "beads of one assignee", "bd update t-1 -s open && bd assign t-1 agent"),
     ],
 )
 def test_what_a_bead_itself_says(one: Bead, means: str, command: str) -> None:
@@ -197,6 +208,23 @@ def test_a_bead_in_progress(one: Bead, job: Job | None, means: str, command: str
 
 
 @pytest.mark.parametrize(
+    ("agent", "means", "do", "command"),
+    [
+        (WATCHED, "The watcher at work follows it", WAIT, ""),
+        (NOBODY, "no watcher is seen at work", "start one", "beads-dispatch watch --help"),
+    ],
+)
+@pytest.mark.parametrize("idle", [10 * MINUTE, 31 * MINUTE])
+def test_a_bead_in_progress_where_no_service_is_known(
+    agent: AgentState, means: str, do: str, command: str, idle: timedelta
+) -> None:
+    found = advised(bead("in_progress", metadata=SENT, updated_at=NOW - idle), agent=agent)
+    assert means in found.means
+    assert do in found.do
+    assert found.command == command
+
+
+@pytest.mark.parametrize(
     ("note", "means", "do"),
     [
         ("agent ended: completed after 4m, bead not closed: I need a key", "left the bead open", "last words"),
@@ -207,8 +235,8 @@ def test_a_bead_in_progress(one: Bead, job: Job | None, means: str, command: str
         ("agent ended: error: [Errno 2] claude; its process may still be at work", "could not run", "Make sure"),
         ("agent ended: usage limit, resets 2026-11-25T15:00Z; 5 in a row", "Five runs", "limit is over"),
         ("agent ended: stopped with the laptop agent after 4m", "laptop agent was stopped", "Start the laptop agent"),
-        ("agent ended: the agent service does not know job 7 (restarted, …)", "no such job", "See what the agent did"),
-        ("agent ended: the agent service has no job left, bead not closed", "no such job", "See what the agent did"),
+        ("agent ended: the agent service does not know job 7 (restarted, …)", "no such job", "Make sure that no agent"),
+        ("agent ended: the agent service has no job left, bead not closed", "no such job", "Make sure that no agent"),
         ("reaper: no progress for 121m — blocking (threshold 30m, the agent service still calls its job running)",
          "the agent hangs", "End its process"),
         ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "is recorded", "Make sure"),

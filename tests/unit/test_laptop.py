@@ -1,7 +1,9 @@
 """The laptop agent's decisions: what a job has lost, what is kept of its output and of its log files."""
 
 import itertools
+import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,12 +15,13 @@ import pytest
 
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.errors import BdFailed
 from beads_dispatch.laptop import jobs as module
-from beads_dispatch.laptop import logs
+from beads_dispatch.laptop import logs, processes, server
 from beads_dispatch.laptop.jobs import Jobs, span
-from beads_dispatch.laptop.output import Tail
+from beads_dispatch.laptop.output import Output, Tail
 from beads_dispatch.laptop.server import describe
 from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
 from beads_dispatch.log import Log
@@ -64,6 +67,14 @@ def test_the_last_part_of_a_stream(chunks: list[bytes], text: str, lines: list[s
     for chunk in chunks:
         tail.add(chunk)
     assert (tail.text(), tail.lines()) == (text, lines)
+
+
+def test_a_log_file_does_not_fill_the_disk(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        output = Output(file, left=10)
+        for chunk in (b"0123", b"456789abc", b"def"):
+            output._keep(chunk)
+    assert (tmp_path / "log").read_bytes() == b"0123456789\nbeads-agent: the rest is not kept\n"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (5400, "90m")])
@@ -143,10 +154,29 @@ def run(jobs: Jobs) -> str:
 
 def test_an_ended_job_is_known_for_an_hour(jobs: Jobs, times: Times) -> None:
     job = run(jobs)
-    times.now = NOW + timedelta(minutes=60)
+    times.monotonic += 3600
+    times.now += timedelta(days=2)  # the laptop slept
     assert jobs.get(job)
-    times.now = NOW + timedelta(minutes=60, seconds=1)
+    times.monotonic += 1
     assert jobs.get(job) is None
+
+
+def test_a_laptop_s_sleep_does_not_count_as_time_at_work(jobs: Jobs, times: Times) -> None:
+    jobs.command = "sleep 300"
+    assert jobs.start(BEAD)
+    (job,) = jobs.running()
+    times.monotonic += 240
+    times.now += timedelta(hours=9)
+    assert describe(job, "", jobs.clock)["started_at"] == "2026-11-25T16:56:00.000000+00:00"
+    processes.end([job.process], jobs.clock)
+
+
+def test_a_job_of_another_machine_is_not_lost(jobs: Jobs) -> None:
+    jobs.mine = "abcd"
+    job = run(jobs)
+    assert job.startswith("abcd")
+    answers = [server.answer("GET", f"/jobs/{one}", b"", jobs, cast(Bd, None)) for one in ("abcd0", "0123")]
+    assert answers == [(404, {"detail": "Job not found"}), (404, {"detail": "Job of another agent"})]
 
 
 def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +188,7 @@ def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.Monke
 def test_times_have_microseconds_and_an_offset(jobs: Jobs) -> None:
     job = jobs.get(run(jobs))
     assert job
-    document = describe(job, jobs.command)
+    document = describe(job, jobs.command, jobs.clock)
     assert document["finished_at"] == document["created_at"] == "2026-11-25T08:00:00.000000+00:00"
     assert document["exit_code"] == 0
 
@@ -250,3 +280,50 @@ def test_a_timeout(supervised: Supervised) -> None:
 
 def test_a_folder_of_logs_that_cannot_be_looked_into_has_none(tmp_path: Path) -> None:
     assert logs.of(tmp_path / ("x" * 300), "t-1") == []  # HOME may be another user's; root may look into that one
+
+
+@dataclass
+class Written(Shown):
+    """A bd that also keeps what is written."""
+
+    writes: list[dict[str, object]] = field(default_factory=list)
+
+    def update(self, _: Bead, **change: object) -> None:
+        self.writes.append(change)
+
+
+STOPPED = "agent ended: stopped with the laptop agent after Ns"
+
+
+def result(**fields: object) -> str:
+    return json.dumps({"type": "result", **fields})
+
+
+@pytest.mark.parametrize(
+    ("command", "ends", "fields", "status", "line"),
+    [
+        ("sleep 300", False, {}, "blocked", STOPPED),
+        ("sleep 300", False, {"status": "open", "metadata": {}}, None, STOPPED),
+        ("sleep 300", False, {"status": "blocked"}, None, None),
+        ("sleep 300", False, {"status": "closed"}, None, None),
+        ("sleep 300", False, {"metadata": {marks.JOB: '"other"'}}, None, None),
+        ("echo no >&2; exit 3", True, {}, "blocked", "agent ended: failed (exit 3) after Ns: no"),
+        ("true", True, {}, "blocked", "agent ended: completed after Ns, bead not closed"),
+        ("true", True, {"status": "closed"}, None, None),
+        (
+            "printf %s '" + result(result="You have hit your limit, resets 9am (UTC)", is_error=True) + "'; exit 1",
+            True, {}, "open", "agent ended: usage limit, resets 2026-11-25T09:00Z",
+        ),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_bead_when_its_agent_is_stopped(
+    jobs: Jobs, times: Times, command: str, ends: bool, fields: dict[str, object], status: str | None, line: str | None
+) -> None:
+    bd = Written(times)
+    one = Supervisor(jobs, cast(Bd, bd), jobs.clock, timedelta(minutes=30))
+    jobs.command = command
+    job = run(jobs) if ends else jobs.start(BEAD)
+    bd.bead = replace(BEAD, **{"metadata": {marks.JOB: f'"{job}"'}, **fields})  # type: ignore[arg-type]
+    one.stop()
+    written = [(write.get("status"), re.sub(r"after \d+s", "after Ns", str(write["note"]))) for write in bd.writes]
+    assert written == ([(status, line)] if line else [])

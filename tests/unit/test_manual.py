@@ -62,6 +62,14 @@ def test_each_example_is_accepted(example: str) -> None:
     assert arguments.parser().parse_args(words[start + 1 :]).command in COMMANDS
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_full_disk_ends_neither_in_a_traceback(option: str) -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "beads_dispatch", option]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("words", [["--version"], ["tick", "--version"], ["sweep", "--version"]])
 def test_the_version_of_all_three_programs(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert printed(capsys, *words) == f"beads-dispatch {version('beads-dispatch')}\n"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import settings
+from beads_dispatch import cli, settings
 from beads_dispatch.adapters import private_folder, workspace
 from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.errors import Misconfigured
+from beads_dispatch.wiring import Wiring
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
 
@@ -131,6 +132,13 @@ def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> No
     where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
     assert where.items() <= environment(where).items()
     assert where.keys() & environment(where, mounted=True).keys() == set()
+
+
+@pytest.mark.parametrize(("timeout", "threshold"), [(None, ""), (30, ""), (60, ""), (61, "30.500"), (300, "150.000")])
+def test_no_command_seems_to_hang_before_its_own_timeout(tmp_path: Path, timeout: int | None, threshold: str) -> None:
+    wiring = Wiring(mounted(tmp_path), tmp_path)
+    patient = cli._patient(wiring, timedelta(minutes=timeout) if timeout else None)
+    assert patient.environ.get("BEADS_REAPER_THRESHOLD_MINUTES", "") == threshold
 
 
 def test_a_relative_path_reaches_bd_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

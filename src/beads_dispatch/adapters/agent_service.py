@@ -74,7 +74,7 @@ class AgentService:
         Where the service has not answered at all, it is not asked again for ten seconds: with many beads running, each
         question to a service that hangs would take its whole deadline.
         """
-        from beads_dispatch.core.runs import Job, Stage, parse  # an idle tick asks about no job
+        from beads_dispatch.core.runs import FOREIGN_JOB, Job, Stage, parse  # an idle tick asks about no job
 
         if not self._url:
             return Job(Stage.DOUBT, "AGENT_SERVICE_URL is not set")
@@ -88,6 +88,8 @@ class AgentService:
             self._silent_until, self._silence = self._monotonic() + ASK_SECONDS, brief(reply)
         if reply.status == 404 and document == {"detail": "Job not found"}:
             return Job(Stage.UNKNOWN)
+        if reply.status == 404 and document == {"detail": FOREIGN_JOB}:
+            return Job(Stage.FOREIGN, "another agent service started it")
         if reply.status != 200 or document is None:
             return Job(Stage.DOUBT, brief(reply))
         return parse(document)

@@ -76,7 +76,10 @@ def _server(shown: Mapping[str, object], folder: Path, environ: Mapping[str, str
 
 def _live(socket: str) -> str:
     """The socket, where there is one: otherwise bd falls back to host and port."""
-    return socket if socket and Path(socket).is_socket() else ""
+    try:
+        return socket if socket and Path(socket).is_socket() else ""
+    except OSError:
+        return ""
 
 
 def _database_of_source(where: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> str:

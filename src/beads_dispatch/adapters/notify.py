@@ -37,9 +37,14 @@ _BAD = "at least one of the URLs is none that Apprise knows"
 
 
 def _run(task: Mapping[str, str], environ: Mapping[str, str], seconds: float) -> int:
-    """Ended at the deadline. In a session of its own, because Ctrl-C is for us and not for a message under way."""
+    """Ended at the deadline.
+
+    In a session of its own, because Ctrl-C is for us and not for a message under way. -P: the folder that we are in is
+    a project's, and can have an `apprise.py` or a `json.py`.
+    """
     done = subprocess.run(
-        (sys.executable, "-m", __name__), input=json.dumps(task).encode(), env=environ, timeout=seconds, check=False,
+        (sys.executable, "-P", "-m", __name__),
+        input=json.dumps(task).encode(), env=environ, timeout=seconds, check=False,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     return done.returncode

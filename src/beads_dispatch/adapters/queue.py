@@ -136,7 +136,7 @@ class ServerQueue:
     def _with_comments(self, beads: Iterable[Bead]) -> tuple[Bead, ...]:
         """The times of their comments, where they matter: a sign of life, or our notice on a bead that is too large."""
         asked = [one for one in beads if one.status == "in_progress" or _too_large(one)]
-        wisps = [one.id for one in asked if one.ephemeral or one.no_history]
+        wisps = [one.id for one in asked if one.kept_apart]
         times = self._dolt.commented([one.id for one in asked if one.id not in wisps])
         times |= self._dolt.commented(wisps, wisps=True)
         return tuple(bead.with_comments(one, times[one.id]) if one.id in times else one for one in beads)

@@ -48,9 +48,8 @@ class Advice:
 def advice(case: Case) -> Advice:
     """What follows from where the bead stands."""
     bead = case.bead
-    if case.standing.kind == "other" and bead.assignee != case.known.assignee:
-        do = f"Nothing. To hand it to {case.known.assignee}:"
-        return Advice("Only the beads of one assignee are dispatched.", do, case.bd(f"assign {{}} {_quoted(case)}"))
+    if bead.assignee != case.known.assignee:
+        return _somebody_elses(case)
     match bead.status:
         case "open":
             return _open(case)
@@ -65,8 +64,31 @@ def advice(case: Case) -> Advice:
     return Advice(f"bd's status {bead.status} is no request for an agent.", "To dispatch it:", case.send_again)
 
 
+def _somebody_elses(case: Case) -> Advice:
+    """bd 1.3 assigns no bead that is in progress, and a bead is dispatched only where it is open."""
+    do, assign = f"Nothing. To hand it to {case.known.assignee}:", case.bd(f"assign {{}} {_quoted(case)}")
+    first = {"closed": "reopen {}", "in_progress": "update {} -s open"}.get(case.bead.status)
+    if case.bead.status == "in_progress":
+        do = f"Nothing. If nobody is at work on it, this hands it to {case.known.assignee}:"
+    command = f"{case.bd(first)} && {assign}" if first else assign
+    return Advice("Only the beads of one assignee are dispatched.", do, command)
+
+
 def _quoted(case: Case) -> str:
-    return shlex.quote(case.known.assignee)
+    return _shell(case.known.assignee)
+
+
+def _shell(text: str) -> str:
+    """The text as one word of a shell. What a terminal would obey is written as its number."""
+    if all(c.isprintable() or c == "\n" for c in text):
+        return shlex.quote(text)
+    return "$'" + "".join(_escaped(c) for c in text) + "'"
+
+
+def _escaped(c: str) -> str:
+    if c in "\\'":
+        return f"\\{c}"
+    return c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" if ord(c) < 128 else f"\\U{ord(c):08x}"
 
 
 _FIX = "Nothing is sent to an agent until a person fixes this."
@@ -141,8 +163,8 @@ def _never_ready(case: Case) -> Advice:
 
 def _anew(case: Case) -> str:
     bead = case.bead
-    more = f" --description {shlex.quote(bead.description)}" if bead.description else ""
-    texts = f"{shlex.quote(bead.title)} --acceptance {shlex.quote(bead.acceptance_criteria)}{more}"
+    more = f" --description={_shell(bead.description)}" if bead.description else ""
+    texts = f"--title={_shell(bead.title)} --acceptance={_shell(bead.acceptance_criteria)}{more}"
     return f"bd create {texts} --priority {bead.priority} --assignee {_quoted(case)}"
 
 
@@ -261,8 +283,10 @@ def _in_progress(case: Case) -> Advice:
     if reasons.being_handed_over(case.bead, case.known.now):
         means = "A tick has claimed it and is about to POST it, or to record the answer."
         return Advice(means, "Wait a minute, then look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
-    if case.job is not None and case.job.stage is not Stage.DOUBT:
+    if case.job is not None and case.job.stage not in (Stage.DOUBT, Stage.FOREIGN):
         return _by_job(case, case.job)
+    if case.standing.kind == "dispatched" and not case.agent.known:
+        return _followed(case)
     means = _sent(case)
     if case.job is not None:
         means += f" The agent service does not report its job's state: {_without_answer(case.job)}."
@@ -279,6 +303,15 @@ def _in_progress(case: Case) -> Advice:
     if case.standing.kind == "not sent" and not marks.possibly_dispatched(case.bead):
         return Advice(f"{means} {blocks}", "If nobody is at work on it, have it dispatched:", case.send_again)
     return Advice(f"{means} {blocks}", "If you know that no agent has it, send it again:", case.send_again)
+
+
+def _followed(case: Case) -> Advice:
+    """No service is known here, as in a second terminal beside a laptop's watcher."""
+    if case.agent.watcher:
+        return Advice(f"{_sent(case)} The watcher at work follows it, and records how it ends.", WAIT)
+    means = f"{_sent(case)} But no watcher is seen at work. In a cluster the next sweep looks after it."
+    do = "On a laptop its agent has ended with the watcher: start one, which records that."
+    return Advice(means, do, "beads-dispatch watch --help")
 
 
 def _without_answer(job: Job) -> str:
@@ -355,8 +388,8 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"agent ended: the agent service",
-        "The agent service has no such job any more: it was restarted, and the agent died with it, or the run ended.",
-        "See what the agent did. Then send it again:",
+        "The agent service has no such job any more: it was restarted, or the run ended over an hour ago.",
+        _SURE,
     ),
     (r"agent ended: ", "The run has ended, and the bead was not closed.", f"Read why. {_SEND}"),
     (

@@ -46,6 +46,11 @@ class Bead:
     comment_count: int = 0
     size: int = 0
 
+    @property
+    def kept_apart(self) -> bool:
+        """Whether bd keeps it in the table `wisps`, and its comments in another one."""
+        return self.ephemeral or self.no_history
+
     def mark(self, name: str) -> object:
         """The value of one of our marks in the bead's metadata, or None."""
         return (self.metadata or {}).get(MARK + name)

@@ -28,7 +28,7 @@ def claim(bead: Bead) -> tuple[str, datetime] | None:
     """The token and the time (UTC) of the claim that the bead bears, or None."""
     match = _CLAIM.fullmatch(str(bead.mark("claim") or ""))
     time = read_time(match[2]) if match else None
-    return (match[1], time) if match and time else None
+    return (match[1], time) if match and time and time.year < 9999 else None  # what is added to it must be a time too
 
 
 def claim_value(token: str, now: datetime) -> str:

@@ -123,7 +123,7 @@ def _open(bead: Bead, known: Known, place: int | None) -> Standing:
         last = notes.last_outcome(bead.notes) if marks.retry_after(bead, known.now) == why.until else None
         return Standing(why.kind, why.text + (f"; {last}" if last and why.until else ""), retry_at=why.until)
     if bead.id in known.at_work:
-        return Standing("still runs", f"its last job {marks.job(bead)} still runs")
+        return Standing("still runs", f"its last job {marks.last_job(bead)} still runs")
     if place is None:
         return Standing("not ready", eligibility.NOT_READY.text)
     follows = NEXT if place == 1 else f"{times.ordinal(place)} in line"

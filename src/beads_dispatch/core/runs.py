@@ -19,8 +19,11 @@ MAX_LIMITS = 5  # usage limits in a row on one bead
 _SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
 
 
+FOREIGN_JOB = "Job of another agent"  # the laptop agent's answer about a job that it has not started
+
+
 class Stage(Enum):
-    """Where a job is. DOUBT: the answer says nothing that we may act on."""
+    """Where a job is. FOREIGN: another service started it. DOUBT: the answer says nothing that we may act on."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,6 +32,7 @@ class Stage(Enum):
     TIMEOUT = "timeout"
     ERROR = "error"
     UNKNOWN = "unknown"
+    FOREIGN = "foreign"
     DOUBT = "doubt"
 
 
@@ -61,7 +65,7 @@ class End:
 
 def parse(document: Mapping[str, object]) -> Job:
     """A job from the body of `GET /jobs/{id}` (shapes: claude-agent-service eccf0dd and its first generation)."""
-    stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.DOUBT)}
+    stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.FOREIGN, Stage.DOUBT)}
     stage = stages.get(str(document.get("status")), Stage.DOUBT)
     result = _result(document.get("output"))
     words = str(result.get("result") or "") or _last(document.get("stderr")) or str(document.get("error") or "")

@@ -1,10 +1,11 @@
 """The jobs: one run of the command for each bead, in the agent's working folder."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from beads_dispatch.adapters.clock import Clock
@@ -14,10 +15,10 @@ from beads_dispatch.laptop import logs
 from beads_dispatch.laptop.output import Output, Process
 from beads_dispatch.log import Log
 
-FORGET_AFTER = timedelta(hours=1)  # as the agent service does
 MOST_JOBS = 300
 # The first would beat BEADS_ACTOR, the others are no agent's business.
 NOT_INHERITED = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN")
+FORGET_SECONDS = 3600.0  # as the agent service does, but a laptop's sleep does not count
 DRAIN_SECONDS = 0.5  # for what an ended job has written; a child that it left behind may hold the pipe open
 
 
@@ -43,6 +44,11 @@ class Job:
     seconds: float = 0.0  # how long it ran, once it has ended
 
     @property
+    def ended_at(self) -> float:
+        """In monotonic seconds, once it has ended."""
+        return self.began + self.seconds
+
+    @property
     def status(self) -> str:
         """In the agent service's words."""
         if self.finished_at is None:
@@ -57,11 +63,16 @@ class Job:
         return f"{what} after {span(self.seconds)}" + (f": {one_line(last)}" if last else "")
 
 
+def prefix(machine: str) -> str:
+    """How the ids of this machine's jobs begin. A bead on a shared database can have a job of another one's."""
+    return hashlib.sha1(machine.encode(), usedforsecurity=False).hexdigest()[:4]
+
+
 @dataclass(slots=True)
 class Jobs:
     """The jobs at work, at most `capacity` at once, and those that ended within an hour.
 
-    `environ`: what the jobs inherit. `folder`: where they run. `new_id`: twelve random hex digits.
+    `environ`: what the jobs inherit. `folder`: where they run. `new_id`: random hex digits.
     """
 
     command: str
@@ -71,6 +82,7 @@ class Jobs:
     clock: Clock
     new_id: Callable[[], str]
     log: Log
+    mine: str = ""  # how the ids of this machine's jobs begin
     known: dict[str, Job] = field(default_factory=dict)  # the oldest first
     closed: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -83,7 +95,7 @@ class Jobs:
         with self.lock:
             if self.closed or len(self.running()) >= self.capacity:
                 return None
-            job = self._begin(bead, self.new_id())
+            job = self._begin(bead, self.mine + self.new_id())
             self.known[job.id] = job
         self.log.info("started", f"job={job.id}, output in {job.path}", bead=bead.id, job=job.id)
         return job.id
@@ -95,6 +107,11 @@ class Jobs:
     def running(self) -> list[Job]:
         self._refresh()
         return [job for job in list(self.known.values()) if job.finished_at is None]
+
+    def ended_lately(self, seconds: float) -> list[Job]:
+        """Those that ended within the last `seconds`."""
+        now = self.clock.monotonic()
+        return [job for job in list(self.known.values()) if job.finished_at and now - job.ended_at <= seconds]
 
     def close(self) -> None:
         """No job starts from now on."""
@@ -132,9 +149,9 @@ class Jobs:
                 if job.finished_at is None and job.process.poll() is not None:
                     self._finish(job)
             ended = [job for job in self.known.values() if job.finished_at]
-            late = len(ended) - MOST_JOBS
+            late, now = len(ended) - MOST_JOBS, self.clock.monotonic()
             for place, job in enumerate(ended):
-                if place < late or self.clock.now() - (job.finished_at or self.clock.now()) > FORGET_AFTER:
+                if place < late or now - job.ended_at > FORGET_SECONDS:
                     del self.known[job.id]
 
     def _finish(self, job: Job) -> None:

@@ -16,6 +16,8 @@ from typing import BinaryIO
 STDOUT_BYTES = 32 * 1024
 STDERR_BYTES = 4 * 1024
 CHUNK_BYTES = 64 * 1024
+LOG_BYTES = 64 * 1024 * 1024  # of a job's log file: a command in a loop must not fill the disk
+FULL = b"\nbeads-agent: the rest is not kept\n"
 
 Process = subprocess.Popen[bytes]
 
@@ -51,6 +53,7 @@ class Output:
     stdout: Tail = field(default_factory=lambda: Tail(STDOUT_BYTES))
     stderr: Tail = field(default_factory=lambda: Tail(STDERR_BYTES))
     complete: threading.Event = field(default_factory=threading.Event)
+    left: int = LOG_BYTES  # what the file may still take
 
     def spawn(self, argv: Sequence[str], environ: Mapping[str, str | bytes], folder: Path) -> Process:
         """Starts the program in a session of its own. Where it raises (OSError, ValueError, RuntimeError), it has not.
@@ -73,7 +76,8 @@ class Output:
         process = started.get()
         with self.file:
             if process and process.stdout and process.stderr:
-                self._copy_both({process.stdout: self.stdout, process.stderr: self.stderr})
+                with process.stdout, process.stderr:
+                    self._copy_both({process.stdout: self.stdout, process.stderr: self.stderr})
         self.complete.set()
 
     def _copy_both(self, tails: Mapping[object, Tail]) -> None:
@@ -86,5 +90,10 @@ class Output:
                     if not chunk:
                         selector.unregister(key.fileobj)
                     key.data.add(chunk)
-                    with suppress(OSError):  # a full disk must not stop the job
-                        self.file.write(chunk)
+                    self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
+        if self.left > 0:
+            with suppress(OSError):  # a full disk must not stop the job
+                self.file.write(chunk if len(chunk) < self.left else chunk[: self.left] + FULL)
+        self.left -= len(chunk)

@@ -1,14 +1,16 @@
 """The endpoints of BeadBoard and of the agent service, with the answers that the real ones give."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from beads_dispatch.adapters import http_server
 from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core import eligibility
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.runs import FOREIGN_JOB
 from beads_dispatch.errors import Failure
 from beads_dispatch.laptop.jobs import Job, Jobs
 
@@ -27,8 +29,7 @@ def answer(method: str, path: str, body: bytes, jobs: Jobs, bd: Bd) -> Answer:
         case "GET", ["health"]:
             return 200, _health(jobs)
         case "GET", ["jobs", job_id]:
-            job = jobs.get(unquote(job_id))
-            return (200, describe(job, jobs.command)) if job else (404, {"detail": "Job not found"})
+            return _job(unquote(job_id), jobs)
         case "GET", ["api", "agent-status"]:
             return 200, {"busy": _health(jobs)["busy"]}
         case "POST", ["api", "agent-dispatch"]:
@@ -44,11 +45,23 @@ def _health(jobs: Jobs) -> dict[str, object]:
     return {"status": "ok", "busy": busy, "active": active, "queued": 0, "capacity": jobs.capacity}
 
 
-def describe(job: Job, command: str) -> dict[str, object]:
-    """A job as the agent service's `GET /jobs/{id}` has it. Only the last part of its output is kept."""
+def _job(job_id: str, jobs: Jobs) -> Answer:
+    """A job that this machine has not started is not lost: nothing is known of it."""
+    if job := jobs.get(job_id):
+        return 200, describe(job, jobs.command, jobs.clock)
+    return 404, {"detail": "Job not found" if job_id.startswith(jobs.mine) else FOREIGN_JOB}
+
+
+def describe(job: Job, command: str, clock: Clock) -> dict[str, object]:
+    """A job as the agent service's `GET /jobs/{id}` has it. Only the last part of its output is kept.
+
+    A laptop's sleep does not count: the job started as long ago as it has been awake.
+    """
+    ran = job.seconds if job.finished_at else clock.monotonic() - job.began
+    started = (job.finished_at or clock.now()) - timedelta(seconds=ran)
     known: dict[str, object] = {
         "status": job.status, "prompt": command, "agent": "laptop", "metadata": {"bead": job.bead.id},
-        "created_at": _iso(job.started_at), "started_at": _iso(job.started_at),
+        "created_at": _iso(job.started_at), "started_at": _iso(started),
     }  # fmt: skip
     if job.finished_at:
         known |= {"finished_at": _iso(job.finished_at), "finished_epoch": job.finished_at.timestamp()}

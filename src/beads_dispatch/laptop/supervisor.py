@@ -7,13 +7,17 @@ from datetime import timedelta
 
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.core import marks, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import span
-from beads_dispatch.errors import Failure, NoBead
+from beads_dispatch.core.runs import End
+from beads_dispatch.errors import Failure, NoBead, NotAsExpected
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
+from beads_dispatch.laptop.server import describe
 
 ASK_SECONDS = 15.0  # between two rounds of questions to bd
+LATELY_SECONDS = 60.0  # whoever follows the jobs has recorded by then how one has ended
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
 
 
@@ -49,12 +53,13 @@ class Supervisor:
                 self._check(job)
 
     def stop(self) -> None:
-        """Ends every job, and says so on its bead unless that is closed."""
+        """Ends every job. Their beads, and those of jobs that ended lately, get their end: nobody asks for it later."""
         self.jobs.close()
+        lately = self.jobs.ended_lately(LATELY_SECONDS)
         running = self.jobs.running()
         self._end(running, "stopped with the laptop agent")
-        for job in running:
-            self._notify(job, f"agent ended: {job.stopped} after {span(job.seconds)}")
+        for job in (*lately, *running):
+            self._record(job)
 
     def _end(self, jobs: Collection[Job], why: str) -> None:
         for job in jobs:
@@ -75,11 +80,25 @@ class Supervisor:
         elif now - job.lost_at >= GRACE_SECONDS:
             self._end([job], f"stopped ({why})")
 
-    def _notify(self, job: Job, line: str) -> None:
+    def _record(self, job: Job) -> None:
         try:
             bead = self.bd.show(job.bead.id)
-            if bead.status != "closed":
-                self.bd.update(bead, note=line)
+            end = self._end_of(job, bead)
+            if end and bead.status == "in_progress" and marks.job(bead) == job.id:
+                change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
+                self.bd.update(bead, status=end.status, note=end.line, marks=change)
+            elif end and job.stopped and bead.status in ("open", "in_progress") and not marks.job(bead):
+                self.bd.update(bead, note=end.line)  # dispatched by hand: it is the person's
+        except NotAsExpected:
+            pass  # it was closed or handed on at this moment
         except Failure as error:
-            text = f"{line}, but that could not be noted: {error}"
+            text = f"its job has ended ({job.summary()}), but that could not be noted: {error}"
             self.jobs.log.error("not_written", text, bead=job.bead.id, job=job.id, seconds=round(job.seconds, 3))
+
+    def _end_of(self, job: Job, bead: Bead) -> End | None:
+        """What a sweep would have made of it. None: the bead has changed long after."""
+        if job.stopped:
+            return End("stopped", f"agent ended: {job.stopped} after {span(job.seconds)}")
+        known = runs.parse(describe(job, self.jobs.command, self.clock))
+        later = self.clock.now() + runs.PATIENCE  # nobody can wait for an agent's last word now
+        return runs.end(known, bead, later, self.timeout, self.clock.zone())
