@@ -207,5 +207,5 @@ def test_what_the_services_answer(services: Services) -> None:
     assert job.stage is Stage.RUNNING
     assert job.started_at
     assert not job.finished_at
-    assert agents.job("0").stage is Stage.UNKNOWN
+    assert agents.job(f"{accepted.job}0").stage is Stage.UNKNOWN
     assert agents.idle() is False
