@@ -55,8 +55,8 @@ class Supervisor:
     def stop(self) -> None:
         """Ends every job. Their beads, and those of jobs that ended lately, get their end: nobody asks for it later."""
         self.jobs.close()
+        running = self.jobs.running()  # notices which have just ended
         lately = self.jobs.ended_lately(LATELY_SECONDS)
-        running = self.jobs.running()
         self._end(running, "stopped with the laptop agent")
         for job in (*lately, *running):
             self._record(job)
