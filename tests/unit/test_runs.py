@@ -166,3 +166,21 @@ def test_a_job_that_ended_at_the_end_of_time() -> None:
     found = runs.end(job, BEAD, NOW, HALF_HOUR, UTC)
     assert found is not None
     assert found.kind == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "after", "line"),
+    [
+        ("resets 9am (UTC)", 10 * MINUTE, "resets 2026-11-25T09:00Z"),
+        ("resets 9am (UTC)", 180 * MINUTE, "no reset time, next try 2026-11-25T11:29Z"),  # not tomorrow's
+        ("resets 9am (UTC)", -180 * MINUTE, "resets 2026-11-25T09:00Z"),  # the service's clock is ahead
+        ("resets in 2h", 60 * MINUTE, "resets 2026-11-25T09:59Z"),
+        ("resets in 2h", 180 * MINUTE, "no reset time, next try 2026-11-25T11:29Z"),
+    ],
+)
+def test_a_limit_that_is_read_late_resets_when_it_said(words: str, after: timedelta, line: str) -> None:
+    job = runs.parse(document("failed", exit_code=1, output=result(f"You've hit your limit · {words}", is_error=True)))
+    assert job.finished_at
+    found = runs.end(job, BEAD, job.finished_at + after, HALF_HOUR, UTC)
+    assert found is not None
+    assert found.line == f"agent ended: usage limit, {line}"

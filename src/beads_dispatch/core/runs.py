@@ -163,7 +163,12 @@ def _stuck(job: Job, now: datetime, threshold: timedelta) -> End:
 
 
 def _usage_limit(job: Job, bead: Bead, now: datetime, zone: tzinfo) -> End:
-    reset = limits.reset_at(job.words, now, zone)
+    """Its words are as old as the job's end: read hours later, after a laptop's sleep, `3pm` is not tomorrow's.
+
+    (Found by the simulation.)
+    """
+    reset = limits.reset_at(job.words, min(job.finished_at or now, now), zone)
+    reset = reset if reset and reset > now else None
     until = limits.hold_until(reset, now)
     when = f"resets {notes.utc_minute(reset)}" if reset else f"no reset time, next try {notes.utc_minute(until)}"
     line = f"agent ended: usage limit, {when}"
