@@ -80,9 +80,7 @@ class Invariants:
         if actor.held_until > self.world.seconds and not actor.jumped:
             raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
         token = _token(self.world.rows[bead]["metadata"])
-        if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
-            self.contested.add(bead)
-        if any(post.actor.dead and not post.recorded for post in self.posts[bead]):  # its bd may still write its job
+        if any(not (post.recorded or post.proven) for post in self.posts[bead]):  # its job may be written over ours
             self.contested.add(bead)
         in_doubt = actor.doubted or actor.jumped
         self.posts[bead].append(Post(actor, bead, looked, self.world.seconds, token=token, in_doubt=in_doubt))
