@@ -84,7 +84,7 @@ class BdProcess:
 
     def _hide(self, text: str) -> str:
         secret = self._workspace.server.password if self._workspace.server else ""
-        return text.replace(secret, "***") if secret else text
+        return notes.hidden(text, secret)
 
 
 def _private_copy(workspace: Workspace) -> "PrivateFolder":

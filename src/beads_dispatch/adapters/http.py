@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from beads_dispatch.adapters.exchange import Ask
-from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.notes import hidden, one_line
 from beads_dispatch.core.outcomes import Reply
 
 CONNECT_SECONDS = 5.0  # well below any deadline, or a connection that never came about looks like a lost answer
@@ -63,12 +63,7 @@ def _exchange(ask: Ask) -> Reply:
                 body += part[: ask.most_bytes - len(body)]
                 if len(body) >= ask.most_bytes:
                     break
-            return Reply(response.status_code, _without(ask.token, body.decode("utf-8", "replace")))
-
-
-def _without(secret: str, text: str) -> str:
-    """A service may echo the header that it refuses, and its answer goes into logs and notes."""
-    return text.replace(secret, "***") if secret else text
+            return Reply(response.status_code, hidden(body.decode("utf-8", "replace"), ask.token))
 
 
 def _trusted(url: str) -> ssl.SSLContext | bool:

@@ -31,6 +31,11 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def hidden(text: str, secret: str) -> str:
+    """The text without this secret, which may be empty. Others echo what they refuse: a header, a password."""
+    return text.replace(secret, "***") if secret else text
+
+
 def utc(time: datetime) -> str:
     """A time as notes and marks store it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
