@@ -59,8 +59,7 @@ def _end(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool) -> End | None
 
 
 def _write(cycle: Cycle, bead: Bead, end: End, seconds: float | None) -> None:
-    change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
-    cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=change)
+    cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead))
     cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning", job=marks.job(bead), seconds=seconds)
     if end.status == "blocked":
         cycle.notify(bead, "blocked", end.line)

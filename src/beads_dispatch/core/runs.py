@@ -17,8 +17,6 @@ TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its j
 LONGEST_RUN = 4  # times the threshold
 MAX_LIMITS = 5  # usage limits in a row on one bead
 _SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
-
-
 FOREIGN_JOB = "Job of another agent"  # the laptop agent's answer about a job that it has not started
 
 
@@ -175,6 +173,11 @@ def _usage_limit(job: Job, bead: Bead, now: datetime, zone: tzinfo) -> End:
     if marks.limits(bead) + 1 >= MAX_LIMITS:
         return End("usage limit", f"{line}; {MAX_LIMITS} in a row", "blocked", until)
     return End("usage limit", line, "open", until)
+
+
+def change(end: End, bead: Bead) -> Change:
+    """The marks that go with this end of the bead's run."""
+    return reopened(bead) if end.status == "open" else marks.ended(bead)
 
 
 def reopened(bead: Bead) -> Change:

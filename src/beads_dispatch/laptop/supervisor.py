@@ -85,8 +85,7 @@ class Supervisor:
             bead = self.bd.show(job.bead.id)
             end = self._end_of(job, bead)
             if end and bead.status == "in_progress" and marks.job(bead) == job.id:
-                change = runs.reopened(bead) if end.status == "open" else marks.ended(bead)
-                self.bd.update(bead, status=end.status, note=end.line, marks=change)
+                self.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead))
             elif end and job.stopped and bead.status in ("open", "in_progress") and not marks.job(bead):
                 self.bd.update(bead, note=end.line)  # dispatched by hand: it is the person's
         except NotAsExpected:
