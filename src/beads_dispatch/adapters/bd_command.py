@@ -1,6 +1,5 @@
 """One run of bd: what it answers within a deadline, and what its failures say."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beads_dispatch.core import notes
+from beads_dispatch.core.outcomes import json_object
 from beads_dispatch.errors import BdFailed, Misconfigured
 
 MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
@@ -28,11 +28,8 @@ class Answer:
     def message(self) -> str:
         """What bd says about a failure: JSON on either stream, or plain text among warnings on stderr."""
         for stream in (self.out, self.err):
-            try:
-                document = json.loads(stream)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(document, dict) and document.get("error"):
+            document = json_object(stream)
+            if document and document.get("error"):
                 return notes.one_line(str(document["error"]))
         lines = [line for line in (self.err + "\n" + self.out).splitlines() if line[:5] == "Error"]
         return notes.one_line(lines[0] if lines else self.err or self.out) or "no message"

@@ -1,6 +1,5 @@
 """bd is asked where its database is: redirects, worktrees, config.yaml and port files are bd's business."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from beads_dispatch.adapters.bd_command import Answer
 from beads_dispatch.adapters.bd_environment import environment
 from beads_dispatch.adapters.workspace import Server, Workspace, is_on, read
 from beads_dispatch.core import notes
+from beads_dispatch.core.outcomes import json_object
 from beads_dispatch.errors import BdFailed, Failure, Misconfigured
 
 SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
@@ -115,10 +115,7 @@ def _object(words: str, answer: Answer, key: str) -> dict[str, object]:
     """bd's answer as an object that has this key. Raises Misconfigured where bd found a fault; BdFailed."""
     if answer.code:
         raise Misconfigured(f"bd {words}: {answer.message}")
-    try:
-        document = json.loads(answer.out)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or key not in document:
+    document = json_object(answer.out)
+    if document is None or key not in document:
         raise BdFailed(f"bd {words}: its answer is not as expected: {notes.one_line(answer.out, 80)!r}")
     return document

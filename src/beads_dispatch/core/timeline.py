@@ -1,6 +1,5 @@
 """What happened to a bead, in order: from bd's history and events, its comments, its notes and our marks."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from itertools import pairwise
 from beads_dispatch.core import bead as beads
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.outcomes import json_object
 from beads_dispatch.errors import Unreadable
 
 NOBODY = "someone"  # bd has not recorded who
@@ -74,11 +74,7 @@ def parse_comments(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
 
 
 def _object(text: object) -> Mapping[str, object]:
-    try:
-        found = json.loads(str(text or "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return json_object(str(text or "{}")) or {}
 
 
 def timeline(
