@@ -18,9 +18,8 @@ def make(cycle: Cycle, chosen: Bead) -> Claim | None:
     Raises BdFailed where the claim could not be written; DoltFailed where the lock is lost.
     """
     bead, now = fetch(cycle, chosen), cycle.now()
-    ran = bead is not None and marks.last_job(bead) != marks.last_job(
-        chosen
-    )  # nobody has asked yet whether that job still runs
+    # Nobody has asked yet whether such a job still runs.
+    ran = bead is not None and marks.last_job(bead) != marks.last_job(chosen)
     if bead is None or ran or not eligibility.claimable(bead, cycle.settings.assignee, now):
         cycle.info("changed", "changed since it was selected: left alone", chosen)
         return None
