@@ -108,7 +108,8 @@ def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(o
     with watching(on_server, WAITS) as watcher:
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
-        assert "The watcher at work follows it" in on_server.run("explain", bead).stdout
+        # The line comes before the record; in between a tick is at work on the bead, and `explain` answers that.
+        wait_for(lambda: "The watcher at work follows it" in on_server.run("explain", bead).stdout)
         child = wait_for(lambda: children(on_server))[0]
         watcher.process.kill()
         watcher.wait()
