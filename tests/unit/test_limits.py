@@ -79,6 +79,14 @@ def test_what_is_a_usage_limit(text: str, limit: bool) -> None:
     assert limits.is_usage_limit(text) is limit
 
 
+def test_only_the_first_2000_characters_count() -> None:
+    limit = "usage limit"
+    assert limits.is_usage_limit(limit.rjust(2000))
+    assert not limits.is_usage_limit(limit.rjust(2001))
+    assert limits.reset_at("retry-after: 60".rjust(2000), NOW, UTC) == NOW + timedelta(minutes=1)
+    assert limits.reset_at("retry-after: 60".rjust(2001), NOW, UTC) == NOW + timedelta(seconds=6)
+
+
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -196,6 +204,9 @@ def at(text: str) -> datetime:
         ("resets Jan 15, 8am (UTC)", NOW, None),
         ("in 99 days", NOW, None),
         ("429 rate_limit_error", NOW, None),
+        ("resets UTC 3pm", NOW, None),  # a zone without a time before it
+        ("retry-after: 691080", NOW, NOW + timedelta(days=8, minutes=-2)),
+        ("retry-after: 691081", NOW, None),
     ],
 )
 def test_when_a_limit_resets(text: str, now: datetime, reset: datetime | None) -> None:
