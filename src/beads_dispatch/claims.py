@@ -150,8 +150,9 @@ def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = Non
                 cycle.info("changed", f"changed meanwhile, left as it is ({line})", claimed.bead)
             return True
         first = False
-        undone = marks.released(claimed.bead, bead) if status == "open" else marks.removed(bead, *marks.ALL)
-        note = _undo_line(bead, line) if status == "open" else line
+        opens = status == "open"
+        undone = marks.released(claimed.bead, bead, cycle.now()) if opens else marks.removed(bead, *marks.ALL)
+        note = _undo_line(bead, line) if opens else line
         cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=left())
         return True
 

@@ -218,7 +218,7 @@ def test_a_bead_that_the_late_write_of_a_killed_tick_has_opened_is_not_dispatche
         assert on_server.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
     assert on_server.show(bead)["status"] == "blocked"
-    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
 
 
 def test_a_bead_that_bd_never_lists_as_ready_gets_a_notice(on_server: Place, board: Board) -> None:

@@ -244,6 +244,7 @@ def test_a_bead_in_progress_where_no_service_is_known(
         ("dispatch failed HTTP 400: bad (attempt 5 of 5)", "refused it five times", "Fix what the note names"),
         ("not dispatched: 5 runs, and it is open again; …", "again and again", "start over"),
         ("not dispatched: its deferral has ended, but an agent may have it; …", "before it was deferred", "See what"),
+        ("not dispatched: a late write opened it, but an agent may have it; …", "came late", "See what its agent did"),
         ("", "agent or a person", "To dispatch it"),
         ("I need a key", "Its agent or a person blocked it", "what the note asks for"),
     ],

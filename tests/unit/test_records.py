@@ -47,15 +47,15 @@ def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
     claimed = applied(before, marks.claimed(before, "abcdef", NOW))
     assert marks.claim(claimed) == ("abcdef", NOW)
     assert (marks.runs(claimed), marks.job(claimed), marks.attempts(claimed)) == (3, "", 1)
-    released = applied(claimed, marks.released(before, claimed))
+    released = applied(claimed, marks.released(before, claimed, NOW))
     assert (marks.claim(released), marks.runs(released), released.metadata) == (
-        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1},
+        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1, **marks.reopened(NOW)},
     )  # fmt: skip
 
 
 def test_the_first_claim_leaves_no_count_when_it_is_released() -> None:
     claimed = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
-    assert applied(claimed, marks.released(bead(), claimed)).metadata == {}
+    assert applied(claimed, marks.released(bead(), claimed, NOW)).metadata == marks.reopened(NOW)
 
 
 def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
@@ -121,9 +121,28 @@ def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatch
     for one in (late, bead(metadata=marks.reopened(NOW), notes=f"{CLAIM}\ndispatched: job=1")):
         assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
         assert eligibility.not_again([one, bead(), bead(acceptance_criteria="")], NOW) == [
-            (one, eligibility.SENT_BEFORE)
+            (one, eligibility.OPENED_LATE)
         ]
     assert eligibility.eligible([applied(late, marks.ended(late))], NOW + 60 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("job", "text", "sent"),
+    [
+        ("", f"{CLAIM}\ndispatch failed: refused", False),
+        ("", f"{CLAIM}", False),  # the other line is lost
+        ("1", f"{CLAIM}\ndispatched: job=1\ndispatch failed: refused", True),
+        ("1", "", True),
+        ("", f"{CLAIM}\ndispatch failed: refused\ndispatch unclear: fetch failed", True),
+        ("", f"{CLAIM}\ndispatched: job=1\n{CLAIM}\nreturned: agent busy", False),
+    ],
+)
+def test_a_release_that_lands_on_the_next_ones_dispatch_sends_nothing_again(job: str, text: str, sent: bool) -> None:
+    first = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
+    release = marks.released(bead(), first, NOW)
+    second = applied(applied(first, marks.claimed(first, "fedcba", NOW)), {marks.JOB: f'"{job}"'} if job else {})
+    one = replace(applied(second, release), notes=text)
+    assert (eligibility.not_again([one], NOW + 60 * MINUTE) == [(one, eligibility.OPENED_LATE)]) is sent
 
 
 def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:

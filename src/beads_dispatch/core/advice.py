@@ -132,9 +132,9 @@ def _open(case: Case) -> Advice:
             "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
             case.send_again,
         )
-    if reason is eligibility.SENT_BEFORE:
+    if reason is eligibility.OPENED_LATE:
         return Advice(
-            "The end of its deferral opened it after it had been dispatched. The next tick blocks it.",
+            f"{_LATE} The next tick blocks it.",
             "See what its agent has done. Once it is blocked, set it open:",
             case.send_again,
         )
@@ -350,6 +350,7 @@ def _by_job(case: Case, job: Job) -> Advice:
     )
 
 
+_LATE = "A tick's write that came late opened it after it had been dispatched."
 _SEND = "Then send it again:"
 _SURE = "Make sure that no agent is at work on it. Then send it again:"
 # By how the last note begins or ends: what it means, what to do before `bd update ID -s open`. The first that fits.
@@ -414,6 +415,7 @@ _BLOCKED: tuple[tuple[str, str, str], ...] = (
         "It was sent before it was deferred, so only a person can have it sent again.",
         "See what its agent did. To send it again:",
     ),
+    (r"not dispatched: a late write", _LATE, "See what its agent did. To send it again:"),
     (r"$", "Its agent or a person blocked it.", "To dispatch it:"),
     (r"", "Its agent or a person blocked it.", f"Give it what the note asks for. {_SEND}"),
 )

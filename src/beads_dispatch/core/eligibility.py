@@ -40,7 +40,7 @@ NO_CRITERIA = Reason("no acceptance criteria", needs_person=True)
 EPHEMERAL = Reason("ephemeral", needs_person=True)
 AGENT_BEAD = Reason("agent bead", needs_person=True)
 ODD_METADATA = Reason("its metadata is not a JSON object", needs_person=True)
-RUNS_USED_UP, SENT_BEFORE = Reason(notes.RUNS_USED_UP), Reason(notes.SENT_BEFORE)
+RUNS_USED_UP, OPENED_LATE = Reason(notes.RUNS_USED_UP), Reason(notes.OPENED_LATE)
 NOT_READY = Reason("bd does not list it as ready: it waits for a dependency or for its parent")
 
 
@@ -65,7 +65,7 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
     if bead.metadata is None:  # bd's --set-metadata fails on it, so no dispatch could be recorded
         return ODD_METADATA
     if marks.opened_late(bead):
-        return SENT_BEFORE
+        return OPENED_LATE
     return RUNS_USED_UP if backoff.runs_used_up(bead) else _waits_until(bead, now)
 
 
@@ -120,7 +120,7 @@ def dispatch_order(beads: Iterable[Bead], now: datetime) -> list[Bead]:
 
 def not_again(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
     """The open beads that are blocked instead of being dispatched again, each with its reason."""
-    return [(bead, why) for bead, why in _ineligible(beads, now) if why in (RUNS_USED_UP, SENT_BEFORE)]
+    return [(bead, why) for bead, why in _ineligible(beads, now) if why in (RUNS_USED_UP, OPENED_LATE)]
 
 
 def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:

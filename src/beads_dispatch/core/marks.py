@@ -84,11 +84,13 @@ def possibly_dispatched(bead: Bead) -> bool:
 
 
 def opened_late(bead: Bead) -> bool:
-    """Whether the end of a deferral opened a bead that had been dispatched meanwhile.
+    """Whether we opened a bead (its deferral had ended, or it was not started) that had been dispatched meanwhile.
 
-    A bd that outlives its tick writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
+    A bd that outlives its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
+    A claim alone in the notes shows nothing: bd 1.0 loses the line that undoes it.
     """
-    return bead.mark("reopened") is not None and possibly_dispatched(bead)
+    sent = any(bead.mark(name) is not None for name in ("claim", "job")) or notes.sent(bead.notes)
+    return bead.mark("reopened") is not None and sent
 
 
 def _count(bead: Bead, name: str) -> int:
@@ -118,14 +120,14 @@ def accepted(bead: Bead, job: str) -> Change:
 
 
 def reopened(now: datetime) -> Change:
-    """The end of a deferral, by us. A claim removes it."""
+    """We open the bead. A claim removes this mark."""
     return {REOPENED: notes.utc(now)}
 
 
-def released(before: Bead, claimed: Bead) -> Change:
+def released(before: Bead, claimed: Bead, now: datetime) -> Change:
     """Undoes the marks of a claim. `before`: the bead as it was before the claim. `claimed`: as it is now."""
-    count = runs(before)
-    return {**removed(claimed, CLAIM, JOB), **({RUNS: str(count)} if count else removed(claimed, RUNS))}
+    count = {RUNS: str(runs(before))} if runs(before) else removed(claimed, RUNS)
+    return {**removed(claimed, CLAIM, JOB), **count, **reopened(now)}
 
 
 def ended(bead: Bead) -> Change:

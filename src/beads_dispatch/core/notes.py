@@ -12,6 +12,7 @@ FULL_BYTES = 60_000
 
 RUNS_USED_UP = "5 runs, and it is open again; bd update <id> -s open starts anew"
 SENT_BEFORE = "its deferral has ended, but an agent may have it; set it to open to dispatch it again"
+OPENED_LATE = "a late write opened it, but an agent may have it; set it to open to dispatch it again"
 TOO_LARGE = f"{TOO_LARGE_COMMENTS[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
 _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+)(?: \(tick ([0-9a-f]{6})\))?")  # the shell pair had no token
@@ -172,6 +173,11 @@ def possibly_dispatched(notes: str) -> bool:
     """Whether the notes say that an agent may have the bead: a claim, and no line that undoes it."""
     newest = _newest(notes, _OURS.match)
     return newest is not None and not newest.startswith(_NOT_SENT)
+
+
+def sent(notes: str) -> bool:
+    """Whether the last line of our claims and outcomes says that the bead was sent."""
+    return (_newest(notes, _OURS.match) or "").startswith(_SENT)
 
 
 def _newest(notes: str, wanted: Callable[[str], object]) -> str | None:
