@@ -221,6 +221,24 @@ def test_a_bead_that_the_late_write_of_a_killed_tick_has_opened_is_not_dispatche
     assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
 
 
+def test_a_release_that_lands_late_does_not_send_a_bead_again(on_server: Place, board: Board) -> None:
+    """A tick's bd writes its release when another tick, which a lost lock allowed, has dispatched the bead."""
+    bead = on_server.create("refused")
+    replies = [(409, {"error": "Agent is busy"}), (200, {"job_id": "7"})]
+    board.dispatch = lambda task: replies[len(board.sent) - 1]
+    assert on_server.run("tick", **services(board)).returncode == 0
+    late = [f"--set-metadata={key}={value}" for key, value in on_server.show(bead)["metadata"].items()]
+    assert any("reopened" in word for word in late)
+    on_server.expire_hold()
+    assert on_server.run("tick", **services(board)).returncode == 0
+    on_server.bd("update", bead, "--status=open", "--unset-metadata=beads_dispatch.claim", *late)
+    for _ in range(2):
+        assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead, bead]
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
+
+
 def test_a_bead_that_bd_never_lists_as_ready_gets_a_notice(on_server: Place, board: Board) -> None:
     gate, pinned = on_server.create("a gate"), on_server.create("pinned")
     on_server.sql("UPDATE issues SET issue_type = 'gate' WHERE id = %s", gate)
