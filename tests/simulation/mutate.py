@@ -20,6 +20,7 @@ DECISIONS = (
     "claim",
     "consequence",
     "eligibility",
+    "limits",
     "marks",
     "notes",
     "outcomes",

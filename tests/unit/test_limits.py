@@ -204,6 +204,9 @@ def at(text: str) -> datetime:
         ("resets Jan 15, 8am (UTC)", NOW, None),
         ("in 99 days", NOW, None),
         ("429 rate_limit_error", NOW, None),
+        ("resets 7am (UTC)", NOW, None),  # an hour ago: just passed
+        ("resets 6:59am (UTC)", NOW, at("2026-11-26T06:59")),
+        ("resets Jan 4, 8am (UTC)", at("2026-12-29T08:00"), at("2027-01-04T08:00")),
         ("resets UTC 3pm", NOW, None),  # a zone without a time before it
         ("retry-after: 691080", NOW, NOW + timedelta(days=8, minutes=-2)),
         ("retry-after: 691081", NOW, None),
