@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from beads_dispatch import claims, housekeeping, room
-from beads_dispatch.core import backoff, eligibility, notes, staleness
+from beads_dispatch.core import backoff, eligibility, staleness
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
@@ -87,8 +87,7 @@ class _Tick:
         """The beads to try, in order. Logs why there is none. bd is asked only where a bead is eligible."""
         outside, now = self.cycle.outside, self.cycle.now()
         eligible = eligibility.eligible(self.beads, now)
-        if eligible and (hold := self.holding.read()):
-            outside.log.info("held", f"nothing is dispatched until {notes.utc(hold.until)}: {hold}")
+        if eligible and self.holding.in_force():
             return []
         if eligible:
             outside.warm_up()  # while bd works

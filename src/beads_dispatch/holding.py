@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from beads_dispatch.core import backoff
+from beads_dispatch.core import backoff, notes
 from beads_dispatch.core.backoff import SERVICE, USAGE, Hold, Holds
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.cycle import Cycle
@@ -17,10 +17,14 @@ class Holding:
     cycle: Cycle
     holds: Holds = field(default_factory=dict)
 
-    def read(self) -> Hold | None:
-        """Reads the holds. Returns the one in force, if any."""
+    def in_force(self) -> bool:
+        """Reads the holds. Whether one keeps the queue from dispatching now: then the log has it."""
         self.holds = self.cycle.outside.queue.holds()
-        return backoff.in_force(self.holds, self.cycle.now())
+        hold = backoff.in_force(self.holds, self.cycle.now())
+        if hold:
+            text = f"nothing is dispatched until {notes.utc(hold.until)}: {hold}"
+            self.cycle.outside.log.info("held", text)
+        return hold is not None
 
     @property
     def service(self) -> Hold | None:
@@ -42,6 +46,8 @@ class Holding:
         allows = self.probe(beads)
         if allows == "over":
             self._remove(USAGE, "", "the end of the usage limit's hold")
+            if self.in_force():  # a sweep has met the next limit meanwhile (found by the simulation)
+                return 0
         return self.allowed(allows)
 
     def probe(self, beads: Sequence[Bead]) -> str:

@@ -198,6 +198,8 @@ class Invariants:
         if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
+        if actor.dead and _runs(self.world.rows[bead]) < _runs(before):  # its bd wrote late: docs/guarantees.md
+            self._count_anew(bead)
         if change.fields.get("status") == "blocked":
             self._count_anew(bead)  # as the mark: what runs then was set open by its agent or a person
 
@@ -323,6 +325,11 @@ class Invariants:
 def _job_on(row: Row) -> str:
     """The job that is recorded on a bead, or nothing."""
     return str(row["metadata"].get(f"{MARK}job", "")).strip('"')
+
+
+def _runs(row: Row) -> int:
+    """The count of runs that is recorded on a bead."""
+    return int(row["metadata"].get(f"{MARK}runs", 0))
 
 
 def _token(metadata: Mapping[str, object]) -> str:
