@@ -80,7 +80,11 @@ def retry_after(bead: Bead, now: datetime) -> datetime | None:
 
 def possibly_dispatched(bead: Bead) -> bool:
     """Whether an agent may have the bead, by its marks or by its notes: people and agents can lose either."""
-    return any(bead.mark(name) is not None for name in ("claim", "job")) or notes.possibly_dispatched(bead.notes)
+    return _has_record(bead) or notes.possibly_dispatched(bead.notes)
+
+
+def _has_record(bead: Bead) -> bool:
+    return any(bead.mark(name) is not None for name in ("claim", "job"))
 
 
 def opened_late(bead: Bead) -> bool:
@@ -89,8 +93,7 @@ def opened_late(bead: Bead) -> bool:
     A bd that outlives its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
     A claim alone in the notes shows nothing: bd 1.0 loses the line that undoes it.
     """
-    sent = any(bead.mark(name) is not None for name in ("claim", "job")) or notes.sent(bead.notes)
-    return bead.mark("reopened") is not None and sent
+    return bead.mark("reopened") is not None and (_has_record(bead) or notes.sent(bead.notes))
 
 
 def _count(bead: Bead, name: str) -> int:
@@ -126,8 +129,9 @@ def reopened(now: datetime) -> Change:
 
 def released(before: Bead, claimed: Bead, now: datetime) -> Change:
     """Undoes the marks of a claim. `before`: the bead as it was before the claim. `claimed`: as it is now."""
-    count = {RUNS: str(runs(before))} if runs(before) else removed(claimed, RUNS)
-    return {**removed(claimed, CLAIM, JOB), **count, **reopened(now)}
+    count = runs(before)
+    counted = {RUNS: str(count)} if count else removed(claimed, RUNS)
+    return {**removed(claimed, CLAIM, JOB), **counted, **reopened(now)}
 
 
 def ended(bead: Bead) -> Change:
