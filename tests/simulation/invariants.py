@@ -58,7 +58,7 @@ class Invariants:
     opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     looks: dict[tuple[str, str], int] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
-    taken: set[str] = field(default_factory=set)  # that somebody else has set in progress since our claim
+    taken: set[str] = field(default_factory=set)  # set in progress, or handed on, by somebody else since our claim
     anew: dict[str, float] = field(default_factory=dict)  # when this count began, where it did not at the start
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before a claim, by its token
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
@@ -211,8 +211,8 @@ class Invariants:
                 self.opened_during.add(bead)
             if actor.kind == "person":
                 self._count_anew(bead)
-        if change.fields.get("status") == "in_progress":
-            self.taken.add(bead)
+        if change.fields.get("status") == "in_progress" or change.fields.get("assignee", "agent") != "agent":
+            self.taken.add(bead)  # for good: it may be assigned to the agent again before its tick ends
         was, now = beads.parse(before.by_dolt), beads.parse(self.world.rows[bead].by_dolt)
         if _recorded(was) and not _recorded(now):
             self.world.counts["the whole record taken away"] += 1  # nobody can know it any more
