@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Stop:
-    """Whether SIGTERM, Ctrl-C or a closed terminal (SIGHUP) asked us to end. The step under way goes on."""
+    """Whether SIGTERM, Ctrl-C, Ctrl-\\ or a closed terminal (SIGHUP) asked us to end. The step under way goes on."""
 
     def __init__(self) -> None:
         self._asked = 0  # the signal
@@ -17,10 +17,11 @@ class Stop:
 
     def listen(self) -> None:
         """Installs the handlers. As PID 1 (in a container) a signal without a handler is ignored, SIGTERM too."""
-        signal.signal(signal.SIGTERM, self._heard)
-        signal.signal(signal.SIGINT, self._heard)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._heard)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so that we live on
             signal.signal(signal.SIGHUP, self._heard)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by our parent, every exit status of ours would be 0
 
     def at_once(self) -> None:
         """From now on a signal ends the process where it stands, quietly: for a command that only reads."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Board, Place, Reply
+from conftest import COMMAND, PATIENCE, Board, Place, Reply
 from test_watcher import watching
 
 # The first thing that the command line needs. This one takes its place, and the signal comes while it is imported.
@@ -39,7 +39,7 @@ def as_pid_1() -> list[str]:
 
 
 @pytest.mark.parametrize("prefix", [[], as_pid_1()], ids=["a process", "PID 1"])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
 @pytest.mark.parametrize("command", ["watch", "tick"])
 def test_a_signal_at_once_after_the_start_is_heard(
     on_server: Place, board: Board, tmp_path: Path, command: str, name: str, prefix: list[str]
@@ -55,6 +55,21 @@ def test_a_signal_at_once_after_the_start_is_heard(
     assert ("stopped" if command == "watch" else "stopping") in done.stdout
     assert board.sent == []
     assert on_server.show(bead)["status"] == "open"
+
+
+# bash and dash give SIGCHLD back to what they start.
+IGNORING = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_a_parent_that_ignores_its_children_hides_no_exit_status(embedded: Place, board: Board) -> None:
+    """Some supervisors do. bd's exit status tells an embedded workspace from one on a server."""
+    bead = embedded.create()
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORING, *COMMAND, "tick"],
+        env={**embedded.environ, "BEADBOARD_URL": board.url},
+        cwd=embedded.folder, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
 
 
 def test_a_command_that_only_reads_ends_quietly(on_server: Place, tmp_path: Path) -> None:
