@@ -1,5 +1,6 @@
 """Where every command starts: the stop signals first, then what takes time to import."""
 
+import atexit
 import gc
 import sys
 
@@ -11,10 +12,12 @@ def main(*words: str) -> int:
     stop = Stop()
     stop.listen()
     gc.disable()  # nothing that is imported is garbage: looking for some, now and at the end, costs a tenth of a tick
-    from beads_dispatch import cli
+    from beads_dispatch import cli, log
 
     gc.freeze()
     gc.enable()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        atexit.register(log.drain, stream)
     return cli.main([*words, *sys.argv[1:]], stop)
 
 

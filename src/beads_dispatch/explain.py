@@ -73,7 +73,7 @@ def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
     what = f"{bead.status}, priority {bead.priority}, assigned to {notes.one_line(bead.assignee) or 'nobody'}"
     counts = _counts(bead)
     return "\n".join([
-        f"{paint(bead.id, 'bold')}  {notes.one_line(bead.title, 2000)}",
+        f"{paint(notes.one_line(bead.id), 'bold')}  {notes.one_line(bead.title, 2000)}",
         what + (f", {counts}" if counts else ""),
         "",
         *_timeline(story.entries, look),

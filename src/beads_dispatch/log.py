@@ -52,7 +52,8 @@ class Log:
 
     def _write(self, event: str, text: str, bead: str, level: str, stream: TextIO, fields: Mapping[str, Field]) -> str:
         text = one_line(text, 600)
-        line = f"{self._time(stream)}{self.name}: {bead + ': ' if bead else ''}{text}"
+        which = f"{one_line(bead)}: " if bead else ""  # an id can have a line break too
+        line = f"{self._time(stream)}{self.name}: {which}{text}"
         if self.as_json:
             known = {"time": _milliseconds(self.now()), "level": level, "logger": self.name, "event": event}
             more = {name: value for name, value in fields.items() if value not in (None, "")}
@@ -69,13 +70,27 @@ def _milliseconds(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def put(text: str, stream: TextIO) -> None:
-    """Prints. A closed pipe or a full disk must not end a tick between its POST and its note."""
+def put(text: str, stream: TextIO) -> bool:
+    """Prints. A closed pipe or a full disk must not end a tick between its POST and its note.
+
+    False where the text is lost. There may be room for the next one.
+    """
     try:
         stream.write(f"{text}\n")  # in one piece: the laptop agent writes from several threads
         stream.flush()
+    except BrokenPipeError:
+        drain(stream)  # whoever read it has seen enough
     except OSError:
-        with suppress(OSError):  # otherwise Python fails again when it flushes the stream at its end
+        return False
+    return True
+
+
+def drain(stream: TextIO) -> None:
+    """What cannot be written goes nowhere. Otherwise Python fails once more when it flushes the stream at its end."""
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -54,7 +54,14 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
 
 def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
     age = times.age(staleness.idle_for(bead, look.now).total_seconds())
-    return bead.id, str(bead.priority), bead.status, age, notes.one_line(bead.title, 2000), look.say(standing.brief)
+    return (
+        notes.one_line(bead.id),
+        str(bead.priority),
+        bead.status,
+        age,
+        notes.one_line(bead.title, 2000),
+        look.say(standing.brief),
+    )
 
 
 def _widths(lines: Iterable[Sequence[str]], width: int | None) -> list[int]:

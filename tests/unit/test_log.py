@@ -1,5 +1,6 @@
 """Which stream each line is written to, and what is left for a pod's status."""
 
+import errno
 import io
 import json
 import re
@@ -83,6 +84,30 @@ def test_a_line_is_written_in_one_piece_because_other_threads_write_too() -> Non
     stream.write = pieces.append  # type: ignore[assignment]
     log.put("a line", stream)
     assert pieces == ["a line\n"]
+
+
+def test_after_a_full_disk_the_next_line_is_written() -> None:
+    written: list[str] = []
+
+    def write(text: str) -> int:
+        if not written:
+            written.append("lost")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(text)
+        return len(text)
+
+    stream = io.StringIO()
+    stream.write = write  # type: ignore[method-assign]
+    assert log.put("a line", stream) is False
+    assert log.put("another", stream) is True
+    assert written == ["lost", "another\n"]
+
+
+def test_an_id_with_a_line_break_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Log("x", SYSTEM.now).info("idle", "well", bead="t-1\nx: all is well\x1b[2J")
+    assert capsys.readouterr().out == "x: t-1 x: all is well [2J: well\n"
+    Log("x", SYSTEM.now, as_json=True).info("idle", "well", bead="t-1\n2")
+    assert json.loads(capsys.readouterr().out)["bead"] == "t-1\n2"
 
 
 def test_it_remembers_its_last_failure() -> None:

@@ -37,6 +37,11 @@ def test_whole_where_nothing_has_to_be_cut() -> None:
     assert {*starts} == {table.columns(third[: third.index(LONG)])}
 
 
+def test_an_id_with_a_line_break_stays_in_its_row() -> None:
+    odd = Bead("t-1\nx", "open", 2, NOW, "")
+    assert table.render([(odd, ROWS[2][1])], LOOK).splitlines()[1].startswith("t-1 x  2")
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = table.render(ROWS, replace(LOOK, width=width)).splitlines()
