@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import PATIENCE, Place, is_running, wait_for
+from conftest import PATIENCE, Place, is_running, url_of, wait_for
 
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.bd import Bd
@@ -40,9 +40,8 @@ def serving(place: Place, command: str, *words: str, **environ: str) -> Iterator
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
     process = place.start("agent", "--port=0", "--command", command, *words, **environ)
     signal.signal(signal.SIGHUP, before)
-    assert process.stdout
     try:
-        yield process.stdout.readline().strip().split("BEADBOARD_URL=")[1], process
+        yield url_of(process), process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
@@ -160,6 +159,25 @@ def test_what_cannot_be_started_is_known_as_not_started(embedded: Place) -> None
     assert f"{bead}: the command cannot be started: " in err
 
 
+def test_a_bd_that_fails_is_not_taken_for_a_bead_that_is_missing(embedded: Place) -> None:
+    bead, broken = embedded.create(), embedded.folder / "broken"
+    path = embedded.wrap_bd(
+        f"[ -e {broken} ] || exec '{embedded.real_bd}' \"$@\"; echo 'Error: database is locked' >&2; exit 1"
+    )
+    with serving(embedded, "true", PATH=path) as (url, process):
+        broken.touch()
+        status, document = post(url, json.dumps({"taskId": bead}))
+        assert understand(Reply(status, json.dumps(document))).outcome is Outcome.NOT_STARTED
+        assert "database is locked" in str(document)
+        broken.unlink()
+        assert post(url, json.dumps({"taskId": bead}))[0] == 200
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert [
+        line for line in err.splitlines() if f"{bead}: bd show: Error: database is locked" in line
+    ] == err.splitlines()
+
+
 def job(url: str, bead: str) -> str:
     """The id of the job that is started on this bead."""
     status, document = post(url, json.dumps({"taskId": bead}))
@@ -256,6 +274,24 @@ def test_its_end_is_noted_on_the_beads_of_its_jobs(embedded: Place) -> None:
         assert f"{bead}: job={one} stopped with the laptop agent after " in out
     assert re.fullmatch(r"agent ended: stopped with the laptop agent after \w+", "\n".join(embedded.notes(beads[0])))
     assert embedded.notes(beads[1]) == []
+
+
+@pytest.mark.parametrize("message", ["dolt circuit breaker is open (cooldown 5s)", "serialization failure"])
+def test_its_end_is_noted_as_soon_as_bd_writes_again(embedded: Place, message: str) -> None:
+    refusals = embedded.folder / "refusals"
+    path = embedded.wrap_bd(
+        f'if [ "$1" = update ] && [ -e {refusals} ] && [ "$(wc -l < {refusals})" -lt 3 ]; then\n'
+        f"echo x >> {refusals}; echo 'Error: {message}' >&2; exit 1; fi\nexec '{embedded.real_bd}' \"$@\""
+    )
+    with serving(embedded, COMMAND, PATH=path) as (url, process):
+        bead = embedded.create()
+        job(url, bead)
+        refusals.touch()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert err == ""
+    assert len(refusals.read_text().splitlines()) == 3
+    assert embedded.notes(bead)[-1].startswith("agent ended: stopped with the laptop agent after ")
 
 
 @pytest.mark.parametrize("command", ["", "  "])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import PATIENCE, Board, Place, Reply, wait_for
+from conftest import PATIENCE, Board, Place, Reply, url_of, wait_for
 from test_watcher import watching
 
 from beads_dispatch.core import notes
@@ -195,8 +195,7 @@ def test_a_person_who_takes_a_bead_over_that_we_have_just_blocked(on_server: Pla
 def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.FixtureRequest, mode: str) -> None:
     place: Place = request.getfixturevalue(mode)
     agent = place.start("agent", "--port=0", "--command", "claudee -p x", XDG_STATE_HOME=str(place.folder / "state"))
-    assert agent.stdout
-    url = agent.stdout.readline().split("BEADBOARD_URL=")[1].strip()
+    url = url_of(agent)
     watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
     try:
         bead = place.create()

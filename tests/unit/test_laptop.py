@@ -214,7 +214,7 @@ class Shown:
     bead: Bead | None = BEAD
     asked: list[float] = field(default_factory=list)
 
-    def show(self, _: str) -> Bead:
+    def show(self, _: str, within: float | None = None) -> Bead:
         self.asked.append(self.times.monotonic)
         if self.bead is None:
             raise BdFailed("bd: broken")

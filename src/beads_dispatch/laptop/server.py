@@ -11,7 +11,7 @@ from beads_dispatch.core import eligibility
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import one_line
 from beads_dispatch.core.runs import FOREIGN_JOB
-from beads_dispatch.errors import Failure
+from beads_dispatch.errors import Failure, NoBead
 from beads_dispatch.laptop.jobs import Job, Jobs
 
 Answer = tuple[int, dict[str, object]]
@@ -85,8 +85,10 @@ def _dispatch(body: bytes, jobs: Jobs, bd: Bd) -> Answer:
         return 400, {"error": "taskId is required."}
     try:
         bead = bd.show(task)
-    except Failure:
+    except NoBead:
         bead = None
+    except Failure as error:
+        return _not_started(task, str(error), jobs)
     if bead is None or bead.ephemeral or "gt:agent" in bead.labels:
         return 400, {"error": f"Bead {task} not found."}
     if eligibility.blank(bead.acceptance_criteria):
@@ -98,8 +100,11 @@ def _start(bead: Bead, jobs: Jobs) -> Answer:
     try:
         job = jobs.start(bead)
     except (OSError, ValueError, RuntimeError) as error:
-        why = f"the command cannot be started: {one_line(str(error))}"
-        jobs.log.error("not_started", why, bead=bead.id)
-        # One of BeadBoard's own texts: the dispatcher knows that it means that nothing was started.
-        return 500, {"error": f"Claude agent service is not configured ({why})"}
+        return _not_started(bead.id, f"the command cannot be started: {one_line(str(error))}", jobs)
     return (200, {"job_id": job}) if job else (502, {"error": "Queue full"})
+
+
+def _not_started(bead: str, why: str, jobs: Jobs) -> Answer:
+    """One of BeadBoard's own texts: the dispatcher knows that it means that nothing was started."""
+    jobs.log.error("not_started", why, bead=bead)
+    return 500, {"error": f"Claude agent service is not configured ({why})"}

@@ -11,13 +11,16 @@ from beads_dispatch.core import marks, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import span
 from beads_dispatch.core.runs import End
-from beads_dispatch.errors import Failure, NoBead, NotAsExpected
+from beads_dispatch.errors import Failure, NoBead
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
 from beads_dispatch.laptop.server import describe
 
 ASK_SECONDS = 15.0  # between two rounds of questions to bd
 LATELY_SECONDS = 60.0  # whoever follows the jobs has recorded by then how one has ended
+RECORD_SECONDS = 20.0  # for all ends to be noted at a stop: bd's circuit breaker stays open for 5 s
+RETRY_SECONDS = 1.0
+LEAST_SECONDS = 5.0  # what a call of bd gets, however late it is
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
 
 
@@ -58,8 +61,9 @@ class Supervisor:
         running = self.jobs.running()  # notices which have just ended
         lately = self.jobs.ended_lately(LATELY_SECONDS)
         self._end(running, "stopped with the laptop agent")
+        until = self.clock.monotonic() + RECORD_SECONDS
         for job in (*lately, *running):
-            self._record(job)
+            self._record(job, until)
 
     def _end(self, jobs: Collection[Job], why: str) -> None:
         for job in jobs:
@@ -80,19 +84,29 @@ class Supervisor:
         elif now - job.lost_at >= GRACE_SECONDS:
             self._end([job], f"stopped ({why})")
 
-    def _record(self, job: Job) -> None:
+    def _record(self, job: Job, until: float) -> None:
+        """Its end is noted until it is, each time after a fresh read: another client may be writing the same bead."""
+        while problem := self._note_end(job, max(LEAST_SECONDS, until - self.clock.monotonic())):
+            if self.clock.monotonic() >= until:
+                text = f"its job has ended ({job.summary()}), but that could not be noted: {problem}"
+                self.jobs.log.error("not_written", text, bead=job.bead.id, job=job.id, seconds=round(job.seconds, 3))
+                return
+            self.clock.sleep(RETRY_SECONDS)
+
+    def _note_end(self, job: Job, within: float) -> Failure | None:
+        """Notes it on its bead, where that is still its bead. Why that failed, or None."""
         try:
-            bead = self.bd.show(job.bead.id)
+            bead = self.bd.show(job.bead.id, within)
             end = self._end_of(job, bead)
             if end and bead.status == "in_progress" and marks.job(bead) == job.id:
-                self.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead))
+                self.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead), within=within)
             elif end and job.stopped and bead.status in ("open", "in_progress") and not marks.job(bead):
-                self.bd.update(bead, note=end.line)  # dispatched by hand: it is the person's
-        except NotAsExpected:
-            pass  # it was closed or handed on at this moment
+                self.bd.update(bead, note=end.line, within=within)  # dispatched by hand: it is the person's
+        except NoBead:
+            return None
         except Failure as error:
-            text = f"its job has ended ({job.summary()}), but that could not be noted: {error}"
-            self.jobs.log.error("not_written", text, bead=job.bead.id, job=job.id, seconds=round(job.seconds, 3))
+            return error
+        return None
 
     def _end_of(self, job: Job, bead: Bead) -> End | None:
         """What a sweep would have made of it. None: the bead has changed long after."""
