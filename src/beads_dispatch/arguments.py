@@ -98,7 +98,7 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (host and colon):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    return host, _port(port)
+    return host.removeprefix("[").removesuffix("]"), _port(port)  # [::]:8080
 
 
 def _jobs(text: str) -> int:

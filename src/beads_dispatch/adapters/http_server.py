@@ -1,5 +1,6 @@
 """A small HTTP server: one function answers every request."""
 
+import socket
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ def server(host: str, port: int, answer: Answer) -> ThreadingHTTPServer:
 class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], answer: Answer) -> None:
         self.answer = answer
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
