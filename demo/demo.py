@@ -104,12 +104,12 @@ def wait_for(what: str, true: Callable[[], bool]) -> None:
 
 @contextmanager
 def running(demo: Demo, *words: str) -> Iterator[Path]:
-    """`beads-dispatch` with these words in the background. Yields the file with its output, once there is a line."""
+    """`beads-dispatch` with these words in the background. Yields the file with its output, once it is at work."""
     log = demo.folder / f"{words[0]}.log"
     with log.open("w") as out:
         process = subprocess.Popen(["beads-dispatch", *words], cwd=demo.folder, env=demo.environ, stdout=out)
     try:
-        wait_for(f"{words[0]} starts", lambda: "\n" in log.read_text())
+        wait_for(f"{words[0]} starts", lambda: re.search("BEADBOARD_URL=.*\n|watching", log.read_text()))
         yield log
     finally:
         process.send_signal(signal.SIGTERM)
@@ -175,7 +175,7 @@ def play(demo: Demo) -> None:
     agent.write_text(AGENT)
     agent.chmod(0o755)
     with running(demo, "agent", "--port=0", "--command", "./agent") as log:
-        url = log.read_text().splitlines()[0].split("BEADBOARD_URL=")[-1]
+        url = log.read_text().split("BEADBOARD_URL=")[-1].split()[0]
         demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
         play_step_by_step(demo)
     del demo.environ["BEADBOARD_URL"], demo.environ["AGENT_SERVICE_URL"]

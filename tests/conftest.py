@@ -4,6 +4,7 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,12 +41,27 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
     return found
 
 
+# On a busy machine bd or Dolt can take seconds, which our commands report. That is no news to a test.
+WAITS = re.compile(r"^.*: waiting for (?:bd|Dolt) .*\n", re.MULTILINE)
+
+
+def without_waits(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
+    done.stdout, done.stderr = WAITS.sub("", done.stdout), WAITS.sub("", done.stderr)
+    return done
+
+
 def is_running(pid: int) -> bool:
     """A zombie does not count: init may take its time to collect a killed process's child."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def url_of(process: "subprocess.Popen[str]") -> str:
+    """Where a laptop agent serves, as it prints it."""
+    assert process.stdout
+    return next(line for line in process.stdout if "BEADBOARD_URL=" in line).strip().split("BEADBOARD_URL=")[1]
 
 
 def held_port() -> socket.socket:
@@ -208,7 +224,7 @@ class Place:
         return [line for line in self.show(bead_id).get("notes", "").split("\n") if line]
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [*COMMAND, *words],
             env={**self.environ, **environ},
             cwd=self.folder,
@@ -217,11 +233,12 @@ class Place:
             timeout=240,
             check=False,
         )
+        return without_waits(done)
 
     def run_changed(self, code: str, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Runs the command after some lines of Python have changed its modules."""
         code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", code, command],
             env={**self.environ, **environ},
             cwd=self.folder,
@@ -230,6 +247,7 @@ class Place:
             timeout=120,
             check=False,
         )
+        return without_waits(done)
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -23,7 +23,7 @@ from beads_dispatch.errors import Failure, Misconfigured
 from beads_dispatch.log import Log, leave_termination_message, put
 from beads_dispatch.settings import Settings
 from beads_dispatch.stop import Stop, Stopping
-from beads_dispatch.wiring import Wiring
+from beads_dispatch.wiring import Wiring, to_log
 
 if TYPE_CHECKING:
     from beads_dispatch import watcher
@@ -96,7 +96,8 @@ def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: L
         return _logs(args.id, environ)
     if args.command == "completion":
         return _completion(args.shell)
-    wiring = Wiring(environ, _working_folder(), stopping)
+    waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
+    wiring = Wiring(environ, _working_folder(), waits, stopping)
     if args.command == "watch":
         return _watch(args, wiring, log)
     if args.command == "agent":
@@ -158,7 +159,7 @@ def _logs(bead: str, environ: Mapping[str, str]) -> int:
     from beads_dispatch.laptop import logs
 
     path = logs.newest(logs.folder(environ), bead)
-    put(f"{path}\n{logs.end_of(path)}", sys.stdout)
+    _answer(f"{path}\n{logs.end_of(path)}")
     return 0
 
 
@@ -282,10 +283,10 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
     def show(outside: Outside, settings: Settings) -> status.Status:
         found = status.status(outside, settings, args.id)
         if args.json:
-            put(status.as_json(found), sys.stdout)
+            _answer(status.as_json(found))
         else:
             look = _look(found.known.now, outside.clock.zone(), wiring.environ)
-            put(status.as_table(found, status.agent_state(outside, settings), look), sys.stdout)
+            _answer(status.as_table(found, status.agent_state(outside, settings), look))
         return found
 
     found = wiring.run(show, chosen, log, waits=False)
@@ -303,7 +304,7 @@ def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
         story = explain.explain(outside, settings, bead_id)
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
         has_log = bool(logs.of(logs.folder(wiring.environ), bead_id))
-        put(explain.as_text(story, look, has_log=has_log), sys.stdout)
+        _answer(explain.as_text(story, look, has_log=has_log))
 
     wiring.run(show, chosen, log, waits=False)
     return 0
@@ -326,5 +327,11 @@ def _completion(shell: str) -> int:
         import shtab
     except ModuleNotFoundError:
         raise Misconfigured("completion needs shtab: pip install '.[completion]'") from None
-    put(shtab.complete(parser(), shell), sys.stdout)
+    _answer(shtab.complete(parser(), shell))
     return 0
+
+
+def _answer(text: str) -> None:
+    """Prints what the command was asked for. Raises Failure where it is lost."""
+    if not put(text, sys.stdout):
+        raise Failure("the answer cannot be written to stdout: is the disk full?")

@@ -9,6 +9,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.errors import Misconfigured
 
@@ -33,7 +34,9 @@ class Settings:
     notify_urls: str = field(default="", repr=False)  # Apprise's, each with its password
 
 
-def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool) -> Settings:
+def read(
+    environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool, waiting: Waiting = unheard
+) -> Settings:
     """The settings. Raises Misconfigured with every wrong variable in one message."""
     wrong: list[str] = []
 
@@ -46,7 +49,7 @@ def read(environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: 
 
     nowhere = Workspace(Path(), None)
     settings = Settings(
-        workspace=checked(lambda: workspace.find(environ, cwd), nowhere),
+        workspace=checked(lambda: workspace.find(environ, cwd, waiting), nowhere),
         assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
         per_tick=checked(lambda: _per_tick(environ), 1),
@@ -87,23 +90,23 @@ def _url(environ: Mapping[str, str], variable: str, *, required: bool = False) -
     text = environ.get(variable) or ""
     if not text and required:
         raise ValueError(f"{variable}: must be set, such as http://127.0.0.1:3000")
-    if text and not (_URL.fullmatch(text) and _valid_port(text)):  # the text is not shown: it may hold a password
+    if text and not (_URL.fullmatch(text) and _valid_address(text)):  # the text is not shown: it may hold a password
         raise ValueError(f"{variable}: must be http:// or https:// and a host, without user, password or query")
     return text.rstrip("/")
 
 
-def _valid_port(url: str) -> bool:
+def _valid_address(url: str) -> bool:
     try:
-        return urlsplit(url).port != 0
+        return bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:  # no number, or out of range
         return False
 
 
 def _token(environ: Mapping[str, str]) -> str:
-    text = environ.get("API_BEARER_TOKEN") or ""
+    text = (environ.get("API_BEARER_TOKEN") or "").strip()  # a Secret often ends with a newline
     if not (text.isascii() and text.isprintable()):  # the text is not shown
         raise ValueError("API_BEARER_TOKEN: must be printable ASCII, as a header needs it")
-    return text.strip()
+    return text
 
 
 def _notify_urls(environ: Mapping[str, str]) -> str:

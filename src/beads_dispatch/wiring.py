@@ -16,6 +16,7 @@ from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.queue import Queue, open_queue
+from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.cycle import Outside
 from beads_dispatch.log import Log
@@ -26,32 +27,36 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Wiring:
-    """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early."""
+    """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early.
+
+    `waiting`: where it is reported that bd or Dolt takes its time.
+    """
 
     environ: Mapping[str, str]
     cwd: Path
+    waiting: Waiting
     stopping: Callable[[], bool] = lambda: False
 
     def settings(self, actor: str, *, needs_beadboard: bool) -> Settings:
         """What the environment says now. A Dolt server that bd manages has another port after each start."""
-        return settings.read(self.environ, self.cwd, actor=actor, needs_beadboard=needs_beadboard)
+        return settings.read(self.environ, self.cwd, actor=actor, needs_beadboard=needs_beadboard, waiting=self.waiting)
 
     def bd(self, chosen: Settings) -> Bd:
-        return _bd(chosen, tuple(self.environ.items()))
+        return _bd(chosen, tuple(self.environ.items()), self.waiting)
 
     def queue(self, chosen: Settings) -> Queue:
         """A queue with a connection of its own. The caller closes it."""
-        return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now)
+        return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
 
     def agent_service(self, chosen: Settings, log: Log) -> AgentService:
-        return AgentService(chosen.agent_url, chosen.agent_token, _request, _waiting(log), SYSTEM.monotonic)
+        return AgentService(chosen.agent_url, chosen.agent_token, _request, to_log(log), SYSTEM.monotonic)
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
         """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
 
         `waits`: for a BeadBoard that is waking up.
         """
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping if waits else _at_once, _waiting(log))
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping if waits else _at_once, to_log(log))
         agent_service = self.agent_service(chosen, log)
         notices: list[str] = []
         try:
@@ -76,8 +81,8 @@ class Wiring:
 
 
 @cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher
-def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...]) -> Bd:
-    return Bd(BdProcess(chosen.workspace, dict(environ)), chosen.actor, SYSTEM.sleep)
+def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...], waiting: Waiting) -> Bd:
+    return Bd(BdProcess(chosen.workspace, dict(environ), waiting=waiting), chosen.actor, SYSTEM.sleep)
 
 
 def _new_token() -> str:
@@ -99,7 +104,7 @@ def _at_once() -> bool:
     return True
 
 
-def _waiting(log: Log) -> Callable[[str], None]:
+def to_log(log: Log) -> Waiting:
     """Where an adapter reports a long wait."""
     return lambda text: log.info("waiting", text)
 

@@ -9,7 +9,7 @@ from conftest import Place
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.bd import Bd
 from beads_dispatch.adapters.bd_process import BdProcess
-from beads_dispatch.errors import BdFailed, Misconfigured, NotAsExpected
+from beads_dispatch.errors import BdFailed, Misconfigured, NoBead, NotAsExpected
 
 
 def make_bd(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
@@ -32,8 +32,17 @@ def test_every_verb_on_the_real_bd(place: Place) -> None:
     bd.comment(bead_id, "-x")
     assert bd.show(bead_id).commented_at
     assert [one.id for one in bd.assigned("agent")[0]] == [bead_id]
-    with pytest.raises(BdFailed):
+    with pytest.raises(NoBead):
         bd.show("t-nowhere")
+
+
+def test_a_query_that_failed_is_no_missing_bead(embedded: Place) -> None:
+    """bd 1.0.2's own answer is then the same as that for a bead that is not there."""
+    script = """echo 'Error fetching t-1: database is locked' >&2
+        echo '{"error": "no issues found matching the provided IDs"}'; exit 1"""
+    with pytest.raises(BdFailed, match="database is locked") as caught:
+        make_bd(embedded, script=script).show("t-1")
+    assert not isinstance(caught.value, NoBead)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,25 @@ def test_a_server_that_is_killed(tmp_path: Path, own_server: DoltServer) -> None
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_connection_that_was_closed_has_no_lock_and_a_new_one_answers(on_server: Place) -> None:
+    one, other = Dolt(server_of(on_server)), Dolt(server_of(on_server))
+    name = one.lock("dispatcher", "agent")
+    assert name
+    one.close()
+    wait_for(lambda: other.lock("dispatcher", "agent"))
+    assert one.locked(name) is False
+    one.close()
+    other.close()
+
+
+def test_only_a_user_without_rights_is_asked_for_rights(on_server: Place) -> None:
+    on_server.sql("DROP TABLE local_metadata")
+    dolt = Dolt(server_of(on_server))
+    with pytest.raises(DoltFailed, match=r"local_metadata$"):
+        dolt.check_writable()
+    dolt.close()
+
+
 # --- a database without an id
 
 

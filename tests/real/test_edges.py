@@ -253,6 +253,19 @@ def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Bo
     assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
 
 
+@pytest.mark.parametrize("command", ["status", "status --json", "explain {bead}"])
+def test_an_answer_that_is_lost_is_a_failure(on_server: Place, command: str) -> None:
+    words = command.format(bead=on_server.create()).split()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *words], env=on_server.environ, cwd=on_server.folder, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1, "beads-dispatch: the answer cannot be written to stdout: is the disk full?",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_standard_stream_costs_no_note(on_server: Place, board: Board, closed: str) -> None:
     bead = on_server.create()

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import time
 import uuid
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, Board, Place, tool
+from conftest import COMMAND, PATIENCE, Board, Place, held_port, tool, wait_for
 from test_edges import CLOCK
 
 
@@ -210,6 +211,30 @@ def test_a_service_that_hangs_is_named_within_two_seconds(on_server: Place, boar
     on_server.create()
     done = on_server.run("tick", **services(board))
     assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in done.stdout
+
+
+def first_wait(place: Place, **environ: str) -> str:
+    """What a sweep reports first that it waits for. It is not waited for any longer."""
+    process = place.start("sweep", **environ)
+    assert process.stdout
+    try:
+        return process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_bd_that_hangs_is_named_within_two_seconds(embedded: Place) -> None:
+    path = embedded.wrap_bd(f'[ $1 = list ] && exec sleep 30; exec "{embedded.real_bd}" "$@"')
+    wait_for(lambda: re.search(r"waiting for bd list, for up to \d+ s", first_wait(embedded, PATH=path)))
+
+
+def test_a_dolt_that_hangs_is_named_within_two_seconds(on_server: Place) -> None:
+    with held_port() as mute:
+        mute.listen()
+        port = str(mute.getsockname()[1])
+        said = first_wait(on_server, BEADS_METADATA=str(on_server.metadata), BEADS_DOLT_SERVER_PORT=port)
+    assert f"waiting for Dolt at 127.0.0.1:{port}/{on_server.database}, for up to 15 s" in said
 
 
 def test_a_bead_that_was_made_without_history(place: Place, board: Board) -> None:

@@ -146,10 +146,37 @@ def test_no_workspace_is_one_line(tmp_path: Path, embedded: Place) -> None:
     (tmp_path / "empty" / ".git").mkdir(parents=True)
     with pytest.raises(Misconfigured, match=r"no beads workspace in .*empty or above it: run `bd init`"):
         workspace.find(unnamed(embedded), tmp_path / "empty")
-    with pytest.raises(Misconfigured, match="no beads workspace"):
-        workspace.find({**embedded.environ, "BEADS_DIR": "/nowhere/.beads"}, tmp_path)
     with pytest.raises(Misconfigured, match="BEADS_DB: unset it and set BEADS_DIR"):
         workspace.find({**unnamed(embedded), "BEADS_DB": "/x"}, tmp_path)
+
+
+@pytest.mark.parametrize("named", ["/nowhere/.beads", "{project}", "{project}/.bead"])
+def test_a_folder_that_is_named_is_never_passed_over(tmp_path: Path, embedded: Place, named: str) -> None:
+    """bd itself takes the workspace that it stands in, or none."""
+    environ = {**embedded.environ, "BEADS_DIR": named.format(project=embedded.folder)}
+    for folder in (embedded.folder, tmp_path):
+        with pytest.raises(Misconfigured, match=r"BEADS_DIR: .* is not a .beads folder with a workspace"):
+            workspace.find(environ, folder)
+    relative = {**embedded.environ, "BEADS_DIR": f"{embedded.folder.name}/.beads"}
+    assert workspace.find(relative, embedded.folder.parent).metadata.samefile(embedded.metadata)
+
+
+@pytest.mark.parametrize("where", ["config.yaml", "the user's"])
+def test_a_database_that_only_a_setting_of_bd_names_is_refused(
+    tmp_path: Path, place: Place, dolt_server: DoltServer, where: str
+) -> None:
+    """bd lists and writes its beads, while its own `where` names the folder that we would lock."""
+    other = make_place(tmp_path / "other", dolt_server if place.server else None)
+    file = place.folder / ".beads" / "config.yaml"
+    if where == "the user's":
+        file = tmp_path / "config" / "bd" / "config.yaml"
+        file.parent.mkdir(parents=True)
+        place.environ["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    file.write_text(f"db: {other.folder}/.beads/dolt\n")
+    with pytest.raises(Misconfigured, match=f"{file}: remove `db: .*`, and set BEADS_DIR to the .beads folder"):
+        workspace.find(place.environ, place.folder)
+    file.write_text(f'# db: {other.folder}\ndb: "{place.folder}/.beads/dolt"\n')
+    assert workspace.find(place.environ, place.folder).metadata.samefile(place.metadata)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import cli, settings
+from beads_dispatch import arguments, cli, settings
 from beads_dispatch.adapters import private_folder, workspace
 from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch.adapters.waiting import unheard
 from beads_dispatch.errors import Misconfigured
 from beads_dispatch.wiring import Wiring
 
@@ -38,6 +39,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("BEADBOARD_URL", "http://h:99999", "must be http"),
         ("BEADBOARD_URL", "http://h:-1", "must be http"),
         ("BEADBOARD_URL", "http://h:abc/", "must be http"),
+        ("BEADBOARD_URL", "http://:3000", "must be http"),
         ("AGENT_SERVICE_URL", "ftp://h", "must be http"),
         ("BEADS_DISPATCH_PER_TICK", "0", "not a whole number"),
         ("BEADS_DISPATCH_PER_TICK", "1.5", "not a whole number"),
@@ -48,6 +50,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("BEADS_NOTIFY_URLS", "secret", "must be Apprise URLs"),
         ("LOG_FORMAT", "xml", "neither text nor json"),
         ("BEADS_METADATA", "/nowhere/metadata.json", "cannot be read"),
+        ("BEADS_DOLT_SERVER_PORT", "tcp://10.0.0.1:3306", r"^BEADS_DOLT_SERVER_PORT is tcp://10.0.0.1:3306; a port"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, variable: str, value: str, said: str) -> None:
@@ -68,6 +71,16 @@ def test_where_apprise_is_not_installed_its_variable_is_refused(
     monkeypatch.setattr(settings, "_installed", lambda package: False)
     with pytest.raises(Misconfigured, match=r"^BEADS_NOTIFY_URLS: needs Apprise: pip install '\.\[notify\]'$"):
         settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
+
+
+def test_a_secret_that_ends_with_a_newline(tmp_path: Path) -> None:
+    environ = {**mounted(tmp_path), "API_BEARER_TOKEN": "secret\n"}
+    assert settings.read(environ, tmp_path, actor="a", needs_beadboard=False).agent_token == "secret"
+
+
+@pytest.mark.parametrize("text", ["[::1]:8080", "::1:8080"])
+def test_an_ipv6_address_to_listen_on(text: str) -> None:
+    assert arguments._address(text) == ("::1", 8080)
 
 
 def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
@@ -136,7 +149,7 @@ def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> No
 
 @pytest.mark.parametrize(("timeout", "threshold"), [(None, ""), (30, ""), (60, ""), (61, "30.500"), (300, "150.000")])
 def test_no_command_seems_to_hang_before_its_own_timeout(tmp_path: Path, timeout: int | None, threshold: str) -> None:
-    wiring = Wiring(mounted(tmp_path), tmp_path)
+    wiring = Wiring(mounted(tmp_path), tmp_path, unheard)
     patient = cli._patient(wiring, timedelta(minutes=timeout) if timeout else None)
     assert patient.environ.get("BEADS_REAPER_THRESHOLD_MINUTES", "") == threshold
 

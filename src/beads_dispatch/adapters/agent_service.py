@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from beads_dispatch.adapters.exchange import Ask, Request
+from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.outcomes import brief, json_object
 from beads_dispatch.errors import ServiceFailed
 
@@ -28,7 +29,7 @@ class AgentService:
         url: str,
         token: str,
         request: Request,
-        waiting: Callable[[str], None],
+        waiting: Waiting,
         monotonic: Callable[[], float],
     ) -> None:
         self._url = url

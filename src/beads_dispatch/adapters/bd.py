@@ -40,7 +40,7 @@ class Bd:
         """One bead, with its comments and its heartbeat. `within`: seconds, where they are fewer than usual."""
         answer = self._json("show", f"--id={bead_id}", within=within)
         if any(row.get("comments_omitted") for row in _rows(answer)):  # bd 1.3 only counts them, unless asked
-            answer = self._json("show", f"--id={bead_id}", "--include-comments")
+            answer = self._json("show", f"--id={bead_id}", "--include-comments", within=within)
         return _one(answer, bead_id)
 
     def comment(self, bead_id: str, text: str) -> None:

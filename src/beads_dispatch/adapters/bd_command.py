@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from beads_dispatch.adapters.waiting import Waiting, reported
 from beads_dispatch.core import notes
 from beads_dispatch.core.outcomes import json_object
 from beads_dispatch.errors import BdFailed, Misconfigured
@@ -43,7 +44,14 @@ def program(environ: Mapping[str, str]) -> str:
     return os.path.abspath(found)
 
 
-def run(*words: str, env: Mapping[str, str], cwd: Path, seconds: float, inherits: tuple[int, ...] = ()) -> Answer:
+def run(
+    *words: str,
+    env: Mapping[str, str],
+    cwd: Path,
+    seconds: float,
+    waiting: Waiting,
+    inherits: tuple[int, ...] = (),
+) -> Answer:
     """Runs bd with exactly this environment. Raises Misconfigured without a bd; BdFailed.
 
     It gets a session of its own: a Ctrl-C must not hit it while it writes. `inherits`: open files that it keeps open.
@@ -56,7 +64,8 @@ def run(*words: str, env: Mapping[str, str], cwd: Path, seconds: float, inherits
     except (OSError, ValueError) as error:  # not executable; arguments too long; a NUL in an argument
         raise BdFailed(f"bd {words[0]}: cannot be started: {error}") from None
     try:
-        out, err = process.communicate(timeout=seconds)
+        with reported(waiting, f"waiting for bd {words[0]}, for up to {seconds:g} s"):
+            out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

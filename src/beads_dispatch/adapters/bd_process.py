@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import notes
 from beads_dispatch.errors import BdFailed, Failure, NoBead, NotAsExpected
 
 if TYPE_CHECKING:
+    from beads_dispatch.adapters.bd_command import Answer
     from beads_dispatch.adapters.private_folder import PrivateFolder
 
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
@@ -24,10 +26,17 @@ CWD = Path("/")
 class BdProcess:
     """Runs bd on one workspace. `environ`: our own environment. `deadline`: seconds that one call may take."""
 
-    def __init__(self, workspace: Workspace, environ: Mapping[str, str], deadline: float = DEADLINE) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        environ: Mapping[str, str],
+        deadline: float = DEADLINE,
+        waiting: Waiting = unheard,
+    ) -> None:
         self._workspace = workspace
         self._environ = environ
         self._deadline = deadline
+        self._waiting = waiting
         self._private: PrivateFolder | None = None
 
     def check(self) -> None:
@@ -52,12 +61,14 @@ class BdProcess:
 
         env, seconds = self._env(), min(self._deadline, within or self._deadline)
         locks = (self._private.lock,) if self._private else ()  # so that an orphaned bd keeps its folder
-        answer = bd_command.run(verb, "--json", *words, env=env, cwd=CWD, seconds=seconds, inherits=locks)
+        answer = bd_command.run(
+            verb, "--json", *words, env=env, cwd=CWD, seconds=seconds, waiting=self._waiting, inherits=locks
+        )
         if answer.code == MISMATCH:
             raise NotAsExpected(f"bd {verb}: {answer.message}")
         if answer.code != 0:
-            kind = NoBead if "no issues found" in answer.message else BdFailed
-            raise kind(f"bd {verb}: {self._hide(answer.message)} (exit {answer.code})")
+            kind, message = _failure(answer)
+            raise kind(f"bd {verb}: {self._hide(message)} (exit {answer.code})")
         try:
             return json.loads(answer.out)
         except (ValueError, RecursionError):
@@ -85,6 +96,17 @@ class BdProcess:
     def _hide(self, text: str) -> str:
         secret = self._workspace.server.password if self._workspace.server else ""
         return notes.hidden(text, secret)
+
+
+def _failure(answer: "Answer") -> tuple[type[BdFailed], str]:
+    """What bd's failure is, and its reason.
+
+    bd 1.0.2's `show` finds "no issues" where its query failed, too. The reason is then on stderr only.
+    """
+    for line in answer.err.splitlines():
+        if line.startswith("Error fetching") and "no issue found" not in line:
+            return BdFailed, notes.one_line(line)
+    return NoBead if "no issues found" in answer.message else BdFailed, answer.message
 
 
 def _private_copy(workspace: Workspace) -> "PrivateFolder":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask, Request
+from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.outcomes import Reply, brief, json_object
 from beads_dispatch.errors import ServiceFailed
 
@@ -20,7 +21,7 @@ class BeadBoard:
     """
 
     def __init__(
-        self, url: str, request: Request, clock: Clock, stopping: Callable[[], bool], waiting: Callable[[str], None]
+        self, url: str, request: Request, clock: Clock, stopping: Callable[[], bool], waiting: Waiting
     ) -> None:
         self._url = url
         self._request = request

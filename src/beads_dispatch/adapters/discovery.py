@@ -7,6 +7,8 @@ from pathlib import Path
 from beads_dispatch.adapters import bd_command
 from beads_dispatch.adapters.bd_command import Answer
 from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch.adapters.bd_process import CWD
+from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Server, Workspace, is_on, read
 from beads_dispatch.core import notes
 from beads_dispatch.core.outcomes import json_object
@@ -20,23 +22,28 @@ _DOTENV = re.compile(
     re.MULTILINE,
 )
 
+_DB = re.compile(r"""^db\s*:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
 
-def ask(environ: Mapping[str, str], cwd: Path) -> Workspace:
+
+def ask(environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> Workspace:
     """The workspace that bd finds from `cwd`. Raises Misconfigured; Failure where its server is not running."""
     if not environ.get("BEADS_DIR") and (named := [name for name in ("BEADS_DB", "BD_DB") if environ.get(name)]):
         raise Misconfigured(f"{named[0]}: unset it and set BEADS_DIR to the .beads folder instead")
-    where = _where(environ, cwd)
+    where = _where(environ, cwd, waiting)
     folder = Path(str(where["path"]))
+    _require_the_named_one(environ, cwd, folder)
+    _require_no_other(folder, environ)
     environ = {**_dotenv(folder), **environ}
     database = _database_of_source(where, environ, cwd)
-    shown = _dolt_show(environ, cwd)
+    shown = _dolt_show(environ, cwd, waiting)
     server = None if shown is None else _server(shown, folder, environ, database)
     return Workspace(folder / "metadata.json", server, database=database)
 
 
-def _where(environ: Mapping[str, str], cwd: Path) -> dict[str, object]:
-    answer = _bd("where", environ=environ, cwd=cwd)
+def _where(environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> dict[str, object]:
+    answer = _bd("where", environ=environ, cwd=cwd, waiting=waiting)
     if answer.code and "no_beads_directory" in answer.out:
+        _require_the_named_one(environ, cwd, None)
         raise Misconfigured(
             f"no beads workspace in {cwd} or above it: run `bd init`, or set BEADS_DIR to a .beads folder, "
             "or BEADS_METADATA to a server's metadata.json"
@@ -44,9 +51,42 @@ def _where(environ: Mapping[str, str], cwd: Path) -> dict[str, object]:
     return _object("where", answer, "path")
 
 
-def _dolt_show(environ: Mapping[str, str], cwd: Path) -> dict[str, object] | None:
+def _require_the_named_one(environ: Mapping[str, str], cwd: Path, found: Path | None) -> None:
+    """Raises Misconfigured where bd passed over a BEADS_DIR that is none, and found another folder, or nothing."""
+    if not (named := environ.get("BEADS_DIR")):
+        return
+    folder = cwd / named
+    if found is None or not (_is_same(folder, found) or (folder / "redirect").exists()):
+        raise Misconfigured(f"BEADS_DIR: {named} is not a .beads folder with a workspace, or it cannot be read")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+
+
+def _require_no_other(folder: Path, environ: Mapping[str, str]) -> None:
+    """Raises Misconfigured where `db:` in a config.yaml names another folder's database.
+
+    bd works on that one, from the folder that it runs in, while `bd where` passes over the setting.
+    """
+    for file in (folder / "config.yaml", folder / "config.local.yaml", _home_config(environ)):
+        for named in _DB.findall(_text(file)):
+            if not _is_same((CWD / named).parent, folder):
+                raise Misconfigured(
+                    f"{file}: remove `db: {named}`, and set BEADS_DIR to the .beads folder that is meant"
+                )
+
+
+def _home_config(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/") / ".config") / "bd" / "config.yaml"
+
+
+def _dolt_show(environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> dict[str, object] | None:
     """What bd says of its server; None in embedded mode, where bd 1.0.2 exits 1."""
-    answer = _bd("dolt", "show", environ=environ, cwd=cwd)
+    answer = _bd("dolt", "show", environ=environ, cwd=cwd, waiting=waiting)
     if answer.code and "embedded mode" in answer.message:
         return None
     shown = _object("dolt show", answer, "database")
@@ -101,14 +141,19 @@ def _database_of_source(where: Mapping[str, object], environ: Mapping[str, str],
 
 
 def _dotenv(folder: Path) -> dict[str, str]:
+    return dict(_DOTENV.findall(_text(folder / ".env")))
+
+
+def _text(file: Path) -> str:
+    """What a file holds that need not be there."""
     try:
-        return dict(_DOTENV.findall((folder / ".env").read_text("utf-8", "replace")))
+        return file.read_text("utf-8", "replace")
     except OSError:
-        return {}
+        return ""
 
 
-def _bd(*words: str, environ: Mapping[str, str], cwd: Path) -> Answer:
-    return bd_command.run(*words, "--json", env=environment(environ), cwd=cwd, seconds=SECONDS)
+def _bd(*words: str, environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> Answer:
+    return bd_command.run(*words, "--json", env=environment(environ), cwd=cwd, seconds=SECONDS, waiting=waiting)
 
 
 def _object(words: str, answer: Answer, key: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pymysql.cursors
 
+from beads_dispatch.adapters.waiting import Waiting, reported, unheard
 from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
 from beads_dispatch.errors import DoltFailed
@@ -87,15 +88,16 @@ _MAY_WRITE = (
 
 
 class Dolt:
-    """One connection, opened at the first question and never re-opened, because it holds our lock."""
+    """One connection, opened at the first question. It holds our lock: only after `close` is another one opened."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, waiting: Waiting = unheard) -> None:
         self.server = server
+        self._waiting = waiting
         self._connection: pymysql.Connection[Any] | None = None
 
     def again(self) -> "Dolt":
         """A new connection to the same database, without our lock."""
-        return Dolt(self.server)
+        return Dolt(self.server, self._waiting)
 
     def lock(self, job: str, assignee: str) -> str | None:
         """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
@@ -157,6 +159,8 @@ class Dolt:
             for statement in _MAY_WRITE:
                 self.ask(statement)
         except DoltFailed as error:
+            if "denied" not in str(error):
+                raise
             raise DoltFailed(f"{error}: this user may not write; grant it SELECT, INSERT, UPDATE and DELETE") from None
 
     def local_values(self, *keys: str) -> dict[str, str]:
@@ -176,7 +180,8 @@ class Dolt:
         """One question. Values are bound, never part of the text. Raises DoltFailed."""
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                with reported(self._waiting, f"waiting for Dolt at {self.server}, for up to {ANSWER_SECONDS} s"):
+                    self._connection = self._connect()
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, values or None)  # without values there is nothing to fill in
                 return list(cursor.fetchall())
@@ -184,9 +189,10 @@ class Dolt:
             raise DoltFailed(f"Dolt at {self.server}: {_reason(error)}") from None
 
     def close(self) -> None:
-        """Releases the lock. A connection that is already gone is no error."""
+        """Releases the lock. A connection that is already gone is no error. The next question makes a new one."""
         if self._connection is not None and self._connection.open:
             self._connection.close()
+        self._connection = None
 
     def _connect(self) -> "pymysql.Connection[Any]":
         server = self.server

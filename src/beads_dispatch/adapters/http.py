@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.adapters.waiting import NOTICE_SECONDS
 from beads_dispatch.core.notes import hidden, one_line
 from beads_dispatch.core.outcomes import Reply
 
 CONNECT_SECONDS = 5.0  # well below any deadline, or a connection that never came about looks like a lost answer
-NOTICE_SECONDS = 1.5  # after which a person is informed of what we wait for
 
 # Nothing has been sent when these are raised.
 _NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)  # the last: IDNA

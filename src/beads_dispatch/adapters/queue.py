@@ -16,6 +16,7 @@ from typing import Protocol
 from beads_dispatch.adapters.bd import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.lock_file import LockFile
+from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
@@ -82,10 +83,10 @@ class Queue(Protocol):
         """Releases the lock."""
 
 
-def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now) -> Queue:
+def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now, waiting: Waiting = unheard) -> Queue:
     """The queue of this workspace. `now`: this machine's clock."""
     if workspace.server:
-        return ServerQueue(Dolt(workspace.server), assignee, now)
+        return ServerQueue(Dolt(workspace.server, waiting), assignee, now)
     return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now)
 
 

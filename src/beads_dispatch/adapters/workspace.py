@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.errors import Misconfigured
 
 CLUSTER_METADATA = Path("/etc/beads-metadata/metadata.json")
@@ -52,7 +53,7 @@ class Workspace:
         return seen.st_mtime_ns, seen.st_ino, seen.st_size
 
 
-def find(environ: Mapping[str, str], cwd: Path) -> Workspace:
+def find(environ: Mapping[str, str], cwd: Path, waiting: Waiting = unheard) -> Workspace:
     """The workspace that the environment names, else the one that bd finds from `cwd`. Raises Failure."""
     named = environ.get("BEADS_METADATA")
     path = Path(named) if named else CLUSTER_METADATA
@@ -61,7 +62,7 @@ def find(environ: Mapping[str, str], cwd: Path) -> Workspace:
         return Workspace(path, _mounted_server(path, parse(path, text), environ), mounted=text)
     from beads_dispatch.adapters import discovery  # a cluster's idle tick runs no bd
 
-    return discovery.ask(environ, cwd)
+    return discovery.ask(environ, cwd, waiting)
 
 
 def read(path: Path) -> dict[str, object]:
@@ -107,7 +108,10 @@ def _mounted_server(path: Path, metadata: Mapping[str, object], environ: Mapping
 
     port = setting("PORT", "dolt_server_port", "")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Misconfigured(f"{path}: dolt_server_port is {port or 'missing'}; a port from 1 to 65535 is needed")
+        # A Kubernetes Service named `beads-dolt-server` sets this variable to tcp://…
+        variable = "BEADS_DOLT_SERVER_PORT"
+        source = variable if environ.get(variable) else f"{path}: dolt_server_port"
+        raise Misconfigured(f"{source} is {port or 'missing'}; a port from 1 to 65535 is needed")
     return Server(
         host=setting("HOST", "dolt_server_host", "127.0.0.1"),
         port=int(port),

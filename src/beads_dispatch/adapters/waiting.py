@@ -1,0 +1,25 @@
+"""Where an adapter reports what it waits for: nobody should look at a silent screen for more than two seconds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+
+NOTICE_SECONDS = 1.5  # after which a person is informed
+
+Waiting = Callable[[str], None]
+
+
+def unheard(text: str) -> None:
+    """For a caller to whom nothing is reported."""
+
+
+@contextmanager
+def reported(waiting: Waiting, text: str) -> Iterator[None]:
+    """Reports the text if what is done takes longer."""
+    timer = Timer(NOTICE_SECONDS, waiting, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
