@@ -126,7 +126,8 @@ PATIENT = """
 import sys
 from beads_dispatch import cli
 from beads_dispatch.adapters import bd_process
-bd_process.BdProcess.__init__.__defaults__ = (600.0,)
+_, *others = bd_process.BdProcess.__init__.__defaults__
+bd_process.BdProcess.__init__.__defaults__ = (600.0, *others)
 sys.exit(cli.main())
 """
 
