@@ -102,7 +102,8 @@ HASTY = """
 import sys
 from beads_dispatch import cli
 from beads_dispatch.adapters import bd_process, dolt
-bd_process.BdProcess.__init__.__defaults__ = (6.0,)
+_, *others = bd_process.BdProcess.__init__.__defaults__
+bd_process.BdProcess.__init__.__defaults__ = (6.0, *others)
 dolt.ANSWER_SECONDS = 4
 sys.exit(cli.main())
 """
