@@ -130,7 +130,7 @@ def _database_of_source(where: Mapping[str, object], environ: Mapping[str, str],
     """
     named = str(where.get("redirected_from") or environ.get("BEADS_DIR") or "")
     source = cwd / named
-    redirects = (source / "redirect").exists() and source.resolve() != Path(str(where["path"])).resolve()
+    redirects = (source / "redirect").exists() and not _is_same(source, Path(str(where["path"])))
     if (
         not (named and redirects)
         or environ.get("BEADS_DOLT_SERVER_DATABASE")
