@@ -151,7 +151,7 @@ def release(cycle: Cycle, claimed: Claim, line: str, change: Change | None = Non
             return True
         first = False
         opens = status == "open"
-        undone = marks.released(claimed.bead, bead, cycle.now()) if opens else marks.removed(bead, *marks.ALL)
+        undone = marks.opened(bead, marks.runs(claimed.bead)) if opens else marks.removed(bead, *marks.ALL)
         note = _undo_line(bead, line) if opens else line
         cycle.outside.bd.update(bead, status=status, note=note, marks={**undone, **(change or {})}, within=left())
         return True

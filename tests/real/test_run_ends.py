@@ -85,7 +85,7 @@ def test_each_end_becomes_a_note_and_a_status(
     assert [line for line in lines if line.startswith("agent ended: ")] == ([lines[-1]] if ended else [])
     assert ended is None or lines[-1].startswith(f"agent ended: {ended}")
     marks = {key for key in shown.get("metadata") or {} if key.startswith("beads_dispatch.")}
-    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": {"claim"}, "open": {"limits"}}[status]
+    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": {"claim"}, "open": {"limits", "reopened"}}[status]
     assert marks == {f"beads_dispatch.{name}" for name in expected}
 
 
@@ -102,6 +102,24 @@ def test_a_usage_limit_holds_the_queue_until_resume(on_server: Place, service: B
     assert on_server.run("resume").returncode == 0
     assert on_server.run("tick", **two).returncode == 0
     assert len(service.sent) == 4
+
+
+def test_a_usage_limit_that_is_noted_late_does_not_send_a_bead_again(on_server: Place, service: Board) -> None:
+    """A sweep's bd outlives it, and writes when a person has opened the bead and a tick has dispatched it."""
+    bead = on_server.create()
+    on_server.run("tick", **services(service))
+    service.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True))
+    on_server.run("sweep", **services(service))
+    line = on_server.notes(bead)[-1]
+    marks = [f"--set-metadata={key}={value}" for key, value in on_server.show(bead)["metadata"].items()]
+    on_server.run("resume")
+    assert on_server.run("tick", **services(service)).returncode == 0
+    gone = ["--unset-metadata=beads_dispatch.claim", "--unset-metadata=beads_dispatch.job"]
+    on_server.bd("update", bead, "--status=open", f"--append-notes={line}", *gone, *marks)
+    assert on_server.run("tick", **services(service)).returncode == 0
+    assert service.sent == [bead, bead]
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
 
 
 @pytest.mark.slow

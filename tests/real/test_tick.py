@@ -239,6 +239,33 @@ def test_a_release_that_lands_late_does_not_send_a_bead_again(on_server: Place, 
     assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
 
 
+def test_a_release_that_lands_on_the_claim_of_a_tick_killed_at_its_post_does_not_send_it_again(
+    on_server: Place, board: Board
+) -> None:
+    """The killed one has left its claim alone, and the late release removes the mark of that."""
+    bead = on_server.create("refused")
+    board.dispatch = lambda task: (409, {"error": "Agent is busy"})
+    assert on_server.run("tick", **services(board)).returncode == 0
+    release = on_server.show(bead)["metadata"]["beads_dispatch.reopened"]
+    line = on_server.notes(bead)[-1]
+    on_server.expire_hold()
+    killed = on_server.start("tick", **services(board))
+
+    def kill(task: str) -> tuple[int, object]:
+        killed.kill()
+        return 200, {"job_id": "7"}
+
+    board.dispatch = kill
+    killed.communicate(timeout=PATIENCE)
+    assert len(board.sent) == 2
+    late = ["--unset-metadata=beads_dispatch.claim", f"--set-metadata=beads_dispatch.reopened={release}"]
+    on_server.bd("update", bead, "--status=open", f"--append-notes={line}", *late)
+    assert on_server.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead, bead]
+    assert on_server.show(bead)["status"] == "blocked"
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.OPENED_LATE}"
+
+
 def test_a_bead_that_bd_never_lists_as_ready_gets_a_notice(on_server: Place, board: Board) -> None:
     gate, pinned = on_server.create("a gate"), on_server.create("pinned")
     on_server.sql("UPDATE issues SET issue_type = 'gate' WHERE id = %s", gate)

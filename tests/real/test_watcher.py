@@ -10,19 +10,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, Board, DoltServer, Place, make_place, wait_for
+from conftest import COMMAND, PATIENCE, WAITS, Board, DoltServer, Place, make_place, wait_for
 
 
 @dataclass
 class Watcher:
-    """The process, and the lines that it has written so far."""
+    """The process, and the lines that it has written so far, but for those of a wait for a slow bd or Dolt."""
 
     process: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
@@ -30,9 +30,12 @@ class Watcher:
 
     def __post_init__(self) -> None:
         for stream in (self.process.stdout, self.process.stderr):
-            reader = threading.Thread(target=lambda stream=stream: self.lines.extend(stream), daemon=True)
+            reader = threading.Thread(target=self._read, args=(stream,), daemon=True)
             reader.start()
             self.readers.append(reader)
+
+    def _read(self, stream: Iterable[str]) -> None:
+        self.lines.extend(line for line in stream if not WAITS.match(line))
 
     def wait_for(self, what: str) -> str:
         return wait_for(lambda: next((line for line in self.lines if re.search(what, line)), ""), context=self.lines)

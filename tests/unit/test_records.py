@@ -14,6 +14,7 @@ from beads_dispatch.core.outcomes import Answer, Outcome
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 CLAIM = notes.claimed(NOW, "abcdef")
+SECOND = notes.claimed(NOW, "fedcba")
 CLAIM_MARK = {marks.CLAIM: marks.claim_value("abcdef", NOW)}
 
 
@@ -47,15 +48,15 @@ def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
     claimed = applied(before, marks.claimed(before, "abcdef", NOW))
     assert marks.claim(claimed) == ("abcdef", NOW)
     assert (marks.runs(claimed), marks.job(claimed), marks.attempts(claimed)) == (3, "", 1)
-    released = applied(claimed, marks.released(before, claimed, NOW))
+    released = applied(claimed, marks.opened(claimed, marks.runs(before)))
     assert (marks.claim(released), marks.runs(released), released.metadata) == (
-        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1, **marks.reopened(NOW)},
+        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1, marks.REOPENED: CLAIM_MARK[marks.CLAIM]},
     )  # fmt: skip
 
 
 def test_the_first_claim_leaves_no_count_when_it_is_released() -> None:
     claimed = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
-    assert applied(claimed, marks.released(bead(), claimed, NOW)).metadata == marks.reopened(NOW)
+    assert applied(claimed, marks.opened(claimed, 0)).metadata == {marks.REOPENED: CLAIM_MARK[marks.CLAIM]}
 
 
 def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
@@ -135,11 +136,14 @@ def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatch
         ("1", "", True),
         ("", f"{CLAIM}\ndispatch failed: refused\ndispatch unclear: fetch failed", True),
         ("", f"{CLAIM}\ndispatched: job=1\n{CLAIM}\nreturned: agent busy", False),
+        ("", f"{CLAIM}\n{SECOND}\ndispatch failed: refused", True),  # the second one was killed at its POST
+        ("", f"{SECOND}\ndispatch failed: down\n{CLAIM}\ndispatch failed: refused", False),
+        ("", f"{SECOND}\ndispatch failed: down\ndispatch failed: refused", False),  # the first one's claim is lost
     ],
 )
 def test_a_release_that_lands_on_the_next_ones_dispatch_sends_nothing_again(job: str, text: str, sent: bool) -> None:
     first = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
-    release = marks.released(bead(), first, NOW)
+    release = marks.opened(first, 0)
     second = applied(applied(first, marks.claimed(first, "fedcba", NOW)), {marks.JOB: f'"{job}"'} if job else {})
     one = replace(applied(second, release), notes=text)
     assert (eligibility.not_again([one], NOW + 60 * MINUTE) == [(one, eligibility.OPENED_LATE)]) is sent

@@ -120,6 +120,9 @@ def test_a_usage_limit_counts_no_run_and_the_fifth_in_a_row_blocks() -> None:
     assert runs.reopened(BEAD) == {marks.JOB: None, marks.RUNS: None, marks.LIMITS: "1"}
     ran_before = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.RUNS: 2})
     assert runs.reopened(ran_before)[marks.RUNS] == "1"
+    claim = marks.claim_value("abcdef", NOW)
+    claimed = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.CLAIM: claim})
+    assert runs.reopened(claimed)[marks.REOPENED] == claim
     job = runs.parse(document("failed", exit_code=1, output=result(LIMIT, is_error=True)))
     tired = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.LIMITS: 4})
     end = runs.end(job, tired, NOW, HALF_HOUR, UTC)

@@ -26,7 +26,11 @@ _CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")
 
 def claim(bead: Bead) -> tuple[str, datetime] | None:
     """The token and the time (UTC) of the claim that the bead bears, or None."""
-    match = _CLAIM.fullmatch(str(bead.mark("claim") or ""))
+    return _claim(bead, "claim")
+
+
+def _claim(bead: Bead, name: str) -> tuple[str, datetime] | None:
+    match = _CLAIM.fullmatch(str(bead.mark(name) or ""))
     time = read_time(match[2]) if match else None
     return (match[1], time) if match and time and time.year < 9999 else None  # what is added to it must be a time too
 
@@ -88,12 +92,18 @@ def _has_record(bead: Bead) -> bool:
 
 
 def opened_late(bead: Bead) -> bool:
-    """Whether we opened a bead (its deferral had ended, or it was not started) that had been dispatched meanwhile.
+    """Whether a late write of ours opened a bead that had been dispatched meanwhile.
 
-    A bd that outlives its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
-    A claim alone in the notes shows nothing: bd 1.0 loses the line that undoes it.
+    We open a bead when its deferral has ended, when nothing was started, and after a usage limit. A bd that outlives
+    its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
+    A claim alone in the notes shows nothing, because bd 1.0 loses the line that undoes it. But one that stands below
+    the claim that this undid is another tick's.
     """
-    return bead.mark("reopened") is not None and (_has_record(bead) or notes.sent(bead.notes))
+    if bead.mark("reopened") is None:
+        return False
+    undone = _claim(bead, "reopened")
+    another = undone is not None and notes.claimed_after(bead.notes, undone[0])
+    return another or _has_record(bead) or notes.sent(bead.notes)
 
 
 def _count(bead: Bead, name: str) -> int:
@@ -123,15 +133,15 @@ def accepted(bead: Bead, job: str) -> Change:
 
 
 def reopened(now: datetime) -> Change:
-    """We open the bead. A claim removes this mark."""
+    """We open the bead, whose deferral has ended. A claim removes this mark."""
     return {REOPENED: notes.utc(now)}
 
 
-def released(before: Bead, claimed: Bead, now: datetime) -> Change:
-    """Undoes the marks of a claim. `before`: the bead as it was before the claim. `claimed`: as it is now."""
-    count = runs(before)
-    counted = {RUNS: str(count)} if count else removed(claimed, RUNS)
-    return {**removed(claimed, CLAIM, JOB), **counted, **reopened(now)}
+def opened(claimed: Bead, runs: int) -> Change:
+    """We open a bead that we had claimed: this run does not count. Which claim it was stays until the next one."""
+    undone = {REOPENED: str(claimed.mark("claim"))} if CLAIM in (claimed.metadata or ()) else {}
+    counted = {RUNS: str(runs)} if runs > 0 else removed(claimed, RUNS)
+    return {**removed(claimed, CLAIM, JOB), **counted, **undone}
 
 
 def ended(bead: Bead) -> Change:

@@ -113,6 +113,12 @@ def newest_claim(notes: str) -> tuple[str, str] | None:
     return (match[1], match[2] or "") if match else None
 
 
+def claimed_after(notes: str, token: str) -> bool:
+    """Whether another claim's line stands below the line of the claim with this token."""
+    tokens = [match[2] for line in notes.split("\n") if (match := _CLAIM.fullmatch(line))]
+    return token in tokens and tokens[-1] != token
+
+
 def newest_job(notes: str) -> str:
     """The job id in the last line of our claims and outcomes, or nothing."""
     newest = _newest(notes, _OURS.match) or ""

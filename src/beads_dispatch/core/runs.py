@@ -182,9 +182,4 @@ def change(end: End, bead: Bead) -> Change:
 
 def reopened(bead: Bead) -> Change:
     """The marks of a bead that goes back to open after a usage limit: the run does not count, the limit does."""
-    count = marks.runs(bead) - 1
-    return {
-        **marks.removed(bead, marks.CLAIM, marks.JOB),
-        **({marks.RUNS: str(count)} if count > 0 else marks.removed(bead, marks.RUNS)),
-        marks.LIMITS: str(marks.limits(bead) + 1),
-    }
+    return {**marks.opened(bead, marks.runs(bead) - 1), marks.LIMITS: str(marks.limits(bead) + 1)}
