@@ -41,8 +41,8 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
     return found
 
 
-# On a busy machine bd or Dolt can take seconds, which our commands report. That is no news to a test.
-WAITS = re.compile(r"^.*: waiting for (?:bd|Dolt) .*\n", re.MULTILINE)
+# On a busy machine bd, Dolt or a service can take seconds, which our commands report. That is no news to a test.
+WAITS = re.compile(r"^.*: waiting for .*, for up to \d+ s\r?\n", re.MULTILINE)
 
 
 def without_waits(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":

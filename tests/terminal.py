@@ -8,11 +8,11 @@ import subprocess
 import termios
 from contextlib import suppress
 
-from conftest import COMMAND, PATIENCE, Place
+from conftest import COMMAND, PATIENCE, WAITS, Place
 
 
 def on_terminal(place: Place, columns: int, *words: str, **environ: str) -> str:
-    """What the command shows on a terminal of 24 lines."""
+    """What the command shows on a terminal of 24 lines, but for what is slow."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {key: value for key, value in place.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -26,4 +26,4 @@ def on_terminal(place: Place, columns: int, *words: str, **environ: str) -> str:
             shown += part
     os.close(ours)
     assert process.wait(PATIENCE) == 0
-    return shown.decode().replace("\r\n", "\n")
+    return WAITS.sub("", shown.decode().replace("\r\n", "\n"))

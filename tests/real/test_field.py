@@ -209,8 +209,8 @@ def test_a_service_that_hangs_is_named_within_two_seconds(on_server: Place, boar
 
     board.passing = hang
     on_server.create()
-    done = on_server.run("tick", **services(board))
-    assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in done.stdout
+    said, _ = on_server.start("tick", **services(board)).communicate(timeout=PATIENCE)
+    assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in said
 
 
 def first_wait(place: Place, **environ: str) -> str:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, Board, Place, is_running, wait_for
+from conftest import COMMAND, PATIENCE, WAITS, Board, Place, is_running, wait_for
 from test_watcher import Watcher, ended
 
 from beads_dispatch.laptop.jobs import prefix
 
 # Its child has a session of its own, and so is not in its parent's process group.
-WAITS = "setsid sleep 300 & echo $! >> children; wait"
+SLEEPS = "setsid sleep 300 & echo $! >> children; wait"
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def test_json_logs_have_the_job_and_how_long_it_took(on_server: Place) -> None:
 
 
 def test_it_runs_so_many_jobs_at_once_and_ends_each_after_its_timeout(on_server: Place) -> None:
-    with watching(on_server, WAITS, "--jobs=2", "--timeout=0.3") as watcher:
+    with watching(on_server, SLEEPS, "--jobs=2", "--timeout=0.3") as watcher:
         beads = on_server.create("one"), on_server.create("two")
         for bead in beads:
             watcher.wait_for(f"{bead}: job=.* timed out after")
@@ -79,7 +79,7 @@ def test_it_runs_so_many_jobs_at_once_and_ends_each_after_its_timeout(on_server:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_signal_ends_the_watcher_then_its_jobs_and_notes_them(on_server: Place, number: int) -> None:
-    with watching(on_server, WAITS) as watcher:
+    with watching(on_server, SLEEPS) as watcher:
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         child = wait_for(lambda: children(on_server))[0]
@@ -105,7 +105,7 @@ def test_a_bead_whose_job_another_machine_started_is_left_alone(on_server: Place
 
 
 def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(on_server: Place) -> None:
-    with watching(on_server, WAITS) as watcher:
+    with watching(on_server, SLEEPS) as watcher:
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         # The line comes before the record; in between a tick is at work on the bead, and `explain` answers that.
@@ -121,7 +121,7 @@ def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on
     """A bd that is slow to note the dispatch, and a signal while it is at it."""
     slow = f'case "$*" in *"dispatched: job="*) touch noting; sleep 2;; esac; exec {on_server.real_bd} "$@"'
     path = on_server.wrap_bd(slow.replace("touch noting", f"touch {on_server.folder}/noting"))
-    with watching(on_server, WAITS, PATH=path) as watcher:
+    with watching(on_server, SLEEPS, PATH=path) as watcher:
         bead = on_server.create()
         wait_for((on_server.folder / "noting").exists)
         watcher.process.send_signal(signal.SIGTERM)
@@ -137,7 +137,7 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
 ) -> None:
     """Its own agent does not know them, and would be asked about them."""
     place: Place = request.getfixturevalue(mode)
-    with watching(place, WAITS) as first:
+    with watching(place, SLEEPS) as first:
         bead = place.create("first")
         first.wait_for(f"{bead}: dispatched")
         with watching(place, 'bd close "$BEAD_ID"') as second:
@@ -161,18 +161,26 @@ def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) ->
         words, env={**on_server.environ, "TZ": "UTC"}, cwd=on_server.folder, stdout=terminal, stderr=terminal
     )
     try:
-        written = os.read(ours, 4096)
+        written = read_until(ours, b"watching ")
         process.send_signal(signal.SIGINT)
-        while b"with every job\r\n" not in written:  # it can come in pieces
-            written += os.read(ours, 4096)
+        written += read_until(ours, b"with every job\r\n")
         assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         os.close(terminal)
         os.close(ours)
-    lines = [re.sub(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d ", "HH:MM:SS ", line) for line in written.decode().splitlines()]
+    shown = WAITS.sub("", written.decode())
+    lines = [re.sub(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d ", "HH:MM:SS ", line) for line in shown.splitlines()]
     assert lines[0].startswith("HH:MM:SS beads-watcher: watching ")
     assert lines[1:] == ["HH:MM:SS beads-watcher: stopped", "HH:MM:SS beads-agent: stopped, with every job"]
+
+
+def read_until(terminal: int, what: bytes) -> bytes:
+    """What has been written up to now, with this in it. It can come in pieces."""
+    written = b""
+    while what not in written:
+        written += os.read(terminal, 4096)
+    return written
 
 
 def children(place: Place) -> list[int]:

@@ -22,7 +22,7 @@ from conftest import COMMAND, PATIENCE, WAITS, Board, DoltServer, Place, make_pl
 
 @dataclass
 class Watcher:
-    """The process, and the lines that it has written so far, but for those of a wait for a slow bd or Dolt."""
+    """The process, and the lines that it has written so far, but for those about what is slow."""
 
     process: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
