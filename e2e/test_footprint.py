@@ -72,4 +72,4 @@ def test_a_new_threshold_and_a_new_image(world: World) -> None:
     world.page("terraform apply -var=image=<image>", image=needed("E2E_IMAGE"))
     assert world.run_job("new-image", "beads-reaper")[0] == "Complete"
     said = world.page("kubectl -n beads-server logs job/<job>", job="new-image")
-    assert said.startswith("beads-reaper: nothing to do")
+    assert "beads-reaper: nothing to do" in said
