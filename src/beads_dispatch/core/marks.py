@@ -122,7 +122,7 @@ def removed(bead: Bead, *names: str) -> Change:
 
 
 def claimed(bead: Bead, token: str, now: datetime) -> Change:
-    """A claim: one more run; the last job, the back-off and the end of a deferral are gone."""
+    """A claim: one more run; the last job, the back-off and the mark of a bead that we opened are gone."""
     count = {RUNS: str(runs(bead) + 1)}
     return {**removed(bead, JOB, RETRY_AFTER, REOPENED), CLAIM: claim_value(token, now), **count}
 
@@ -137,10 +137,11 @@ def reopened(now: datetime) -> Change:
     return {REOPENED: notes.utc(now)}
 
 
-def opened(claimed: Bead, runs: int) -> Change:
-    """We open a bead that we had claimed: this run does not count. Which claim it was stays until the next one."""
-    undone = {REOPENED: str(claimed.mark("claim"))} if CLAIM in (claimed.metadata or ()) else {}
-    counted = {RUNS: str(runs)} if runs > 0 else removed(claimed, RUNS)
+def opened(claimed: Bead, count: int) -> Change:
+    """We open a bead that we had claimed: `count` runs still count. Which claim it was stays until the next one."""
+    mark = claimed.mark("claim")
+    undone = {} if mark is None else {REOPENED: str(mark)}
+    counted = {RUNS: str(count)} if count > 0 else removed(claimed, RUNS)
     return {**removed(claimed, CLAIM, JOB), **counted, **undone}
 
 
