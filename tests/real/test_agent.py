@@ -249,7 +249,7 @@ def test_the_environment_of_a_job(embedded: Place) -> None:
 
 
 def test_a_timeout_ends_a_job_with_its_children(embedded: Place) -> None:
-    with serving(embedded, COMMAND, "--timeout=0.05") as (url, process):
+    with serving(embedded, COMMAND, "--timeout=0.2") as (url, process):  # long enough for the child to be named
         one = job(url, embedded.create())
         path = started(process)
         child = written(path).split("|")[-1]

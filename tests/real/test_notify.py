@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -158,15 +157,13 @@ def test_a_failing_message_changes_neither_record_nor_exit_status(
         }.get(fault, receiver.url)
         if fault == "500":
             receiver.answer = lambda: 500
-        if fault == "silent":  # Apprise itself would wait for a minute
+        if fault == "silent":  # Apprise itself would wait for longer than this test does
             holder.listen()
-            urls = f"json://127.0.0.1:{holder.getsockname()[1]}/{SECRET}?rto=60"
-        began = time.monotonic()
+            urls = f"json://127.0.0.1:{holder.getsockname()[1]}/{SECRET}?rto=600"
         code, out = run(on_server, "sweep", board, urls, "" if fault == "silent" else PATIENT)
     assert code == 0
     assert on_server.show(bead)["status"] == "blocked"
     assert f"a message to BEADS_NOTIFY_URLS: {FAULTS[fault]}\n" in out
-    assert time.monotonic() - began < 50
 
 
 def test_the_lock_is_free_while_a_message_is_sent(on_server: Place, board: Board, receiver: Receiver) -> None:
@@ -179,7 +176,7 @@ def test_the_lock_is_free_while_a_message_is_sent(on_server: Place, board: Board
         return 200
 
     receiver.answer = answer
-    assert run(on_server, "sweep", board, f"{receiver.url}?rto=60")[0] == 0
+    assert run(on_server, "sweep", board, f"{receiver.url}?rto=600")[0] == 0
     assert "another sweep is running" not in others[0]
     assert "nothing to do" in others[0]
 
