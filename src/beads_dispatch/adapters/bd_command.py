@@ -64,11 +64,11 @@ def run(
     except (OSError, ValueError) as error:  # not executable; arguments too long; a NUL in an argument
         raise BdFailed(f"bd {words[0]}: cannot be started: {error}") from None
     try:
-        with reported(waiting, f"waiting for bd {words[0]}, for up to {seconds:g} s"):
+        with reported(waiting, f"waiting for bd {words[0]}, for up to {seconds:.0f} s"):
             out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        raise BdFailed(f"bd {words[0]}: no answer within {seconds:g} s") from None
+        raise BdFailed(f"bd {words[0]}: no answer within {seconds:.0f} s") from None
     return Answer(process.returncode, out, err)
