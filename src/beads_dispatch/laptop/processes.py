@@ -52,7 +52,7 @@ def _table() -> list[tuple[int, int, int]]:
     """Every process: pid, parent, group. Empty where there is no `ps`."""
     words = ("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid=")
     try:
-        lines = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+        lines = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return []
     return [(int(pid), int(parent), int(group)) for pid, parent, group in map(str.split, lines)]
