@@ -94,7 +94,7 @@ class Demo:
             raise Failed(f"{bead} is {shown['status']}, not {status}")
 
 
-def wait_for(what: str, true: Callable[[], bool]) -> None:
+def wait_for(what: str, true: Callable[[], object]) -> None:
     until = time.monotonic() + 60
     while not true():
         if time.monotonic() > until:
@@ -116,8 +116,8 @@ def running(demo: Demo, *words: str) -> Iterator[Path]:
         process.wait(60)
 
 
-def play_step_by_step(demo: Demo) -> None:
-    """What a cluster does, one call at a time."""
+def play_step_by_step(demo: Demo, log: Path) -> None:
+    """What a cluster does, one call at a time. `log`: the agent's output."""
     demo.step("You write a bead, with acceptance criteria, and assign it to `agent`. That is all you do.")
     haiku = demo.create("Write a haiku about queues", '--acceptance "three lines in haiku.txt"')
 
@@ -133,7 +133,7 @@ def play_step_by_step(demo: Demo) -> None:
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
     demo.step("A sweep (every ten minutes in a cluster) learns how the run ended, and blocks the bead.")
-    time.sleep(2.5)
+    wait_for("the agent dies", lambda: re.search(f"{crash}: job=.* failed", log.read_text()))
     demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
     demo.show(crash, "blocked", "agent ended: failed .exit (-9|137). after")
 
@@ -177,7 +177,7 @@ def play(demo: Demo) -> None:
     with running(demo, "agent", "--port=0", "--command", "./agent") as log:
         url = log.read_text().split("BEADBOARD_URL=")[-1].split()[0]
         demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
-        play_step_by_step(demo)
+        play_step_by_step(demo, log)
     del demo.environ["BEADBOARD_URL"], demo.environ["AGENT_SERVICE_URL"]
     play_on_a_laptop(demo)
 
