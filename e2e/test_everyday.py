@@ -67,30 +67,23 @@ def test_the_schedule_dispatches(world: World) -> None:
     world.say("waits for the schedule, at most 120 s")
     wait_for_both_notes(world, bead_id, 120)
     names = [name for name in world.job_names() if name.startswith("beads-dispatcher-")]
-    said = [world.kubectl("logs", f"job/{name}").stdout for name in names]
+    said = [world.kubectl("logs", f"job/{name}", check=False).stdout for name in names]  # the next may be starting
     assert any(f"{bead_id}: dispatched: job=" in text for text in said)
     assert world.posts().count(bead_id) == 1
 
 
 def test_five_jobs_at_once_while_the_schedule_runs_post_once(world: World) -> None:
-    """All five wait for a frozen Dolt, and the first answer is held back, to make the race as close as possible."""
-    bead_id, names = world.bead("five at once"), [f"at-once-{k}" for k in range(5)]
-    words = ("create", "job", "--from=cronjob/beads-dispatcher", "--dry-run=client", "-o", "json")
-    jobs = [json.loads(world.kubectl(*words, name).stdout) for name in names]
-    for job in jobs:  # otherwise the CronJob's history limit of three removes two of them before they are read
-        del job["metadata"]["ownerReferences"]
-    with world.held("/api/agent-status"):
+    """All five wait for a frozen Dolt, and the POST is held until the others have ended: the race is that close."""
+    bead_id, names = world.bead("hangs: five at once"), [f"at-once-{k}" for k in range(5)]
+    with world.held("/api/agent-dispatch"):
         with world.dolt_frozen():
-            world.kubectl("create", "-f", "-", text="\n".join(json.dumps(job) for job in jobs))
-            started = time.monotonic()
-            wait("five running pods", 60, lambda: world.running(names) == 5 or time.monotonic() - started > 10)
+            world.patient_jobs(*names)
+            wait("five running pods", 60, lambda: world.running(names) == 5)
             time.sleep(1)
-            together = world.running(names)
-        time.sleep(5)
+        # One of the five, or the schedule's Job, has the lock. Its own POST is given up after a minute.
+        wait("four that have ended", 45, lambda: sum(bool(world.has_ended(name)) for name in names) >= 4)
     ends = [world.ended(name) for name in names]
     assert world.posts().count(bead_id) == 1
     assert [how for how, _ in ends] == ["Complete"] * 5, ends
-    assert together >= 2, "there was no race"
-    # One of the five, or the schedule's Job, has the lock. A pod that a busy node starts late may find it free again.
-    assert sum("another tick is running" in said for _, said in ends) >= together - 1, ends
+    assert sum("another tick is running" in said for _, said in ends) >= 4, ends
     assert both_notes(world, bead_id)

@@ -18,11 +18,11 @@ def test_before_the_claim_it_stays_open(world: World) -> None:
     bead_id = world.bead("stopped before the claim")
     with world.held("/api/agent-status"):
         asked = world.asked("/api/agent-status")
-        world.job("before")
+        world.patient_jobs("before")
         wait("its question", 60, lambda: world.asked("/api/agent-status") > asked)
-        delete_pod_of(world, "before")
-        time.sleep(4)  # until the kubelet has sent SIGTERM; the tick itself gives up after 10 s
-    wait("the pod's end", 60, lambda: not world.get("pods", "-l", "job-name=before")["items"])
+        pod = world.pod_of("before")["metadata"]["name"]
+        world.kubectl("exec", pod, "--", "sh", "-c", "kill -TERM 1")  # a deletion would do it some time later
+    world.ended("before")
     bead = world.show(bead_id)
     assert (bead["status"], bead_id in world.posts()) == ("open", False)
     reason = world.why(bead_id)

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def on(world: World) -> None:
 def test_from_cron_jobs_to_the_watcher_with_a_bead_in_flight(world: World) -> None:
     bead_id = world.bead("hangs, in flight of a Job")
     with world.held("/api/agent-dispatch"):
-        world.job("in-flight")
+        world.patient_jobs("in-flight")
         wait("the POST", 60, lambda: bead_id in world.posts())
         on(world)
         assert world.cron_jobs() == {}
@@ -54,7 +55,7 @@ def test_from_cron_jobs_to_the_watcher_with_a_bead_in_flight(world: World) -> No
 
 def test_an_assigned_bead_is_dispatched_at_once_and_counted(world: World) -> None:
     bead_id, began = world.bead("at once"), time.monotonic()
-    wait("the POST", 30, lambda: bead_id in world.posts())
+    wait("the POST", 120, lambda: bead_id in world.posts())
     world.say(f"assigned, then POSTed in {time.monotonic() - began:.1f} s (asked through kubectl)")
     wait_for_both_notes(world, bead_id)
     wait(
@@ -121,11 +122,15 @@ def test_the_kill_switch(world: World) -> None:
 
 def test_back_to_cron_jobs_with_a_bead_in_flight(world: World) -> None:
     bead_id = world.bead("hangs, in flight of the watcher")
-    with world.held("/api/agent-dispatch"):
-        wait("the POST", 60, lambda: bead_id in world.posts())
-        world.page("terraform apply -var=mode=cronjobs")
-        world.variables["mode"] = "cronjobs"
-        time.sleep(3)
+    with ThreadPoolExecutor(1) as apart:
+        with world.held("/api/agent-dispatch"):
+            wait("the POST", 60, lambda: bead_id in world.posts())
+            applied = apart.submit(world.page, "terraform apply -var=mode=cronjobs")
+            # Not until all is applied: the POST is given up after a minute.
+            wait("the watcher's end", 40, lambda: all("deletionTimestamp" in pod["metadata"] for pod in pods(world)))
+            time.sleep(3)
+        applied.result()
+    world.variables["mode"] = "cronjobs"
     wait_for_both_notes(world, bead_id)
     assert world.cron_jobs().keys() == {"beads-dispatcher", "beads-reaper"}
     assert world.run_job("now")[0] == "Complete"
