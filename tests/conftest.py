@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,12 +42,26 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
 
 
 # On a busy machine bd, Dolt or a service can take seconds, which our commands report. That is no news to a test.
-WAITS = re.compile(r"^.*: waiting for .*, for up to \d+ s\r?\n", re.MULTILINE)
+WAITS = re.compile(r"^.*: waiting for .*, for up to [\d.]+ s\r?\n", re.MULTILINE)
 
 
 def without_waits(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
     done.stdout, done.stderr = WAITS.sub("", done.stdout), WAITS.sub("", done.stderr)
     return done
+
+
+def changed(code: str) -> tuple[str, ...]:
+    """The command, once some lines of Python have changed its modules."""
+    return (sys.executable, "-c", f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())")
+
+
+def bd_deadline(seconds: float) -> str:
+    """Lines of Python that give each call of bd that long."""
+    return f"""
+from beads_dispatch.adapters import bd_process
+_, *others = bd_process.BdProcess.__init__.__defaults__
+bd_process.BdProcess.__init__.__defaults__ = ({seconds}, *others)
+"""
 
 
 def is_running(pid: int) -> bool:
@@ -182,6 +196,7 @@ class Place:
     environ: dict[str, str]
     server: DoltServer | None = None
     database: str = ""
+    command: tuple[str, ...] = COMMAND
 
     @property
     def metadata(self) -> Path:
@@ -225,7 +240,7 @@ class Place:
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*COMMAND, *words],
+            [*self.command, *words],
             env={**self.environ, **environ},
             cwd=self.folder,
             capture_output=True,
@@ -236,22 +251,11 @@ class Place:
         return without_waits(done)
 
     def run_changed(self, code: str, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command after some lines of Python have changed its modules."""
-        code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
-        done = subprocess.run(
-            [sys.executable, "-c", code, command],
-            env={**self.environ, **environ},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return without_waits(done)
+        return replace(self, command=changed(code)).run(command, **environ)
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*COMMAND, *words],
+            [*self.command, *words],
             env={**self.environ, **environ},
             cwd=self.folder,
             stdout=subprocess.PIPE,

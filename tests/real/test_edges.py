@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from conftest import COMMAND, Board, Place
+from conftest import COMMAND, PATIENCE, Board, Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,7 +245,7 @@ def test_a_line_that_cannot_be_printed_costs_no_note(on_server: Place, board: Bo
         out = os.open(where, os.O_WRONLY)
     done = subprocess.run(
         [*COMMAND, "tick"], env={**on_server.environ, **services(board)}, cwd=on_server.folder,
-        stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        stdout=out, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     os.close(out)
     assert (done.returncode, done.stderr) == (0, "")
@@ -259,7 +259,7 @@ def test_an_answer_that_is_lost_is_a_failure(on_server: Place, command: str) -> 
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*COMMAND, *words], env=on_server.environ, cwd=on_server.folder, stdout=full, stderr=subprocess.PIPE,
-            text=True, timeout=60, check=False,
+            text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1, "beads-dispatch: the answer cannot be written to stdout: is the disk full?",
@@ -271,7 +271,7 @@ def test_a_closed_standard_stream_costs_no_note(on_server: Place, board: Board, 
     bead = on_server.create()
     environ = {**on_server.environ, **services(board)}
     command = f"{shlex.join(COMMAND)} tick {closed}"
-    subprocess.run(command, shell=True, env=environ, cwd=on_server.folder, timeout=60, check=True)
+    subprocess.run(command, shell=True, env=environ, cwd=on_server.folder, timeout=PATIENCE, check=True)
     assert board.sent == [bead]
     assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
 
@@ -371,5 +371,5 @@ def tolerant(place: Place, *words: str) -> None:
     """Another client's call of bd. It may fail, where it loses against ours."""
     subprocess.run(
         [place.real_bd, *words, "--actor=agent"], env=place.environ, cwd=place.folder,
-        capture_output=True, timeout=60, check=False,
+        capture_output=True, timeout=PATIENCE, check=False,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Board, Place, wait_for
+from conftest import PATIENCE, Board, Place, bd_deadline, changed, wait_for
 
 HARMFUL = {
     "BD_JSON_ENVELOPE": "1",
@@ -122,14 +122,7 @@ def test_a_bd_on_a_relative_path(place: Place, board: Board) -> None:
 
 
 # The command with so long a deadline that its bd hangs until the test ends it.
-PATIENT = """
-import sys
-from beads_dispatch import cli
-from beads_dispatch.adapters import bd_process
-_, *others = bd_process.BdProcess.__init__.__defaults__
-bd_process.BdProcess.__init__.__defaults__ = (600.0, *others)
-sys.exit(cli.main())
-"""
+PATIENT = changed(bd_deadline(600))
 
 
 def left(folder: Path) -> list[Path]:
@@ -149,7 +142,7 @@ def test_what_a_killed_process_left_is_removed_but_nothing_that_is_in_use(
     }  # fmt: skip
     killed, living = (
         subprocess.Popen(
-            [sys.executable, "-c", PATIENT, "tick", *words],
+            [*PATIENT, "tick", *words],
             env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
         for words in ((), ("--dry-run",))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -98,13 +99,17 @@ def test_a_pod_was_stopped_while_bd_refused_to_write(on_server: Place, board: Bo
     path = failing_after_the_post(on_server, board, 4)
     posting = board.dispatch
 
+    known = threading.Event()
+
     def dispatch(task: str) -> tuple[int, object]:
+        known.wait(PATIENCE)
         tick.terminate()
         time.sleep(0.5)  # an unhandled one has ended it by now
         return posting(task)
 
     board.dispatch = dispatch
     tick = on_server.start("tick", **services(board, PATH=path))
+    known.set()
     _, err = tick.communicate(timeout=PATIENCE)
     assert (tick.returncode, err) == (0, "")
     assert on_server.notes(bead)[-1] == f"dispatched: job=job-{bead}"
@@ -203,19 +208,21 @@ def test_a_user_who_may_not_write_everything(on_server: Place, board: Board, rig
 
 
 def test_a_service_that_hangs_is_named(on_server: Place, board: Board, tmp_path: Path) -> None:
+    named = threading.Event()
+
     def hang(phase: str) -> None:
-        if phase == "asked":
-            time.sleep(4)
+        named.wait(PATIENCE)
 
     board.passing = hang
     on_server.create()
-    said, _ = on_server.start("tick", **services(board)).communicate(timeout=PATIENCE)
-    assert f"waiting for the agent service at {board.url}/health, for up to 10 s" in said
+    line = reported(on_server, "waiting for the agent service", "tick", **services(board))
+    named.set()
+    assert line.endswith(f"waiting for the agent service at {board.url}/health, for up to 10 s\n")
 
 
-def reported(place: Place, what: str, **environ: str) -> str:
-    """The line of a sweep that reports this wait. The sweep is not waited for any longer."""
-    process = place.start("sweep", **environ)
+def reported(place: Place, what: str, command: str = "sweep", **environ: str) -> str:
+    """The line of a command that reports this wait. The command is not waited for any longer."""
+    process = place.start(command, **environ)
     assert process.stdout
     try:
         return next(line for line in process.stdout if what in line)

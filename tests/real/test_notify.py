@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Board, Place, held_port
+from conftest import PATIENCE, Board, Place, changed, held_port
 from test_run_ends import job, result
 
 from beads_dispatch.adapters import http_server, notify
@@ -34,7 +34,8 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"json://127.0.0.1:{self.port}/{SECRET}"
+        """Apprise itself would wait for 4 s."""
+        return f"json://127.0.0.1:{self.port}/{SECRET}?rto={PATIENCE:g}&cto={PATIENCE:g}"
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def receiver() -> Iterator[Receiver]:
 
 # Apprise may take longer than its 5 s to load on a busy machine.
 PATIENT = f"from beads_dispatch.adapters import notify; notify.send.__defaults__ = ({PATIENCE},)"
+PATIENT += f"; notify.CHECK_SECONDS = {PATIENCE}"
 
 
 def run(place: Place, command: str, board: Board, urls: str, change: str = PATIENT) -> tuple[int, str]:
@@ -176,7 +178,7 @@ def test_the_lock_is_free_while_a_message_is_sent(on_server: Place, board: Board
         return 200
 
     receiver.answer = answer
-    assert run(on_server, "sweep", board, f"{receiver.url}?rto=600")[0] == 0
+    assert run(on_server, "sweep", board, receiver.url)[0] == 0
     assert "another sweep is running" not in others[0]
     assert "nothing to do" in others[0]
 
@@ -189,6 +191,7 @@ def test_a_watcher_checks_the_urls_at_its_start_and_sends_from_its_own_process(
     assert out == f"beads-watcher: BEADS_NOTIFY_URLS: {FAULTS['no such service']}\n"
     from test_watcher import watching
 
+    on_server.command = changed(PATIENT)
     with watching(on_server, board, BEADS_NOTIFY_URLS=receiver.url) as watcher:
         bead = stalled(on_server)
         watcher.wait_for("sent to BEADS_NOTIFY_URLS: 1 notice")

@@ -259,20 +259,17 @@ def test_an_idle_watcher_on_a_laptop_runs_no_bd(place: Place, board: Board) -> N
         bead = place.create()
         watcher.wait_for(f"{bead}: dispatched")
         settled(calls)
-        before = calls.read_text()
-        time.sleep(4)
-        assert calls.read_text() == before
 
 
 def settled(calls: Path) -> None:
-    """Waits until no call of bd has been under way for six seconds. The watcher pauses for three after a tick."""
+    """Waits until no call of bd has been under way for ten seconds. The watcher pauses for three after a tick."""
     state = {"size": -1, "since": time.monotonic()}
 
     def quiet() -> bool:
         under_way = len(calls.read_text().splitlines()) % 2
         if under_way or calls.stat().st_size != state["size"]:
             state.update(size=calls.stat().st_size, since=time.monotonic())
-        return time.monotonic() - state["since"] > 6
+        return time.monotonic() - state["since"] > 10
 
     wait_for(quiet)
 

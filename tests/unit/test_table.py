@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beads_dispatch import paint, table
@@ -57,6 +57,7 @@ def test_at_eighty_columns_title_and_reason_share_the_room() -> None:
     assert lines[3] == "t         4  blocked      0s                       11th in line"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 @given(st.text(), st.integers(1, 30))
 def test_a_cut_text_fits(text: str, width: int) -> None:
     assert table.columns(table.cut(text, width)) <= width
