@@ -125,7 +125,7 @@ def test_back_to_cron_jobs_with_a_bead_in_flight(world: World) -> None:
     with ThreadPoolExecutor(1) as apart:
         with world.held("/api/agent-dispatch"):
             wait("the POST", 60, lambda: bead_id in world.posts())
-            applied = apart.submit(world.page, "terraform apply -var=mode=cronjobs")
+            applied = apart.submit(lambda: world.page("terraform apply -var=mode=cronjobs"))
             # Not until all is applied: the POST is given up after a minute.
             wait("the watcher's end", 40, lambda: all("deletionTimestamp" in pod["metadata"] for pod in pods(world)))
             time.sleep(3)
