@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -10,7 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, Board, Place, held_port, tool
+from conftest import COMMAND, PATIENCE, Board, DoltServer, Place, held_port, make_place, tool
 from test_edges import CLOCK
 
 
@@ -243,6 +244,20 @@ def test_a_dolt_that_hangs_is_named(on_server: Place) -> None:
         where = {"BEADS_METADATA": str(on_server.metadata), "BEADS_DOLT_SERVER_PORT": port}
         line = reported(on_server, "waiting for Dolt", **where)
     assert line.endswith(f"waiting for Dolt at 127.0.0.1:{port}/{on_server.database}, for up to 15 s\n")
+
+
+def test_a_dolt_that_hangs_in_the_middle_of_a_tick_is_named(
+    tmp_path: Path, own_server: DoltServer, board: Board
+) -> None:
+    place = make_place(tmp_path / "place", own_server)
+    place.create()
+    dolt = own_server.process
+    assert dolt
+    board.passing = lambda phase: dolt.send_signal(signal.SIGSTOP)
+    try:
+        assert reported(place, "waiting for Dolt at 127.0.0.1:", "tick", **services(board))
+    finally:
+        dolt.send_signal(signal.SIGCONT)
 
 
 def test_a_bead_that_was_made_without_history(place: Place, board: Board) -> None:
