@@ -36,10 +36,14 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
     """The first answer that is true. Raises AssertionError with `context` after this many seconds."""
     until = time.monotonic() + seconds
     while not (found := answer()):
-        assert time.monotonic() < until, context
+        if time.monotonic() > until:  # pytest would cut an `assert`'s text
+            raise AssertionError("".join(context) if isinstance(context, list) else context)
         time.sleep(0.05)
     return found
 
+
+# What an agent runs at once. Dolt may refuse its write beside ours ("serialization failure"), so it tries again.
+CLOSES = 'until bd close "$BEAD_ID"; do sleep 1; done'
 
 # On a busy machine bd, Dolt or a service can take seconds, which our commands report. That is no news to a test.
 WAITS = re.compile(r"^.*: waiting for .*, for up to [\d.]+ s\r?\n", re.MULTILINE)

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import PATIENCE, Place, is_running, url_of, wait_for
+from conftest import CLOSES, PATIENCE, Place, is_running, url_of, wait_for
 
 from beads_dispatch.adapters import workspace
 from beads_dispatch.adapters.bd import Bd
@@ -127,7 +127,7 @@ def test_each_stop_signal_ends_its_jobs(embedded: Place, agent: Agent, number: i
 
 
 def test_a_job_acts_as_the_assignee_and_may_close_its_bead(embedded: Place) -> None:
-    with serving(embedded, 'bd close "$BEAD_ID"', BD_ACTOR="me", BEADS_ACTOR="me") as (url, _):
+    with serving(embedded, CLOSES, BD_ACTOR="me", BEADS_ACTOR="me") as (url, _):
         bead = embedded.create()
         assert post(url, json.dumps({"taskId": bead}))[0] == 200
         wait_for(lambda: embedded.show(bead)["status"] == "closed")

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Place, make_place, wait_for
+from conftest import CLOSES, PATIENCE, Place, make_place, wait_for
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "laptop"
 UNIT, PLIST = FOLDER / "beads-dispatch@.service", FOLDER / "beads-dispatch.plist"
 
 # Stands in for Claude Code: it keeps what it was asked, and does it.
-CLAUDE = '#!/bin/sh\nprintf "%s\\n" "$@" > "$HOME/asked"\nbd show "$BEAD_ID" && bd close "$BEAD_ID"\n'
+CLAUDE = f'#!/bin/sh\nprintf "%s\\n" "$@" > "$HOME/asked"\nbd show "$BEAD_ID" && {CLOSES}\n'
 
 
 @pytest.fixture

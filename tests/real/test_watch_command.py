@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, WAITS, Board, Place, is_running, wait_for
+from conftest import CLOSES, COMMAND, PATIENCE, WAITS, Board, Place, is_running, wait_for
 from test_watcher import Watcher, ended
 
 from beads_dispatch.laptop.jobs import prefix
@@ -34,7 +34,7 @@ def watching(place: Place, command: str, *words: str, **environ: str) -> Iterato
 def test_a_bead_is_worked_on_without_any_variable(request: pytest.FixtureRequest, mode: str) -> None:
     place: Place = request.getfixturevalue(mode)
     assert not [name for name in place.environ if name.startswith(("BEADBOARD", "AGENT"))]
-    with watching(place, 'echo "by $BEADS_ACTOR" > who; bd close "$BEAD_ID"') as watcher:
+    with watching(place, f'echo "by $BEADS_ACTOR" > who; {CLOSES}') as watcher:
         bead = place.create()
         watcher.wait_for(f"beads-dispatcher: {bead}: dispatched: job=")
         watcher.wait_for(f"beads-agent: {bead}: job=.* completed after")
@@ -102,7 +102,7 @@ def test_a_bead_whose_job_another_machine_started_is_left_alone(on_server: Place
     foreign = on_server.create("foreign")
     mark = f'--set-metadata=beads_dispatch.job="{"0" if prefix(os.uname().nodename) != "0000" else "1"}00012345678"'
     on_server.bd("update", foreign, "--status=in_progress", mark)
-    with watching(on_server, 'bd close "$BEAD_ID"') as watcher:
+    with watching(on_server, CLOSES) as watcher:
         for title in ("first", "second"):  # before each tick it is asked how runs have ended
             bead = on_server.create(title)
             watcher.wait_for(f"{bead}: job=.* completed after")
@@ -145,7 +145,7 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
     with watching(place, SLEEPS) as first:
         bead = place.create("first")
         first.wait_for(f"{bead}: dispatched")
-        with watching(place, 'bd close "$BEAD_ID"') as second:
+        with watching(place, CLOSES) as second:
             who = "connection .* of root from .*" if place.server else f"process {first.process.pid}"
             second.wait_for(rf"another watcher is at work \({who}\): waiting until it ends")
             time.sleep(3)
