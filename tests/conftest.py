@@ -46,17 +46,12 @@ def wait_for(answer: Callable[[], T], seconds: float = PATIENCE, context: object
 CLOSES = 'until bd close "$BEAD_ID"; do sleep 1; done'
 
 # On a busy machine bd, Dolt or a service can take seconds, which our commands report. That is no news to a test.
-WAITS = re.compile(r"^.*: waiting for .*, for up to [\d.]+ s\r?\n", re.MULTILINE)
+WAITS = re.compile(r"^.*: waiting for .*, for up to \d+ s\r?\n", re.MULTILINE)
 
 
 def without_waits(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
     done.stdout, done.stderr = WAITS.sub("", done.stdout), WAITS.sub("", done.stderr)
     return done
-
-
-def changed(code: str) -> tuple[str, ...]:
-    """The command, once some lines of Python have changed its modules."""
-    return (sys.executable, "-c", f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())")
 
 
 def bd_deadline(seconds: float) -> str:
@@ -254,8 +249,10 @@ class Place:
         )
         return without_waits(done)
 
-    def run_changed(self, code: str, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return replace(self, command=changed(code)).run(command, **environ)
+    def changed(self, code: str) -> "Place":
+        """The same workspace. Our commands run in it after some lines of Python have changed their modules."""
+        code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
+        return replace(self, command=(sys.executable, "-c", code))
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pymysql
-from conftest import Board, Place, Reply, bd_deadline, changed, is_running, tool, wait_for
+from conftest import Board, Place, Reply, bd_deadline, is_running, tool, wait_for
 
 BD, HTTP = ("before", "during", "after"), ("asked", "answered")
 
@@ -205,12 +205,9 @@ def run(point: Point, place: Place, board: Board, environ: dict[str, str]) -> tu
     wrapper = WRAPPER.format(python=sys.executable, port=fault.serve(), bd=tool("bd"))
     path = place.wrap_bd(wrapper)
     board.passing = fault.passing
-    command = changed(HASTY if point.fault == "dolt-freezes" else "")
     with fault.lock:  # nothing passes before the process is known
-        fault.process = subprocess.Popen(
-            [*command, point.flow.command], env={**place.environ, **environ, "PATH": path},
-            cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        hasty = place.changed(HASTY) if point.fault == "dolt-freezes" else place
+        fault.process = hasty.start(point.flow.command, **environ, PATH=path)
     try:
         _, err = fault.process.communicate(timeout=240)
     finally:

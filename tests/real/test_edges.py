@@ -310,7 +310,7 @@ wiring.SYSTEM = replace(wiring.SYSTEM, now=lambda: datetime.now(UTC) + timedelta
 def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> None:
     bead = place.create()
     board.dispatch = lambda task: (502, {"error": "Invalid token"})
-    assert place.run_changed(CLOCK.format(hours=hours), "tick", **services(board)).returncode == 1
+    assert place.changed(CLOCK.format(hours=hours)).run("tick", **services(board)).returncode == 1
     board.dispatch = lambda task: (200, {"job_id": "j"})
     assert place.run("tick", **services(board)).returncode == 0
     # A server's clock counts, so the hold is in force. Without one it is out of range, or over, and is ignored.
@@ -318,7 +318,7 @@ def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> 
     place.run("resume")
     place.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
     for off in (hours, 0, hours):
-        place.run_changed(CLOCK.format(hours=off), "tick", **services(board))
+        place.changed(CLOCK.format(hours=off)).run("tick", **services(board))
     assert board.sent == [bead, bead]
 
 
@@ -326,7 +326,7 @@ def test_a_tick_whose_bd_is_slow_ends_before_its_claim(on_server: Place, board: 
     bead = on_server.create()
     slow = on_server.wrap_bd(f'sleep 1; exec "{on_server.real_bd}" "$@"')
     hasty = "from beads_dispatch import dispatcher; dispatcher.CLAIM_SECONDS = 0.5"
-    done = on_server.run_changed(hasty, "tick", **services(board, PATH=slow))
+    done = on_server.changed(hasty).run("tick", **services(board, PATH=slow))
     assert (done.returncode, done.stderr) == (0, "")
     assert "out of time: the rest is left to the next tick" in done.stdout
     assert board.asked == []

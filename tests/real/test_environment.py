@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Board, Place, bd_deadline, changed, wait_for
+from conftest import PATIENCE, Board, Place, bd_deadline, wait_for
 
 HARMFUL = {
     "BD_JSON_ENVELOPE": "1",
@@ -122,7 +122,7 @@ def test_a_bd_on_a_relative_path(place: Place, board: Board) -> None:
 
 
 # The command with so long a deadline that its bd hangs until the test ends it.
-PATIENT = changed(bd_deadline(600))
+PATIENT = bd_deadline(600)
 
 
 def left(folder: Path) -> list[Path]:
@@ -142,7 +142,7 @@ def test_what_a_killed_process_left_is_removed_but_nothing_that_is_in_use(
     }  # fmt: skip
     killed, living = (
         subprocess.Popen(
-            [*PATIENT, "tick", *words],
+            [*on_server.changed(PATIENT).command, "tick", *words],
             env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
         for words in ((), ("--dry-run",))

@@ -156,7 +156,7 @@ def test_a_line_that_could_not_be_written_names_its_reason(on_server: Place, boa
     on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
     path = failing_after_the_post(on_server, board, 1000)
     hasty = "from beads_dispatch import persistence; persistence.WRITE_SECONDS = 1.0"
-    done = on_server.run_changed(hasty, "tick", **services(board, PATH=path))
+    done = on_server.changed(hasty).run("tick", **services(board, PATH=path))
     assert done.returncode == 1
     assert f"{bead}: dispatch failed HTTP 502: Not Found: could not be written: " in done.stderr
     assert "None" not in done.stderr
@@ -289,7 +289,7 @@ def test_a_hold_is_ended_by_a_machine_whose_clock_is_wrong(on_server: Place, boa
         board.dispatch = lambda task: (502, {"error": "Invalid token"})
         on_server.create()
         on_server.run("tick", **services(board))
-        done = on_server.run_changed(CLOCK.format(hours=hours), "resume")
+        done = on_server.changed(CLOCK.format(hours=hours)).run("resume")
         assert done.stdout.startswith("beads-dispatch: ended: nothing is dispatched until ")
         assert on_server.run("status").stdout.startswith("queue: open; tried again at each tick")
 

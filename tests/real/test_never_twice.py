@@ -64,7 +64,7 @@ def test_the_lock_is_lost_between_claim_and_post(on_server: Place, board: Board,
     for sent in range(0, count, at_once):
         # Within its claim a whole tick runs.
         more = {"PATH": path, "BEADS_DISPATCH_PER_TICK": str(at_once)}
-        done = on_server.run_changed(bd_deadline(600), "tick", **more, **services(board))
+        done = on_server.changed(bd_deadline(600)).run("tick", **more, **services(board))
         assert done.returncode == 1, (done.stdout, (on_server.folder / "inner.log").read_text())
         assert "claimed but not dispatched, the sweep will block it: " in done.stderr
         assert len(board.sent) == sent + at_once

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Board, Place, changed, held_port
+from conftest import PATIENCE, Board, Place, held_port
 from test_run_ends import job, result
 
 from beads_dispatch.adapters import http_server, notify
@@ -59,7 +59,7 @@ PATIENT += f"; notify.CHECK_SECONDS = {PATIENCE}"
 def run(place: Place, command: str, board: Board, urls: str, change: str = PATIENT) -> tuple[int, str]:
     """Its exit status and all that it wrote."""
     services = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url}
-    done = place.run_changed(change, command, **services, BEADS_NOTIFY_URLS=urls)
+    done = place.changed(change).run(command, **services, BEADS_NOTIFY_URLS=urls)
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
@@ -191,8 +191,7 @@ def test_a_watcher_checks_the_urls_at_its_start_and_sends_from_its_own_process(
     assert out == f"beads-watcher: BEADS_NOTIFY_URLS: {FAULTS['no such service']}\n"
     from test_watcher import watching
 
-    on_server.command = changed(PATIENT)
-    with watching(on_server, board, BEADS_NOTIFY_URLS=receiver.url) as watcher:
+    with watching(on_server.changed(PATIENT), board, BEADS_NOTIFY_URLS=receiver.url) as watcher:
         bead = stalled(on_server)
         watcher.wait_for("sent to BEADS_NOTIFY_URLS: 1 notice")
     assert receiver.messages[0].startswith(f'{bead} blocked: "a bead": ')
