@@ -314,7 +314,7 @@ class World:
 
 PATIENT = """
 import sys
-from beads_dispatch import cli
+from beads_dispatch.commands import cli
 from beads_dispatch.adapters import beadboard, dolt
 beadboard.ASK_SECONDS = beadboard.POST_SECONDS = dolt.ANSWER_SECONDS = 120
 sys.exit(cli.main())

@@ -57,7 +57,7 @@ def without_waits(done: "subprocess.CompletedProcess[str]") -> "subprocess.Compl
 def bd_deadline(seconds: float) -> str:
     """Lines of Python that give each call of bd that long."""
     return f"""
-from beads_dispatch.adapters import bd_process
+from beads_dispatch.adapters.bd import process as bd_process
 _, *others = bd_process.BdProcess.__init__.__defaults__
 bd_process.BdProcess.__init__.__defaults__ = ({seconds}, *others)
 """
@@ -251,7 +251,7 @@ class Place:
 
     def changed(self, code: str) -> "Place":
         """The same workspace. Our commands run in it after some lines of Python have changed their modules."""
-        code = f"import sys\n{code}\nfrom beads_dispatch import cli\nsys.exit(cli.main())"
+        code = f"import sys\n{code}\nfrom beads_dispatch.commands import cli\nsys.exit(cli.main())"
         return replace(self, command=(sys.executable, "-c", code))
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:

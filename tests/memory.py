@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core.backoff import Hold, Holds
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import DoltFailed
+from beads_dispatch.core.errors import DoltFailed
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 

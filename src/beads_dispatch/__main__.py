@@ -4,7 +4,7 @@ import atexit
 import gc
 import sys
 
-from beads_dispatch.stop import Stop
+from beads_dispatch.adapters.stop import Stop
 
 
 def main(*words: str) -> int:
@@ -12,7 +12,8 @@ def main(*words: str) -> int:
     stop = Stop()
     stop.listen()
     gc.disable()  # nothing that is imported is garbage: looking for some, now and at the end, costs a tenth of a tick
-    from beads_dispatch import cli, log
+    from beads_dispatch.adapters import log
+    from beads_dispatch.commands import cli
 
     gc.freeze()
     gc.enable()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters import location
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.errors import Misconfigured
+from beads_dispatch.core.errors import Misconfigured
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def read(
 
     nowhere = Workspace(Path(), None)
     settings = Settings(
-        workspace=checked(lambda: workspace.find(environ, cwd, waiting), nowhere),
+        workspace=checked(lambda: location.find(environ, cwd, waiting), nowhere),
         assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
         per_tick=checked(lambda: _per_tick(environ), 1),

@@ -19,15 +19,15 @@ import httpx
 import pytest
 from conftest import CLOSES, PATIENCE, Place, is_running, url_of, wait_for
 
-from beads_dispatch.adapters import workspace
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters import location
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM, Clock
+from beads_dispatch.adapters.log import Log
 from beads_dispatch.core.outcomes import Outcome, Reply, understand
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Jobs
 from beads_dispatch.laptop.supervisor import Supervisor
-from beads_dispatch.log import Log
 
 # Its child has a session of its own, and so is not in its parent's process group.
 COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB"; setsid sleep 300 & echo $!; wait'
@@ -344,7 +344,7 @@ def supervised(embedded: Place) -> Iterator[Supervisor]:
     """The jobs and their supervisor, in this process, with a fast clock."""
     log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
     jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
-    process = BdProcess(workspace.find(embedded.environ, embedded.folder), embedded.environ)
+    process = BdProcess(location.find(embedded.environ, embedded.folder), embedded.environ)
     one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
     yield one
     processes.end([one.process for one in jobs.running()], CLOCK)

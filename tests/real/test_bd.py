@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, Place
 
-from beads_dispatch.adapters import workspace
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
-from beads_dispatch.errors import BdFailed, Misconfigured, NoBead, NotAsExpected
+from beads_dispatch.adapters import location
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
+from beads_dispatch.core.errors import BdFailed, Misconfigured, NoBead, NotAsExpected
 
 
 def make_bd(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
     """`script`: what stands in for bd once it has said where the workspace is."""
-    where = workspace.find(place.environ, place.folder)
+    where = location.find(place.environ, place.folder)
     if script:
         place.environ["PATH"] = place.wrap_bd(script)
     return Bd(BdProcess(where, place.environ, deadline), "tester", time.sleep)

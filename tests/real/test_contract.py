@@ -21,16 +21,16 @@ from simulation.plan import Plan
 from simulation.schedule import still
 from simulation.world import Actor, World
 
-from beads_dispatch.adapters import http, workspace
+from beads_dispatch.adapters import http, location
 from beads_dispatch.adapters.agent_service import AgentService
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue, ServerQueue, open_queue
 from beads_dispatch.core.backoff import SERVICE, Hold
+from beads_dispatch.core.errors import BdFailed, NotAsExpected
 from beads_dispatch.core.outcomes import Outcome, understand
 from beads_dispatch.core.runs import Stage
-from beads_dispatch.errors import BdFailed, NotAsExpected
 
 
 @dataclass
@@ -64,7 +64,7 @@ def _simulated(version: str) -> Parts:
 
 def _real(place: Place) -> Parts:
     bd, bead_id = make_bd(place), place.create()
-    where = workspace.find(place.environ, place.folder)
+    where = location.find(place.environ, place.folder)
     return Parts(
         bd,
         bead_id,

@@ -10,24 +10,24 @@ import pytest
 from conftest import Board, DoltServer, Place, make_place, running, wait_for
 from tls import Authority, Overheard, TlsDolt
 
-from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters import location
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.workspace import Server
-from beads_dispatch.errors import DoltFailed
+from beads_dispatch.core.errors import DoltFailed
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from beads_dispatch.adapters import workspace
+from beads_dispatch.adapters import location
 from beads_dispatch.adapters.dolt import Dolt
-dolt = Dolt(workspace.find(os.environ, Path.cwd()).server)
+dolt = Dolt(location.find(os.environ, Path.cwd()).server)
 print(dolt.lock("dispatcher", "agent"), flush=True)
 sys.stdin.read()
 """
 
 
 def server_of(place: Place) -> Server:
-    server = workspace.find(place.environ, place.folder).server
+    server = location.find(place.environ, place.folder).server
     assert server
     return server
 

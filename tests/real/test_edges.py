@@ -17,9 +17,9 @@ from conftest import COMMAND, PATIENCE, Board, Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beads_dispatch.adapters import workspace
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters import location
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.dolt import Dolt
 
 
@@ -149,7 +149,7 @@ def test_an_assignee_is_only_a_name(on_server: Place, board: Board, assignee: st
 
 @pytest.mark.slow
 def test_no_text_becomes_code(on_server: Place) -> None:
-    where = workspace.find(on_server.environ, on_server.folder)
+    where = location.find(on_server.environ, on_server.folder)
     assert where.server
     bd, dolt, bead_id = (
         Bd(BdProcess(where, on_server.environ), "tester", time.sleep),
@@ -301,7 +301,7 @@ def test_other_environment_variables_do_not_matter(on_server: Place, board: Boar
 CLOCK = """
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from beads_dispatch import wiring
+from beads_dispatch.commands import wiring
 wiring.SYSTEM = replace(wiring.SYSTEM, now=lambda: datetime.now(UTC) + timedelta(hours={hours}))
 """
 
@@ -325,7 +325,7 @@ def test_a_clock_that_is_an_hour_off(place: Place, board: Board, hours: int) -> 
 def test_a_tick_whose_bd_is_slow_ends_before_its_claim(on_server: Place, board: Board) -> None:
     bead = on_server.create()
     slow = on_server.wrap_bd(f'sleep 1; exec "{on_server.real_bd}" "$@"')
-    hasty = "from beads_dispatch import dispatcher; dispatcher.CLAIM_SECONDS = 0.5"
+    hasty = "from beads_dispatch.jobs import dispatcher; dispatcher.CLAIM_SECONDS = 0.5"
     done = on_server.changed(hasty).run("tick", **services(board, PATH=slow))
     assert (done.returncode, done.stderr) == (0, "")
     assert "out of time: the rest is left to the next tick" in done.stdout

@@ -57,7 +57,7 @@ socket.getaddrinfo = getaddrinfo
 """
 # Only the deadline that a row is about is the real one: a busy machine may reach another by itself.
 LONG = """
-from beads_dispatch import dispatcher
+from beads_dispatch.jobs import dispatcher
 from beads_dispatch.adapters import agent_service, beadboard
 dispatcher.CLAIM_SECONDS = 600
 """

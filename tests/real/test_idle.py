@@ -18,9 +18,9 @@ def hook(event, args):
     elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         seen["written"].append(str(args[0]))
 sys.addaudithook(hook)
-from beads_dispatch.cli import main
+from beads_dispatch.commands.cli import main
 code = main(sys.argv[1:])
-OURS = ("manual", "status", "core.capacity", "adapters.notify")
+OURS = ("commands.manual", "commands.status", "core.capacity", "adapters.notify")
 HEAVY = ("httpx", "asyncio", "shtab", "apprise", *("beads_dispatch." + name for name in OURS))
 heavy = [name for name in HEAVY if name in sys.modules]
 print(json.dumps({"code": code, **seen, "heavy": heavy}), file=sys.stderr)

@@ -8,9 +8,9 @@ import memory
 import pytest
 from conftest import Place, wait_for
 
-from beads_dispatch.adapters import workspace
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters import location
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue, open_queue
 
@@ -26,7 +26,7 @@ class World:
 
 
 def in_place(place: Place) -> World:
-    where = workspace.find(place.environ, place.folder)
+    where = location.find(place.environ, place.folder)
     bd = Bd(BdProcess(where, place.environ), "tester", SYSTEM.sleep)
     return World(
         open=lambda: open_queue(where, bd, "agent", SYSTEM.now),

@@ -11,6 +11,7 @@ from conftest import PATIENCE, Board, Place, Reply, url_of, wait_for
 from test_watcher import watching
 
 from beads_dispatch.core import notes
+from beads_dispatch.core.text import utc_minute
 
 
 @pytest.fixture
@@ -247,4 +248,4 @@ def test_the_hold_of_a_usage_limit_is_in_the_zone_of_the_text(on_server: Place, 
     words = f"You've hit your limit · resets {inside:%I:%M%p} (UTC)"
     service.job = job("failed", exit_code=1, output=result(words, is_error=True))
     done = on_server.run("sweep", **services(service, TZ="Asia/Dhaka"))
-    assert f"resets {notes.utc_minute(inside)}" in done.stdout
+    assert f"resets {utc_minute(inside)}" in done.stdout

@@ -11,6 +11,7 @@ import pytest
 from conftest import PATIENCE, Board, Place, tool
 
 from beads_dispatch.core import notes
+from beads_dispatch.core.text import utc
 
 CLAIMED = re.compile(r"auto-dispatcher claimed at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(tick [0-9a-f]{6}\)")
 
@@ -189,7 +190,7 @@ def test_a_bead_is_dispatched_once_its_deferral_has_ended(on_server: Place, boar
 def test_a_deferred_bead_that_an_agent_may_have_is_blocked_with_a_notice(place: Place, board: Board) -> None:
     """The `ready` of an embedded bd 1.3 would open it."""
     sent, killed = place.create("sent"), place.create("its tick was killed after the POST")
-    ended = notes.utc(datetime.now(UTC) - timedelta(minutes=1))
+    ended = utc(datetime.now(UTC) - timedelta(minutes=1))
     for bead, line in ((sent, "dispatched: job=j"), (killed, notes.claimed(datetime.now(UTC), "abcdef"))):
         place.bd("update", bead, "--status=in_progress", f"--append-notes={line}")
         place.bd("defer", bead, f"--until={ended}")
@@ -209,7 +210,7 @@ def test_a_bead_that_the_late_write_of_a_killed_tick_has_opened_is_not_dispatche
 ) -> None:
     """Two ticks end one deferral. The first one's bd outlives it, and writes when the second one has dispatched."""
     bead = on_server.create("late")
-    on_server.bd("defer", bead, f"--until={notes.utc(datetime.now(UTC) - timedelta(minutes=1))}")
+    on_server.bd("defer", bead, f"--until={utc(datetime.now(UTC) - timedelta(minutes=1))}")
     assert on_server.run("tick", **services(board)).returncode == 0
     late = [f"--set-metadata={key}={value}" for key, value in on_server.show(bead)["metadata"].items()]
     assert late

@@ -255,7 +255,7 @@ def hook(event, args):
     elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         print("AUDIT", event, args[0], file=sys.stderr, flush=True)
 sys.addaudithook(hook)
-from beads_dispatch.cli import main
+from beads_dispatch.commands.cli import main
 sys.exit(main())
 """
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import Board, DoltServer, Place, held_port, make_place, wait_for
 from test_watcher import watching
 
-from beads_dispatch.adapters import workspace
-from beads_dispatch.errors import Failure, Misconfigured
+from beads_dispatch.adapters import location
+from beads_dispatch.core.errors import Failure, Misconfigured
 
 
 def unnamed(place: Place) -> dict[str, str]:
@@ -80,7 +80,7 @@ def test_tls_is_known_wherever_bd_has_it_from(on_server: Place, where: str) -> N
         (on_server.folder / ".beads" / ".env").write_text("export BEADS_DOLT_SERVER_TLS=true\n")
     else:
         on_server.environ["BEADS_DOLT_SERVER_TLS"] = "1"
-    server = workspace.find(on_server.environ, on_server.folder).server
+    server = location.find(on_server.environ, on_server.folder).server
     assert server is not None
     assert server.tls
 
@@ -135,9 +135,9 @@ def test_a_worktree_and_a_subfolder(place: Place, board: Board) -> None:
         subprocess.run(["git", *words.split()], cwd=place.folder, check=True, capture_output=True, env=place.environ)
     bead = place.create()
     (place.folder / "deep" / "er").mkdir(parents=True)
-    home = workspace.find(unnamed(place), place.folder)
+    home = location.find(unnamed(place), place.folder)
     for folder in (place.folder / "deep" / "er", place.folder.parent / "w"):
-        assert workspace.find(unnamed(place), folder) == home
+        assert location.find(unnamed(place), folder) == home
     place.environ, place.folder = unnamed(place), place.folder.parent / "w"
     dispatches(place, board, bead)
 
@@ -145,9 +145,9 @@ def test_a_worktree_and_a_subfolder(place: Place, board: Board) -> None:
 def test_no_workspace_is_one_line(tmp_path: Path, embedded: Place) -> None:
     (tmp_path / "empty" / ".git").mkdir(parents=True)
     with pytest.raises(Misconfigured, match=r"no beads workspace in .*empty or above it: run `bd init`"):
-        workspace.find(unnamed(embedded), tmp_path / "empty")
+        location.find(unnamed(embedded), tmp_path / "empty")
     with pytest.raises(Misconfigured, match="BEADS_DB: unset it and set BEADS_DIR"):
-        workspace.find({**unnamed(embedded), "BEADS_DB": "/x"}, tmp_path)
+        location.find({**unnamed(embedded), "BEADS_DB": "/x"}, tmp_path)
 
 
 @pytest.mark.parametrize("named", ["/nowhere/.beads", "{project}", "{project}/.bead"])
@@ -156,9 +156,9 @@ def test_a_folder_that_is_named_is_never_passed_over(tmp_path: Path, embedded: P
     environ = {**embedded.environ, "BEADS_DIR": named.format(project=embedded.folder)}
     for folder in (embedded.folder, tmp_path):
         with pytest.raises(Misconfigured, match=r"BEADS_DIR: .* is not a .beads folder with a workspace"):
-            workspace.find(environ, folder)
+            location.find(environ, folder)
     relative = {**embedded.environ, "BEADS_DIR": f"{embedded.folder.name}/.beads"}
-    assert workspace.find(relative, embedded.folder.parent).metadata.samefile(embedded.metadata)
+    assert location.find(relative, embedded.folder.parent).metadata.samefile(embedded.metadata)
 
 
 @pytest.mark.parametrize("where", ["config.yaml", "the user's"])
@@ -174,9 +174,9 @@ def test_a_database_that_only_a_setting_of_bd_names_is_refused(
         place.environ["XDG_CONFIG_HOME"] = str(tmp_path / "config")
     file.write_text(f"db: {other.folder}/.beads/dolt\n")
     with pytest.raises(Misconfigured, match=f"{file}: remove `db: .*`, and set BEADS_DIR to the .beads folder"):
-        workspace.find(place.environ, place.folder)
+        location.find(place.environ, place.folder)
     file.write_text(f'# db: {other.folder}\ndb: "{place.folder}/.beads/dolt"\n')
-    assert workspace.find(place.environ, place.folder).metadata.samefile(place.metadata)
+    assert location.find(place.environ, place.folder).metadata.samefile(place.metadata)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_database_that_only_a_setting_of_bd_names_is_refused(
 def test_an_answer_that_is_none_is_one_line(on_server: Place, script: str, message: str) -> None:
     path = on_server.wrap_bd(script.replace("{bd}", on_server.real_bd))
     with pytest.raises(Failure, match=message):
-        workspace.find({**on_server.environ, "PATH": path}, on_server.folder)
+        location.find({**on_server.environ, "PATH": path}, on_server.folder)
 
 
 # --- the watcher

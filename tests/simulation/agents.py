@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from beads_dispatch.errors import BdFailed
+from beads_dispatch.core.errors import BdFailed
 from simulation.bd import SimulatedBd
 from simulation.service import Job
 from simulation.world import Actor, World

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from beads_dispatch.errors import BdFailed, NoBead, NotAsExpected
+from beads_dispatch.core.errors import BdFailed, NoBead, NotAsExpected
 from simulation.rows import Read, Row
 from simulation.world import Actor, Crash
 

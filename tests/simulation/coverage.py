@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from beads_dispatch import dispatcher
+from beads_dispatch.jobs import dispatcher
 from simulation.faults import FAULTS, STARTED_NOTHING, UNCLEAR
 
 JOBS = (
@@ -28,7 +28,7 @@ def events() -> set[str]:
     """Every event that the jobs log, read from their sources."""
     folder = Path(dispatcher.__file__).parent
     found = {event for name in JOBS for event in _EVENT.findall((folder / f"{name}.py").read_text())}
-    consequences = re.findall(r'Consequence\(\s*"(\w+)"', (folder / "core" / "consequence.py").read_text())
+    consequences = re.findall(r'Consequence\(\s*"(\w+)"', (folder.parent / "core" / "consequence.py").read_text())
     return (found | set(consequences)) - NEVER
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from beads_dispatch import claims, dispatcher, following, holding, reaper, room
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes, reasons, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.errors import BdFailed, Failure
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.outcomes import Answer, Outcome, Reply
 from beads_dispatch.core.runs import End, Job, Stage
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import BdFailed, Failure
-from beads_dispatch.persistence import LEAST_SECONDS
+from beads_dispatch.jobs import claims, dispatcher, following, holding, reaper, room
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.persistence import LEAST_SECONDS
 
 Patch = pytest.MonkeyPatch
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from beads_dispatch.errors import DoltFailed
+from beads_dispatch.core.errors import DoltFailed
 from simulation import people
 from simulation.rows import Row
 from simulation.world import Actor

@@ -31,7 +31,7 @@ DECISIONS = (
 JOBS = (
     "dispatcher", "reaper", "watcher", "claims", "following", "holding", "housekeeping", "room", "persistence",
 )  # fmt: skip
-FILES = (*(f"core/{name}.py" for name in DECISIONS), *(f"{name}.py" for name in JOBS))
+FILES = (*(f"core/{name}.py" for name in DECISIONS), *(f"jobs/{name}.py" for name in JOBS))
 UNIT_TESTS = (
     "decisions",
     "records",

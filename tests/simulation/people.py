@@ -4,7 +4,7 @@ from contextlib import closing
 
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.core import backoff
-from beads_dispatch.errors import BdFailed, Failure
+from beads_dispatch.core.errors import BdFailed, Failure
 from simulation.bd import SimulatedBd
 from simulation.world import Actor, World
 

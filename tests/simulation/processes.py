@@ -5,16 +5,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from beads_dispatch import dispatcher, reaper, watcher
 from beads_dispatch.adapters.agent_service import AgentService
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import Failure
-from beads_dispatch.following import Follower
+from beads_dispatch.core.errors import Failure
+from beads_dispatch.jobs import dispatcher, reaper, watcher
+from beads_dispatch.jobs.cycle import Outside
+from beads_dispatch.jobs.following import Follower
 from beads_dispatch.settings import Settings
 from simulation.bd import SimulatedBd
 from simulation.board import Board, Http

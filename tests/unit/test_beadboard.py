@@ -12,9 +12,9 @@ from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.core.outcomes import Outcome, Reply, understand
 from beads_dispatch.core.runs import Stage
-from beads_dispatch.errors import ServiceFailed
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"
 STATUS, DISPATCH, HEALTH = f"{URL}/api/agent-status", f"{URL}/api/agent-dispatch", f"{AGENT}/health"

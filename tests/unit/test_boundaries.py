@@ -11,6 +11,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.text import one_line, utc
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -37,7 +38,7 @@ def test_a_stored_hold_counts_up_to_the_furthest_of_its_kind(kind: str, furthest
     ("stored", "read"), [(0, 0), (1, 1), (1000, 1000), (1001, 0), (-1, 0), ("3", 0), (2.5, 0), (None, 0)]
 )
 def test_the_step_of_a_stored_hold(stored: object, read: int) -> None:
-    text = json.dumps({"until": notes.utc(NOW), "step": stored, "reason": "x"})
+    text = json.dumps({"until": utc(NOW), "step": stored, "reason": "x"})
     hold = backoff.read_hold(backoff.SERVICE, text, NOW)
     assert hold is not None
     assert hold.step == read
@@ -62,7 +63,7 @@ def test_an_outage_and_a_busy_agent_remember_the_step(last: Hold | None, step: i
 def test_a_bead_that_fails_waits_twice_as_long_each_time() -> None:
     for attempts, minutes in ((0, 2), (1, 4), (2, 8)):
         change = backoff.refused(bead(metadata={marks.ATTEMPTS: attempts}), NOW)
-        assert change[marks.RETRY_AFTER] == notes.utc(NOW + minutes * MINUTE)
+        assert change[marks.RETRY_AFTER] == utc(NOW + minutes * MINUTE)
 
 
 def test_one_bead_goes_first_after_a_usage_limit_and_counts_only_if_it_was_claimed_after_it() -> None:
@@ -80,7 +81,7 @@ def test_a_count_in_the_marks(stored: object, read: int) -> None:
 
 def test_a_time_mark_counts_up_to_an_hour_ahead() -> None:
     until = NOW + marks.FURTHEST
-    one = bead(metadata={marks.RETRY_AFTER: notes.utc(until)})
+    one = bead(metadata={marks.RETRY_AFTER: utc(until)})
     assert marks.retry_after(one, NOW) == until
     assert marks.retry_after(one, NOW - SECOND) is None
 
@@ -99,7 +100,7 @@ def test_a_job_id_takes_80_characters_at_most() -> None:
 
 @pytest.mark.parametrize(("length", "shown"), [(10, "x" * 10), (11, "x" * 9 + "…")])
 def test_one_line_is_cut_where_it_is_too_long(length: int, shown: str) -> None:
-    assert notes.one_line("x" * length, 10) == shown
+    assert one_line("x" * length, 10) == shown
 
 
 def test_a_note_fits_below_60000_bytes() -> None:
@@ -131,7 +132,7 @@ def test_a_person_is_asked_to_act_on_a_wisp_and_on_an_agent_bead() -> None:
 def test_a_wait_between_runs_counts_up_to_an_hour_ahead() -> None:
     until = NOW + 2 * MINUTE + marks.FURTHEST  # the third run waits two minutes after the last claim
     one = bead(metadata={**claimed(until - 2 * MINUTE), marks.RUNS: 2})
-    waits = Reason(f"run 3 in a row waits until {notes.utc(until)}")
+    waits = Reason(f"run 3 in a row waits until {utc(until)}")
     assert eligibility.ineligible_reason(one, until - marks.FURTHEST) == waits
     assert eligibility.ineligible_reason(one, until - marks.FURTHEST - SECOND) is None
 

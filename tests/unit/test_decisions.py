@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beads_dispatch.adapters.bd import read_all
+from beads_dispatch.adapters.bd.verbs import read_all
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes, pacing, staleness
 from beads_dispatch.core.bead import Bead, parse
 

@@ -9,8 +9,8 @@ import pytest
 from beads_dispatch.core import marks
 from beads_dispatch.core.backoff import USAGE, Hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.holding import Holding
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.holding import Holding
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

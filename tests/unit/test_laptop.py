@@ -13,18 +13,18 @@ from typing import cast
 
 import pytest
 
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed
+from beads_dispatch.core.errors import BdFailed
 from beads_dispatch.laptop import jobs as module
 from beads_dispatch.laptop import logs, processes, server
 from beads_dispatch.laptop.jobs import Jobs, span
 from beads_dispatch.laptop.output import Output, Tail
 from beads_dispatch.laptop.server import describe
 from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
-from beads_dispatch.log import Log
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 BEAD = Bead("t-1", "in_progress", 2, NOW, assignee="agent")

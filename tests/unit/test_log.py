@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import log
+from beads_dispatch.adapters import log
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.log import Log
+from beads_dispatch.adapters.log import Log
 
 
 def test_what_is_worth_an_alert_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import arguments, cli, manual
+from beads_dispatch.commands import arguments, cli, manual
 
 COMMANDS = ["tick", "sweep", "watch", "status", "explain", "logs", "resume", "agent", "completion"]
 
@@ -44,8 +44,8 @@ def test_a_terminal_of_no_width_gets_a_help_page_too(
 
 
 def test_every_variable_is_on_some_page() -> None:
-    source = Path(cli.__file__).parent
-    text = (source / "settings.py").read_text() + (source / "adapters" / "workspace.py").read_text()
+    source = Path(cli.__file__).parents[1]
+    text = (source / "settings.py").read_text() + (source / "adapters" / "location.py").read_text()
     read = set(re.findall(r'"((?:BEADBOARD|BEADS|AGENT|LOG|API)_[A-Z_]+)"', text))
     of_bd = {name for name in read if name.startswith("BEADS_DOLT_S")}
     assert read - of_bd <= {name for page in manual.PAGES.values() for name in page.variables}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from beads_dispatch.core import notes
+from beads_dispatch.core.text import one_line
 
 NOW = datetime(2026, 11, 23, 22, 14, 5, tzinfo=UTC)
 CLAIM = notes.claimed(NOW, "3f9a1c")
@@ -51,7 +52,7 @@ def test_text(line: str, text: str) -> None:
     ],
 )
 def test_one_line(text: str, shown: str) -> None:
-    assert notes.one_line(text) == shown
+    assert one_line(text) == shown
 
 
 def test_a_line_that_may_be_left_out_fits_below_the_limit() -> None:

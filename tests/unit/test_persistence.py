@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import BdFailed
-from beads_dispatch.persistence import until_written
+from beads_dispatch.core.errors import BdFailed
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.persistence import until_written
 
 
 class Tick:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from beads_dispatch.core import backoff, eligibility, marks, notes, reasons
+from beads_dispatch.core import backoff, eligibility, marks, reasons
 from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.reasons import Known, QueueState
+from beads_dispatch.core.text import utc
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -137,7 +138,7 @@ def test_the_queue(holds: dict[str, Hold], kind: str, text: str, reason: str) ->
 
 
 def test_the_bead_that_runs_first_after_a_usage_limit_is_named() -> None:
-    sent = bead("in_progress", id="t-7", metadata=marked(claim=f"tabcdef {notes.utc(NOW)}", job="1"))
+    sent = bead("in_progress", id="t-7", metadata=marked(claim=f"tabcdef {utc(NOW)}", job="1"))
     usage = Hold(NOW - MINUTE, 0, "x", "t-7")
     queue = reasons.queue_state({USAGE: usage}, [sent, bead()], NOW)
     assert queue.text == "open; t-7 runs first, to see whether the usage limit is over"

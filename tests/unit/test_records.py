@@ -10,6 +10,7 @@ from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead, parse
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.outcomes import Answer, Outcome
+from beads_dispatch.core.text import utc
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -108,7 +109,7 @@ def test_runs_in_a_row_are_spaced_out(count: int, waits: int | None) -> None:
     one = bead(metadata={**CLAIM_MARK, marks.RUNS: count})
     reason = eligibility.ineligible_reason(one, NOW)
     assert reason == (
-        eligibility.Reason(f"run {count + 1} in a row waits until {notes.utc(NOW + waits * MINUTE)}") if waits else None
+        eligibility.Reason(f"run {count + 1} in a row waits until {utc(NOW + waits * MINUTE)}") if waits else None
     )
     assert eligibility.ineligible_reason(one, NOW + 8 * MINUTE) is None
 
@@ -157,8 +158,8 @@ def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:
 
 
 def test_a_bead_that_failed_comes_behind_all_that_have_not() -> None:
-    failed = bead(id="t-p0", priority=0, metadata={marks.FAILED_AT: notes.utc(NOW - MINUTE)})
-    earlier = bead(id="t-p1", priority=1, metadata={marks.FAILED_AT: notes.utc(NOW - 2 * MINUTE)})
+    failed = bead(id="t-p0", priority=0, metadata={marks.FAILED_AT: utc(NOW - MINUTE)})
+    earlier = bead(id="t-p1", priority=1, metadata={marks.FAILED_AT: utc(NOW - 2 * MINUTE)})
     beads = [failed, earlier, bead(id="t-b", priority=4), bead(id="t-a", priority=3)]
     assert [one.id for one in eligibility.eligible(beads, NOW)] == ["t-a", "t-b", "t-p1", "t-p0"]
 

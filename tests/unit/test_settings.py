@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from beads_dispatch import arguments, cli, settings
-from beads_dispatch.adapters import private_folder, workspace
-from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch import settings
+from beads_dispatch.adapters import location, private_folder
+from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import unheard
-from beads_dispatch.errors import Misconfigured
-from beads_dispatch.wiring import Wiring
+from beads_dispatch.commands import arguments, cli
+from beads_dispatch.commands.wiring import Wiring
+from beads_dispatch.core.errors import Misconfigured
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
 
@@ -102,14 +103,14 @@ def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
 )
 def test_a_metadata_that_cannot_be_used(tmp_path: Path, metadata: object, said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
-        workspace.find(mounted(tmp_path, metadata), tmp_path)
+        location.find(mounted(tmp_path, metadata), tmp_path)
 
 
 def test_of_a_mounted_file_the_environment_comes_first(tmp_path: Path) -> None:
     environ = mounted(tmp_path)
-    assert str(workspace.find(environ, tmp_path).server) == "h:3306/beads"
+    assert str(location.find(environ, tmp_path).server) == "h:3306/beads"
     environ |= {"BEADS_DOLT_SERVER_PORT": "5000", "BEADS_DOLT_SERVER_DATABASE": "code", "BEADS_DOLT_PASSWORD": "secret"}
-    server = workspace.find(environ, tmp_path).server
+    server = location.find(environ, tmp_path).server
     assert str(server) == "h:5000/code"
     assert "secret" not in repr(server)
 
@@ -120,7 +121,7 @@ def test_of_a_mounted_file_the_environment_comes_first(tmp_path: Path) -> None:
 )
 def test_tls_is_on_as_bd_has_it(tmp_path: Path, variable: str, inside: bool, tls: bool) -> None:
     environ = {**mounted(tmp_path, {**SERVER, "dolt_server_tls": inside}), "BEADS_DOLT_SERVER_TLS": variable}
-    server = workspace.find(environ, tmp_path).server
+    server = location.find(environ, tmp_path).server
     assert server is not None
     assert server.tls is tls
 

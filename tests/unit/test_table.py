@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beads_dispatch import paint, table
+from beads_dispatch.commands import paint, table
+from beads_dispatch.commands.paint import Paint
+from beads_dispatch.commands.table import Look
 from beads_dispatch.core import times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.reasons import Standing
-from beads_dispatch.paint import Paint
-from beads_dispatch.table import Look
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 LOOK = Look(NOW, UTC)

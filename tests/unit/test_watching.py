@@ -9,16 +9,17 @@ from itertools import pairwise
 import pytest
 from memory import NOW, Database, MemoryQueue
 
-from beads_dispatch import dispatcher, reaper, watcher
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
-from beads_dispatch.core import notes, pacing
+from beads_dispatch.adapters.log import Log
+from beads_dispatch.core import pacing
 from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.errors import Failure
 from beads_dispatch.core.outcomes import Outcome, Reply
-from beads_dispatch.errors import Failure
-from beads_dispatch.following import Follower
-from beads_dispatch.log import Log
+from beads_dispatch.core.text import utc
+from beads_dispatch.jobs import dispatcher, reaper, watcher
+from beads_dispatch.jobs.following import Follower
 
 MINUTE = timedelta(minutes=1)
 
@@ -106,8 +107,8 @@ def test_a_change_costs_one_snapshot_and_a_new_bead_one_tick() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"metadata": {"beads_dispatch.retry_after": notes.utc(NOW + 2 * MINUTE)}},
-        {"metadata": {"beads_dispatch.runs": 2, "beads_dispatch.claim": f"tabcdef {notes.utc(NOW)}"}},
+        {"metadata": {"beads_dispatch.retry_after": utc(NOW + 2 * MINUTE)}},
+        {"metadata": {"beads_dispatch.runs": 2, "beads_dispatch.claim": f"tabcdef {utc(NOW)}"}},
         {"defer_until": NOW + 2 * MINUTE},
         {"defer_until": NOW + 2 * MINUTE, "status": "deferred"},
     ],

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.adapters.waiting import Waiting
+from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.core.outcomes import brief, json_object
-from beads_dispatch.errors import ServiceFailed
 
 if TYPE_CHECKING:
     from beads_dispatch.core.capacity import Room

@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from beads_dispatch.adapters import bd_command
-from beads_dispatch.adapters.bd_command import Answer
-from beads_dispatch.adapters.bd_environment import environment
-from beads_dispatch.adapters.bd_process import CWD
+from beads_dispatch.adapters.bd import command as bd_command
+from beads_dispatch.adapters.bd.command import Answer
+from beads_dispatch.adapters.bd.environment import environment
+from beads_dispatch.adapters.bd.process import CWD
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Server, Workspace, is_on, read
-from beads_dispatch.core import notes
+from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured
 from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.errors import BdFailed, Failure, Misconfigured
+from beads_dispatch.core.text import one_line
 
 SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
 
@@ -162,5 +162,5 @@ def _object(words: str, answer: Answer, key: str) -> dict[str, object]:
         raise Misconfigured(f"bd {words}: {answer.message}")
     document = json_object(answer.out)
     if document is None or key not in document:
-        raise BdFailed(f"bd {words}: its answer is not as expected: {notes.one_line(answer.out, 80)!r}")
+        raise BdFailed(f"bd {words}: its answer is not as expected: {one_line(answer.out, 80)!r}")
     return document

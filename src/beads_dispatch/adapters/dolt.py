@@ -11,7 +11,7 @@ import pymysql.cursors
 from beads_dispatch.adapters.waiting import Waiting, reported, unheard
 from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
-from beads_dispatch.errors import DoltFailed
+from beads_dispatch.core.errors import DoltFailed
 
 if TYPE_CHECKING:
     import ssl

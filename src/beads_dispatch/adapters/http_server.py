@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from beads_dispatch.errors import Failure
+from beads_dispatch.core.errors import Failure
 
 MOST_BYTES = 64 * 1024  # of a request's body
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from beads_dispatch.core.notes import one_line
-from beads_dispatch.errors import Failure
+from beads_dispatch.core.errors import Failure
+from beads_dispatch.core.text import one_line
 
 
 class LockFile:

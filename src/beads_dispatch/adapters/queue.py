@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from beads_dispatch.adapters.bd import Bd, read_all
+from beads_dispatch.adapters.bd.verbs import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.lock_file import LockFile
 from beads_dispatch.adapters.waiting import Waiting, unheard
@@ -21,7 +21,7 @@ from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import DoltFailed, Failure, NoBead
+from beads_dispatch.core.errors import DoltFailed, Failure, NoBead
 
 Now = Callable[[], datetime]
 

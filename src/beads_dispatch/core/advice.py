@@ -10,6 +10,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState
 from beads_dispatch.core.reasons import Known, Standing
 from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.text import one_line, utc
 
 WAIT = "Wait."
 NOT_ASKED = AgentState("not asked")
@@ -296,7 +297,7 @@ def _in_progress(case: Case) -> Advice:
             "The next sweep blocks it. To do it now:",
             "beads-dispatch sweep",
         )
-    when = notes.utc(staleness.stale_at(case.bead, case.threshold))
+    when = utc(staleness.stale_at(case.bead, case.threshold))
     blocks = f"Without a sign of life it is blocked at {when}."
     if case.standing.kind == "dispatched":
         return Advice(f"{means} {blocks}", WAIT)
@@ -316,7 +317,7 @@ def _followed(case: Case) -> Advice:
 
 def _without_answer(job: Job) -> str:
     token = " (API_BEARER_TOKEN must be its token)" if job.words.startswith("HTTP 401") else ""
-    return notes.one_line(job.words) + token
+    return one_line(job.words) + token
 
 
 def _sent(case: Case) -> str:

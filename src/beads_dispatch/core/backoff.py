@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.marks import Change
+from beads_dispatch.core.text import one_line, utc
 
 FIRST_WAIT = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=1)
@@ -47,7 +48,7 @@ def in_force(holds: Holds, now: datetime) -> Hold | None:
 
 def write_hold(hold: Hold) -> str:
     """A hold as text, as it is stored."""
-    known = {"until": notes.utc(hold.until), "step": hold.step, "reason": hold.reason, "bead": hold.bead_id}
+    known = {"until": utc(hold.until), "step": hold.step, "reason": hold.reason, "bead": hold.bead_id}
     return json.dumps(known, ensure_ascii=False)
 
 
@@ -62,7 +63,7 @@ def read_hold(kind: str, text: str, now: datetime) -> Hold | None:
         return None
     step = known.get("step")
     counted = step if isinstance(step, int) and 0 <= step <= marks.MOST else 0
-    return Hold(until, counted, notes.one_line(str(known.get("reason") or "a hold")), str(known.get("bead") or ""))
+    return Hold(until, counted, one_line(str(known.get("reason") or "a hold")), str(known.get("bead") or ""))
 
 
 def backoff(step: int) -> timedelta:
@@ -109,8 +110,8 @@ def claim_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> H
 def refused(bead: Bead, now: datetime) -> Change:
     """The marks of a bead whose dispatch failed once more and that is charged for it."""
     number = marks.attempts(bead) + 1
-    until = notes.utc(now + backoff(number))
-    return {marks.ATTEMPTS: str(number), marks.FAILED_AT: notes.utc(now), marks.RETRY_AFTER: until}
+    until = utc(now + backoff(number))
+    return {marks.ATTEMPTS: str(number), marks.FAILED_AT: utc(now), marks.RETRY_AFTER: until}
 
 
 def next_run_at(bead: Bead) -> datetime | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from beads_dispatch.errors import Unreadable
+from beads_dispatch.core.errors import Unreadable
 
 MARK = "beads_dispatch."
 TOO_LARGE_COMMENTS = ("not dispatched: too large", "reaper: too large")  # how our comments on a large bead begin

@@ -8,6 +8,7 @@ from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.outcomes import Answer, Outcome
+from beads_dispatch.core.text import utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _not_started(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -
     first = last is None or not last.step
     if first and marks.attempts(bead) + 1 >= backoff.MAX_ATTEMPTS:
         return _bead_at_fault(answer, bead, now)
-    change = backoff.refused(bead, now) if first else {marks.FAILED_AT: notes.utc(now)}
+    change = backoff.refused(bead, now) if first else {marks.FAILED_AT: utc(now)}
     return Consequence("not_started", "error", f"{line} (back to open)", line, "open", change, hold)
 
 

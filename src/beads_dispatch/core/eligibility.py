@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from beads_dispatch.core import backoff, marks, notes
 from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.text import utc
 
 MAX_SIZE = 48 * 1024  # bytes; at 64 KB bd's writes begin to fail
 
@@ -80,7 +81,7 @@ def _waits_until(bead: Bead, now: datetime) -> Reason | None:
 
 
 def _waiting(what: str, until: datetime) -> Reason:
-    return Reason(f"{what} until {notes.utc(until)}", until=until)
+    return Reason(f"{what} until {utc(until)}", until=until)
 
 
 def _ineligible(beads: Iterable[Bead], now: datetime) -> Iterator[tuple[Bead, Reason]]:

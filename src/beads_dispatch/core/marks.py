@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from beads_dispatch.core import notes
 from beads_dispatch.core.bead import MARK, Bead, read_time
+from beads_dispatch.core.text import one_line, utc
 
 Change = Mapping[str, str | None]
 
@@ -36,7 +37,7 @@ def _claim(bead: Bead, name: str) -> tuple[str, datetime] | None:
 
 
 def claim_value(token: str, now: datetime) -> str:
-    return f"t{token} {notes.utc(now)}"
+    return f"t{token} {utc(now)}"
 
 
 def job(bead: Bead) -> str:
@@ -51,7 +52,7 @@ def last_job(bead: Bead) -> str:
 
 
 def job_value(job: str) -> str:
-    return f'"{notes.one_line(job, 80)}"'  # with its quotes, or bd stores 1234567890e5 as a number
+    return f'"{one_line(job, 80)}"'  # with its quotes, or bd stores 1234567890e5 as a number
 
 
 def runs(bead: Bead) -> int:
@@ -134,7 +135,7 @@ def accepted(bead: Bead, job: str) -> Change:
 
 def reopened(now: datetime) -> Change:
     """We open the bead, whose deferral has ended. A claim removes this mark."""
-    return {REOPENED: notes.utc(now)}
+    return {REOPENED: utc(now)}
 
 
 def opened(claimed: Bead, count: int) -> Change:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
+from beads_dispatch.core.text import one_line, utc
 
-LIMIT = 200  # characters of somebody else's text that go into a note
 # bd's `notes` column ends at 64 KB; an agent must still be able to add its own line.
 FULL_BYTES = 60_000
 
@@ -23,28 +23,6 @@ _NOT_SENT = ("dispatch failed", "returned: ", "agent ended: usage limit")
 _OUTCOME = (*_SENT, *_NOT_SENT)
 _OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
 _LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
-
-
-def one_line(text: str, limit: int = LIMIT) -> str:
-    """The text as one line without control characters, cut at `limit` characters."""
-    shown = "".join(c if c.isprintable() else " " for c in text[: 20 * limit])
-    line = " ".join(shown.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def hidden(text: str, secret: str) -> str:
-    """The text without this secret, which may be empty. Others echo what they refuse: a header, a password."""
-    return text.replace(secret, "***") if secret else text
-
-
-def utc(time: datetime) -> str:
-    """A time as notes and marks store it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def utc_minute(time: datetime) -> str:
-    """The same to the minute: `2026-11-23T22:14Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def span(seconds: float) -> str:

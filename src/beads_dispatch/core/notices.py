@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.text import one_line
 
 MOST_LINES = 20  # of one message; a chat would cut it off somewhere
 TITLE_CHARACTERS = 80

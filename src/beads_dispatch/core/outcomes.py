@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes, times
 from beads_dispatch.core.backoff import SERVICE, USAGE, Holds
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.text import utc
 
 HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
 NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
@@ -66,7 +67,7 @@ def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: 
         text = f"nothing can be claimed: {unwritable}"
         return QueueState("unwritable", text, text)
     if hold := backoff.in_force(holds, now):
-        name, until = "usage limit" if hold is holds.get(USAGE) else "held", notes.utc(hold.until)
+        name, until = "usage limit" if hold is holds.get(USAGE) else "held", utc(hold.until)
         return QueueState(name, f"held until {until}: {hold}", f"the queue is held until {until}; {hold}", hold.until)
     if text := _after_usage_limit(holds, beads, now):
         return QueueState("probing", f"open; {text}", text)
@@ -149,7 +150,7 @@ def _in_progress(bead: Bead, now: datetime) -> str:
 
 def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
     if until > now:
-        return f"deferred until {notes.utc(until)}"
+        return f"deferred until {utc(until)}"
     does = "blocks it, because an agent may have it" if marks.possibly_dispatched(bead) else "opens it"
     return f"its deferral has ended: the next tick {does}"
 

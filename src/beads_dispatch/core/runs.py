@@ -11,6 +11,7 @@ from enum import Enum
 from beads_dispatch.core import limits, marks, notes
 from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.marks import Change
+from beads_dispatch.core.text import one_line, utc_minute
 
 PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
 TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
@@ -132,7 +133,7 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
         case Stage.TIMEOUT:
             return End("timeout", _ended(f"timed out{_after(job)}; its process may still be at work"))
         case Stage.ERROR:
-            what = notes.one_line(job.words) or "no reason given"
+            what = one_line(job.words) or "no reason given"
             return End("error", _ended(f"error: {what}; its process may still be at work"))
         case Stage.UNKNOWN:
             why = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
@@ -144,7 +145,7 @@ NO_JOB_LEFT = End("no job left", "agent ended: the agent service has no job left
 
 
 def _ended(how: str, words: str = "") -> str:
-    last = notes.one_line(words)
+    last = one_line(words)
     return f"agent ended: {how}" + (f": {last}" if last else "")
 
 
@@ -168,7 +169,7 @@ def _usage_limit(job: Job, bead: Bead, now: datetime, zone: tzinfo) -> End:
     reset = limits.reset_at(job.words, min(job.finished_at or now, now), zone)
     reset = reset if reset and reset > now else None
     until = limits.hold_until(reset, now)
-    when = f"resets {notes.utc_minute(reset)}" if reset else f"no reset time, next try {notes.utc_minute(until)}"
+    when = f"resets {utc_minute(reset)}" if reset else f"no reset time, next try {utc_minute(until)}"
     line = f"agent ended: usage limit, {when}"
     if marks.limits(bead) + 1 >= MAX_LIMITS:
         return End("usage limit", f"{line}; {MAX_LIMITS} in a row", "blocked", until)

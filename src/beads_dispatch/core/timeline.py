@@ -8,8 +8,9 @@ from itertools import pairwise
 from beads_dispatch.core import bead as beads
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.errors import Unreadable
 from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.errors import Unreadable
+from beads_dispatch.core.text import one_line, utc
 
 NOBODY = "someone"  # bd has not recorded who
 SAME_WRITE = timedelta(seconds=60)  # clients' clocks differ
@@ -125,12 +126,12 @@ def _differences(before: Bead, after: Bead, event: Event | None) -> Iterator[str
     if before.assignee != after.assignee:
         yield f"assigned to {after.assignee or 'nobody'}"
     if before.status != after.status:
-        closed = f" ({notes.one_line(event.text)})" if event and event.kind == "closed" and event.text else ""
+        closed = f" ({one_line(event.text)})" if event and event.kind == "closed" and event.text else ""
         yield f"{before.status} → {after.status}{closed}"
     if before.priority != after.priority:
         yield f"priority {before.priority} → {after.priority}"
     if before.defer_until != after.defer_until and after.defer_until:
-        yield f"deferred until {notes.utc(after.defer_until)}"
+        yield f"deferred until {utc(after.defer_until)}"
     for name in ("title", "description", "acceptance_criteria"):
         if getattr(before, name) != getattr(after, name):
             yield f"{name.replace('_', ' ')} changed"
@@ -151,11 +152,11 @@ def _note(line: str) -> str:
     """A line of the notes. The time of a claim stands beside it."""
     claim = notes.newest_claim(line)
     token = f" (tick {claim[1]})" if claim and claim[1] else ""
-    return f"claimed{token}" if claim else notes.one_line(line, 2000)
+    return f"claimed{token}" if claim else one_line(line, 2000)
 
 
 def _lines(text: str) -> tuple[str, ...]:
-    return tuple(notes.one_line(line, 2000) for line in text.split("\n") if line.strip())
+    return tuple(one_line(line, 2000) for line in text.split("\n") if line.strip())
 
 
 def _made_by(before: Bead, after: Bead, events: list[Event]) -> Event | None:

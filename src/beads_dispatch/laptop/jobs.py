@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.log import Log
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import last_line, one_line, span
+from beads_dispatch.core.notes import last_line, span
+from beads_dispatch.core.text import one_line
 from beads_dispatch.laptop import logs
 from beads_dispatch.laptop.output import Output, Process
-from beads_dispatch.log import Log
 
 MOST_JOBS = 300
 # The first would beat BEADS_ACTOR, the others are no agent's business.

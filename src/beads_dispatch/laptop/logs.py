@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from beads_dispatch.errors import Failure
+from beads_dispatch.core.errors import Failure
 
 MOST_FILES = 200
 SHOWN_LINES = 40

@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from beads_dispatch.adapters import http_server
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core import eligibility
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runs import FOREIGN_JOB
-from beads_dispatch.errors import Failure, NoBead
+from beads_dispatch.core.text import one_line
 from beads_dispatch.laptop.jobs import Job, Jobs
 
 Answer = tuple[int, dict[str, object]]

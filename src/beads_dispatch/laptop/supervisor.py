@@ -5,13 +5,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.core import marks, runs
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.notes import span
 from beads_dispatch.core.runs import End
-from beads_dispatch.errors import Failure, NoBead
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
 from beads_dispatch.laptop.server import describe

@@ -18,12 +18,12 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, in_force
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.outcomes import Outcome
+from beads_dispatch.jobs import dispatcher, reaper
 from beads_dispatch.monitoring.health import Health
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -49,6 +49,7 @@ class Metrics:
 
     def __init__(self, health: Health, now: Callable[[], datetime], assignee: str, version: str) -> None:
         registry = CollectorRegistry()
+        self._health = health
         self._shown = _OfAssignee(registry, assignee)
         self._queue = _Queue(registry, now)
         since = _gauge(registry, "seconds_since_good_look", "Seconds since the database last answered")
@@ -85,6 +86,9 @@ class Metrics:
         for result in RESULTS.values():
             self._ticks.labels(result)
             self._sweeps.labels(result)
+
+    def turned(self, answered: bool) -> None:
+        self._health.turned(answered)
 
     def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
         """Counts every bead of a new snapshot. `now`: by the queue's clock."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
-from beads_dispatch.core.notes import one_line
+from beads_dispatch.core.text import one_line
 
 Field = str | int | float | None  # None: not known, left out
 

@@ -1,18 +1,20 @@
 """What a tick would do, printed: no lock and no write, but the services are asked whether there is room."""
 
-from typing import TYPE_CHECKING
-
-from beads_dispatch import room
 from beads_dispatch.core import eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import ServiceFailed
+from beads_dispatch.core.errors import ServiceFailed
+from beads_dispatch.jobs import dispatcher, room
+from beads_dispatch.jobs.cycle import Outside
+from beads_dispatch.jobs.dispatcher import Report, Tick
+from beads_dispatch.settings import Settings
 
-if TYPE_CHECKING:
-    from beads_dispatch.dispatcher import _Tick
+
+def tick(outside: Outside, settings: Settings) -> Report:
+    """Log what a tick would do, without a lock and without a write. Raises Failure if it cannot begin."""
+    return dispatcher.run(outside, settings, _show)
 
 
-def show_dry_run(tick: "_Tick") -> None:
-    """Logs what a tick would do."""
+def _show(tick: Tick) -> None:
     cycle, beads = tick.cycle, tick.beads
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):
         cycle.info("would_notify", f"would note: {notes.not_dispatched(reason.text)}", bead)
@@ -28,7 +30,7 @@ def show_dry_run(tick: "_Tick") -> None:
             cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
 
 
-def _would_have_room(tick: "_Tick", bead: Bead) -> bool:
+def _would_have_room(tick: Tick, bead: Bead) -> bool:
     cycle = tick.cycle
     if not cycle.settings.beadboard_url:
         cycle.outside.log.info("not_asked", "BEADBOARD_URL is not set: nobody was asked whether there is room")

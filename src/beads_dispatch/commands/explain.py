@@ -4,16 +4,17 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beads_dispatch.core import advice, eligibility, marks, notes, reasons, timeline
+from beads_dispatch.commands.status import agent_state, survey
+from beads_dispatch.commands.table import Look, wrapped
+from beads_dispatch.core import advice, eligibility, marks, reasons, timeline
 from beads_dispatch.core.advice import Advice, Case
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runs import Job
+from beads_dispatch.core.text import one_line
 from beads_dispatch.core.timeline import Entry
-from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import Failure, NoBead
+from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
-from beads_dispatch.status import agent_state, survey
-from beads_dispatch.table import Look, wrapped
 
 NO_TIME = "earlier"
 
@@ -70,10 +71,10 @@ def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
     """The story for a person. `has_log`: whether this machine has what one of its runs wrote."""
     case, paint = story.case, look.paint
     bead = case.bead
-    what = f"{bead.status}, priority {bead.priority}, assigned to {notes.one_line(bead.assignee) or 'nobody'}"
+    what = f"{bead.status}, priority {bead.priority}, assigned to {one_line(bead.assignee) or 'nobody'}"
     counts = _counts(bead)
     return "\n".join([
-        f"{paint(notes.one_line(bead.id), 'bold')}  {notes.one_line(bead.title, 2000)}",
+        f"{paint(one_line(bead.id), 'bold')}  {one_line(bead.title, 2000)}",
         what + (f", {counts}" if counts else ""),
         "",
         *_timeline(story.entries, look),
@@ -113,7 +114,7 @@ def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
 
 
 def _who(entry: Entry) -> str:
-    return notes.one_line(entry.who, 40)
+    return one_line(entry.who, 40)
 
 
 def _when(entry: Entry, look: Look) -> str:

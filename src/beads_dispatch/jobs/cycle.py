@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from beads_dispatch.adapters.agent_service import AgentService
-from beads_dispatch.adapters.bd import Bd
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.log import Field, Log
 from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.log import Field, Log
 from beads_dispatch.settings import Settings
 
 

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from beads_dispatch import settings
 from beads_dispatch.adapters.agent_service import AgentService
-from beads_dispatch.adapters.bd import Bd
-from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Queue, open_queue
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.outcomes import Reply
-from beads_dispatch.cycle import Outside
-from beads_dispatch.log import Log
+from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
 R = TypeVar("R")

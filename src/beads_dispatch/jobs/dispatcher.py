@@ -1,19 +1,19 @@
 """A tick: lock → select → ask → claim → verify → POST → record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch import claims, housekeeping, room
 from beads_dispatch.core import backoff, eligibility, staleness
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
+from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed
 from beads_dispatch.core.outcomes import Outcome, understand
-from beads_dispatch.cycle import Cycle, Outside
-from beads_dispatch.errors import BdFailed, Failure, Misconfigured, ServiceFailed
-from beads_dispatch.holding import Holding
+from beads_dispatch.jobs import claims, housekeeping, room
+from beads_dispatch.jobs.cycle import Cycle, Outside
+from beads_dispatch.jobs.holding import Holding
 from beads_dispatch.settings import Settings
 
 CLAIM_SECONDS = 90.0  # no claim later than this: claim, POST and record then end within the Job's five minutes
@@ -39,26 +39,22 @@ class Report:
         return int(self.failed or self.unreadable)
 
 
-def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Report:
-    """Hands at most BEADS_DISPATCH_PER_TICK beads to BeadBoard. Raises Failure where it cannot begin.
-
-    `dry_run`: prints what it would do. It asks the services for room, where they are known. No lock, no write.
-    """
-    if not dry_run and not outside.queue.lock("dispatcher"):
+def tick(outside: Outside, settings: Settings) -> Report:
+    """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raises Failure if it cannot begin."""
+    if not outside.queue.lock("dispatcher"):
         outside.log.info("locked", "another tick is running")
         return Report(locked=True)
+    return run(outside, settings, Tick.run)
+
+
+def run(outside: Outside, settings: Settings, steps: "Callable[[Tick], None]") -> Report:
+    """Take these steps on a fresh snapshot. Raises Failure if the snapshot cannot be read."""
     cycle = Cycle(outside, settings, outside.clock.monotonic())
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    this = _Tick(cycle, report, snapshot.beads, Holding(cycle))
     try:
-        if dry_run:
-            from beads_dispatch.dry_run import show_dry_run
-
-            show_dry_run(this)
-        else:
-            this.run()
+        steps(Tick(cycle, report, snapshot.beads, Holding(cycle)))
     except Misconfigured:
         raise
     except Failure as error:  # what was done until here still counts
@@ -69,7 +65,7 @@ def tick(outside: Outside, settings: Settings, *, dry_run: bool = False) -> Repo
 
 
 @dataclass(slots=True)
-class _Tick:
+class Tick:
     """The steps of one tick, from the lock on."""
 
     cycle: Cycle

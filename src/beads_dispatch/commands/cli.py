@@ -13,24 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.log import Log, leave_termination_message, put
 from beads_dispatch.adapters.queue import Queue
-from beads_dispatch.arguments import parser
+from beads_dispatch.adapters.stop import Stop, Stopping
+from beads_dispatch.commands.arguments import parser
+from beads_dispatch.commands.wiring import Wiring, to_log
 from beads_dispatch.core import backoff
 from beads_dispatch.core.backoff import Hold
-from beads_dispatch.core.notes import utc
-from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import Failure, Misconfigured
-from beads_dispatch.log import Log, leave_termination_message, put
+from beads_dispatch.core.errors import Failure, Misconfigured
+from beads_dispatch.core.text import utc
+from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
-from beads_dispatch.stop import Stop, Stopping
-from beads_dispatch.wiring import Wiring, to_log
 
 if TYPE_CHECKING:
-    from beads_dispatch import watcher
-    from beads_dispatch.following import Follower
-    from beads_dispatch.monitoring.health import Health
+    from beads_dispatch.commands.table import Look
+    from beads_dispatch.jobs import watcher
+    from beads_dispatch.jobs.following import Follower
     from beads_dispatch.monitoring.metrics import Metrics
-    from beads_dispatch.table import Look
 
 R = TypeVar("R")
 
@@ -110,8 +109,7 @@ def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: L
         return _explain(args.id, wiring, chosen, log)
     if args.command == "resume":
         return _resume(wiring, chosen, log)
-    job = partial(_job(args.command), dry_run=args.dry_run)
-    return int(wiring.run(job, chosen, log).exit_status)
+    return int(wiring.run(_job(args), chosen, log).exit_status)
 
 
 def _working_folder() -> Path:
@@ -121,14 +119,18 @@ def _working_folder() -> Path:
         raise Misconfigured("the working folder has been removed: change to another one") from None
 
 
-def _job(command: str) -> Callable[..., Any]:
-    if command == "tick":
-        from beads_dispatch import dispatcher
+def _job(args: Namespace) -> Callable[[Outside, Settings], Any]:
+    if args.command == "sweep":
+        from beads_dispatch.jobs import reaper
 
-        return dispatcher.tick
-    from beads_dispatch import reaper
+        return partial(reaper.sweep, dry_run=args.dry_run)
+    if args.dry_run:
+        from beads_dispatch.jobs import dry_run
 
-    return reaper.sweep
+        return dry_run.tick
+    from beads_dispatch.jobs import dispatcher
+
+    return dispatcher.tick
 
 
 def _agent(args: Namespace, wiring: Wiring, log: Log) -> int:
@@ -189,15 +191,15 @@ def _patient(wiring: Wiring, timeout: timedelta | None) -> Wiring:
 
 
 def _watch_alone(args: Namespace, wiring: Wiring, log: Log) -> int:
-    from beads_dispatch import watcher
+    from beads_dispatch.jobs import watcher
 
     first = wiring.settings(NAMES["tick"], needs_beadboard=True)
     wiring.bd(first).check()
     if first.notify_urls:
         _check_notify_urls(first.notify_urls, wiring)
-    health, metrics = _listen(args.listen, first.assignee, log) if args.listen else (None, None)
+    monitor = _listen(args.listen, first.assignee, log) if args.listen else None
     log.info("watching", f"watching {first.workspace} for beads assigned to {first.assignee}")
-    return watcher.watch(_watched(wiring, first, log), wiring.stopping, health, metrics)
+    return watcher.watch(_watched(wiring, first, log), wiring.stopping, monitor)
 
 
 def _check_notify_urls(urls: str, wiring: Wiring) -> None:
@@ -212,7 +214,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
     """The watcher's two jobs, each with its own actor and log."""
     import random
 
-    from beads_dispatch import dispatcher, reaper, watcher
+    from beads_dispatch.jobs import dispatcher, reaper, watcher
 
     logs = {name: Log(name, SYSTEM.now, first.json_log, repeats=False) for name in (NAMES["tick"], NAMES["sweep"])}
 
@@ -237,12 +239,12 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
     """Asks how runs end, where the agent service is known."""
     if not first.agent_url:
         return None
-    from beads_dispatch.following import Follower
+    from beads_dispatch.jobs.following import Follower
 
     return Follower(wiring.agent_service(first, log), SYSTEM, first.threshold)
 
 
-def _listen(address: tuple[str, int], assignee: str, log: Log) -> "tuple[Health, Metrics]":
+def _listen(address: tuple[str, int], assignee: str, log: Log) -> "Metrics":
     from importlib.metadata import version
 
     from beads_dispatch.monitoring import health
@@ -255,7 +257,7 @@ def _listen(address: tuple[str, int], assignee: str, log: Log) -> "tuple[Health,
     metrics = Metrics(state, SYSTEM.now, assignee, version("beads-dispatch"))
     server = health.serve(*address, state, metrics.text)
     log.info("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
-    return state, metrics
+    return metrics
 
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
@@ -278,7 +280,7 @@ def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
 
 
 def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
-    from beads_dispatch import status
+    from beads_dispatch.commands import status
 
     def show(outside: Outside, settings: Settings) -> status.Status:
         found = status.status(outside, settings, args.id)
@@ -297,7 +299,7 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 
 def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
-    from beads_dispatch import explain
+    from beads_dispatch.commands import explain
     from beads_dispatch.laptop import logs
 
     def show(outside: Outside, settings: Settings) -> None:
@@ -314,8 +316,8 @@ def _look(now: datetime, zone: tzinfo, environ: Mapping[str, str]) -> "Look":
     """Cut to the terminal's width and in colour on one; whole and plain otherwise."""
     import shutil
 
-    from beads_dispatch import paint
-    from beads_dispatch.table import Look
+    from beads_dispatch.commands import paint
+    from beads_dispatch.commands.table import Look
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else None

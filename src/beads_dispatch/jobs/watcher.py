@@ -3,21 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from beads_dispatch import dispatcher, reaper
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Queue, Snapshot
 from beads_dispatch.core import backoff, eligibility, pacing, staleness
 from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import Failure
-from beads_dispatch.log import Log
+from beads_dispatch.core.errors import Failure
+from beads_dispatch.jobs import dispatcher, reaper
 
 if TYPE_CHECKING:
-    from beads_dispatch.following import Follower
-    from beads_dispatch.monitoring.health import Health
-    from beads_dispatch.monitoring.metrics import Metrics
+    from beads_dispatch.jobs.following import Follower
 
 R = TypeVar("R")
 
@@ -47,16 +45,28 @@ class Jobs:
     follower: "Follower | None" = None
 
 
-def watch(
-    jobs: Jobs, stopping: Callable[[], bool], health: "Health | None" = None, metrics: "Metrics | None" = None
-) -> int:
+class Monitor(Protocol):
+    """What is told of everything that the watcher does and sees."""
+
+    def turned(self, answered: bool) -> None:
+        """The loop has turned. `answered`: whether the database did."""
+
+    def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
+        """A new snapshot, or a tick that asked bd which beads are ready. `now`: by the queue's clock, UTC."""
+
+    def ticked(self, report: dispatcher.Report) -> None: ...
+
+    def swept(self, report: reaper.Report) -> None: ...
+
+
+def watch(jobs: Jobs, stopping: Callable[[], bool], monitor: Monitor | None = None) -> int:
     """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
     stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
-    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), _Ticking(jobs), _Sweeping(jobs), metrics)
+    watcher = _Watcher(jobs, _Database(jobs, jobs.open_queue(), stamp), _Ticking(jobs), _Sweeping(jobs), monitor)
     while not stopping():
         answered = watcher.turn()
-        if health:
-            health.turned(answered)
+        if monitor:
+            monitor.turned(answered)
         if not watcher.ticking.goes_on:
             jobs.clock.sleep(TURN_SECONDS)
     jobs.log.info("stopped", "stopped")
@@ -216,7 +226,7 @@ class _Watcher:
     database: _Database
     ticking: _Ticking
     sweeping: _Sweeping
-    metrics: "Metrics | None" = None
+    monitor: Monitor | None = None
     fingerprint: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
     holds: Holds = field(default_factory=dict)
@@ -276,19 +286,19 @@ class _Watcher:
         if report.not_ready is not None:
             self.not_ready = report.not_ready
         self.ticking.ticked(report)
-        if self.metrics:
-            self.metrics.ticked(report)
+        if self.monitor:
+            self.monitor.ticked(report)
         self._show()
 
     def _sweep(self) -> None:
         self.sweeping.postpone()
         report = self._run(self.sweeping.sweep, reaper.Report(failed=True))
-        if self.metrics:
-            self.metrics.swept(report)
+        if self.monitor:
+            self.monitor.swept(report)
 
     def _show(self) -> None:
-        if self.metrics:
-            self.metrics.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
+        if self.monitor:
+            self.monitor.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
 
     def _run(self, job: Callable[[], R], failed: R) -> R:
         """The job's report. `failed`: where it could not begin."""

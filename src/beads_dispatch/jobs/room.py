@@ -1,12 +1,12 @@
 """Before a claim: would an agent start, and is the bead's last one gone?"""
 
-from beads_dispatch import claims
 from beads_dispatch.core import backoff, marks, notes
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import ServiceFailed
-from beads_dispatch.holding import Holding
-from beads_dispatch.persistence import Left, until_written
+from beads_dispatch.core.errors import ServiceFailed
+from beads_dispatch.jobs import claims
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.holding import Holding
+from beads_dispatch.jobs.persistence import Left, until_written
 
 
 def still_runs(cycle: Cycle, bead: Bead) -> bool:

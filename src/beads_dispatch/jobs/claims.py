@@ -6,10 +6,10 @@ Two claims of one bead both succeed under bd 1.0.2, so only the queue's lock dec
 from beads_dispatch.core import claim, eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.errors import BdFailed, DoltFailed, Failure, NotAsExpected
 from beads_dispatch.core.marks import Change
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import BdFailed, DoltFailed, Failure, NotAsExpected
-from beads_dispatch.persistence import Left, until_written
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.persistence import Left, until_written
 
 
 def make(cycle: Cycle, chosen: Bead) -> Claim | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from beads_dispatch.table import wrapped
+from beads_dispatch.commands.table import wrapped
 
 STATUSES = {
     "0": "all well: also where there is nothing to do, no room, or another tick at work",

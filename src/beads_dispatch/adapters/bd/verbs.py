@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from beads_dispatch.adapters.bd_process import BdProcess
+from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.core import bead
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.errors import BdFailed, NoBead, NotAsExpected, Unreadable
+from beads_dispatch.core.errors import BdFailed, NoBead, NotAsExpected, Unreadable
 
 TRIES = 3
 RETRY_SECONDS = 0.1

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beads_dispatch.adapters.bd_environment import environment
+from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.core import notes
-from beads_dispatch.errors import BdFailed, Failure, NoBead, NotAsExpected
+from beads_dispatch.core.errors import BdFailed, Failure, NoBead, NotAsExpected
+from beads_dispatch.core.text import hidden, one_line
 
 if TYPE_CHECKING:
-    from beads_dispatch.adapters.bd_command import Answer
+    from beads_dispatch.adapters.bd.command import Answer
     from beads_dispatch.adapters.private_folder import PrivateFolder
 
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
@@ -41,7 +41,7 @@ class BdProcess:
 
     def check(self) -> None:
         """Raises Misconfigured where there is no bd to run."""
-        from beads_dispatch.adapters import bd_command
+        from beads_dispatch.adapters.bd import command as bd_command
 
         bd_command.program(self._environ)
 
@@ -57,7 +57,9 @@ class BdProcess:
 
         Raises BdFailed; NoBead and NotAsExpected (a guard did not hold) are two kinds of it; Misconfigured without bd.
         """
-        from beads_dispatch.adapters import bd_command  # an idle tick runs no bd, and does not load what that needs
+        from beads_dispatch.adapters.bd import (
+            command as bd_command,  # an idle tick runs no bd, and does not load what that needs
+        )
 
         env, seconds = self._env(), min(self._deadline, within or self._deadline)
         locks = (self._private.lock,) if self._private else ()  # so that an orphaned bd keeps its folder
@@ -72,7 +74,7 @@ class BdProcess:
         try:
             return json.loads(answer.out)
         except (ValueError, RecursionError):
-            raise BdFailed(f"bd {verb}: its answer is not JSON: {notes.one_line(answer.out, 80)!r}") from None
+            raise BdFailed(f"bd {verb}: its answer is not JSON: {one_line(answer.out, 80)!r}") from None
 
     def _folder(self) -> Path:
         """The folder that bd may write to: the workspace's own, or a private copy of a mounted one."""
@@ -95,7 +97,7 @@ class BdProcess:
 
     def _hide(self, text: str) -> str:
         secret = self._workspace.server.password if self._workspace.server else ""
-        return notes.hidden(text, secret)
+        return hidden(text, secret)
 
 
 def _failure(answer: "Answer") -> tuple[type[BdFailed], str]:
@@ -105,7 +107,7 @@ def _failure(answer: "Answer") -> tuple[type[BdFailed], str]:
     """
     for line in answer.err.splitlines():
         if line.startswith("Error fetching") and "no issue found" not in line:
-            return BdFailed, notes.one_line(line)
+            return BdFailed, one_line(line)
     return NoBead if "no issues found" in answer.message else BdFailed, answer.message
 
 

@@ -4,14 +4,15 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from beads_dispatch.core import eligibility, marks, notes, reasons, staleness
+from beads_dispatch.commands.table import Look, head, render
+from beads_dispatch.core import eligibility, marks, reasons, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, Room, without_services
+from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed
 from beads_dispatch.core.reasons import Known, QueueState, Standing
-from beads_dispatch.cycle import Outside
-from beads_dispatch.errors import Failure, NoBead, ServiceFailed
+from beads_dispatch.core.text import one_line, utc
+from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
-from beads_dispatch.table import Look, head, render
 
 GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits, what a person must look at
 
@@ -119,20 +120,20 @@ def _row(bead: Bead, standing: Standing, known: Known) -> dict[str, object]:
     queue: QueueState = known.queue
     return {
         "id": bead.id,
-        "title": notes.one_line(bead.title, 2000),
+        "title": one_line(bead.title, 2000),
         "priority": bead.priority,
         "state": bead.status,
         "kind": standing.kind,
-        "reason": notes.one_line(standing.reason, 2000),
+        "reason": one_line(standing.reason, 2000),
         "job": marks.job(bead) or None,
         "runs": marks.runs(bead),
         "attempts": marks.attempts(bead),
-        "retry_at": notes.utc(standing.retry_at) if standing.retry_at else None,
+        "retry_at": utc(standing.retry_at) if standing.retry_at else None,
         "idle_seconds": int(staleness.idle_for(bead, known.now).total_seconds()),
         "queue": {
             "state": queue.kind,
-            "text": notes.one_line(queue.text, 2000),
-            "held_until": notes.utc(queue.until) if queue.until else None,
+            "text": one_line(queue.text, 2000),
+            "held_until": utc(queue.until) if queue.until else None,
             "place": standing.place,
         },
     }

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import Failure
+from beads_dispatch.core.errors import Failure
+from beads_dispatch.jobs.cycle import Cycle
 
 # bd's circuit breaker stays open for 5 s; an embedded lock can be held for longer than bd's own deadline.
 WRITE_SECONDS = 60.0

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.clock import Clock
-from beads_dispatch.core import marks, notes, runs
+from beads_dispatch.core import marks, runs
 from beads_dispatch.core.backoff import USAGE, Hold
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.errors import NotAsExpected, ServiceFailed
 from beads_dispatch.core.runs import NO_JOB_LEFT, End, Job, Stage
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import NotAsExpected, ServiceFailed
+from beads_dispatch.core.text import utc
+from beads_dispatch.jobs.cycle import Cycle
 
 FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
 EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
@@ -69,10 +70,10 @@ def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
     known = cycle.outside.queue.holds().get(USAGE)
     if known is None or known.until < until:
         cycle.outside.queue.set_hold(USAGE, Hold(until, 0, f"{bead.id}: {end.line}"))
-        text = f"nothing is dispatched until {notes.utc(until)}: {end.line}"
+        text = f"nothing is dispatched until {utc(until)}: {end.line}"
         cycle.info("usage_limit", text, bead, job=marks.job(bead))
     if known is None or known.until <= cycle.now():  # one message for a limit that several beads meet
-        cycle.notify(bead, f"met a usage limit, nothing is dispatched until {notes.utc(until)}", end.line)
+        cycle.notify(bead, f"met a usage limit, nothing is dispatched until {utc(until)}", end.line)
 
 
 @dataclass(slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from beads_dispatch.core import notes, staleness, times
+from beads_dispatch.commands.paint import PLAIN, Paint
+from beads_dispatch.core import staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.reasons import Standing
-from beads_dispatch.paint import PLAIN, Paint
+from beads_dispatch.core.text import one_line
 
 HEADING = ("BEAD", "P", "STATE", "AGE", "TITLE", "WHY")
 GAP = "  "
@@ -28,7 +29,7 @@ class Look:
 
     def say(self, text: str) -> str:
         """The text on one line, with its times as a person reads them."""
-        return times.relative(notes.one_line(text, 2000), self.now, self.zone)
+        return times.relative(one_line(text, 2000), self.now, self.zone)
 
 
 def render(rows: Sequence[tuple[Bead, Standing]], look: Look) -> str:
@@ -55,11 +56,11 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
 def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
     age = times.age(staleness.idle_for(bead, look.now).total_seconds())
     return (
-        notes.one_line(bead.id),
+        one_line(bead.id),
         str(bead.priority),
         bead.status,
         age,
-        notes.one_line(bead.title, 2000),
+        one_line(bead.title, 2000),
         look.say(standing.brief),
     )
 

@@ -6,7 +6,7 @@ import sys
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from beads_dispatch.log import put
+from beads_dispatch.adapters.log import put
 
 
 class _Version(argparse.Action):
@@ -25,7 +25,7 @@ class _Help(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from shutil import get_terminal_size
 
-        from beads_dispatch.manual import PAGES
+        from beads_dispatch.commands.manual import PAGES
 
         page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
         width = get_terminal_size().columns - 2  # as argparse has it

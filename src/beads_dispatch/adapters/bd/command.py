@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beads_dispatch.adapters.waiting import Waiting, reported
-from beads_dispatch.core import notes
+from beads_dispatch.core.errors import BdFailed, Misconfigured
 from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.errors import BdFailed, Misconfigured
+from beads_dispatch.core.text import one_line
 
 MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
 
@@ -31,9 +31,9 @@ class Answer:
         for stream in (self.out, self.err):
             document = json_object(stream)
             if document and document.get("error"):
-                return notes.one_line(str(document["error"]))
+                return one_line(str(document["error"]))
         lines = [line for line in (self.err + "\n" + self.out).splitlines() if line[:5] == "Error"]
-        return notes.one_line(lines[0] if lines else self.err or self.out) or "no message"
+        return one_line(lines[0] if lines else self.err or self.out) or "no message"
 
 
 def program(environ: Mapping[str, str]) -> str:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from beads_dispatch.core import claim, eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.cycle import Cycle, Outside
-from beads_dispatch.errors import BdFailed, Failure, NotAsExpected
+from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected
+from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
-    from beads_dispatch.following import Ended
+    from beads_dispatch.jobs.following import Ended
 
 SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
 
@@ -88,8 +88,8 @@ class _Sweep:
 
     def follow(self, bead: Bead, job_id: str) -> bool:
         """Asks the agent service. Returns whether that decides; otherwise the threshold does."""
-        from beads_dispatch import following  # an idle sweep asks about no job
         from beads_dispatch.core.runs import Stage
+        from beads_dispatch.jobs import following  # an idle sweep asks about no job
 
         job = self.cycle.outside.agent_service.job(job_id)
         if job.stage is Stage.DOUBT and job.words != self.doubt:

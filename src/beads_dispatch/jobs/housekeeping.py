@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from beads_dispatch.claims import fetch
 from beads_dispatch.core import claim, eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.errors import BdFailed, NotAsExpected
+from beads_dispatch.core.errors import BdFailed, NotAsExpected
+from beads_dispatch.jobs.claims import fetch
+from beads_dispatch.jobs.cycle import Cycle
 
 NOTICE_SECONDS = 60.0  # what a tick may spend on notices
 

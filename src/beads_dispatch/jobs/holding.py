@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from beads_dispatch.core import backoff, notes
+from beads_dispatch.core import backoff
 from beads_dispatch.core.backoff import SERVICE, USAGE, Hold, Holds
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.cycle import Cycle
-from beads_dispatch.persistence import Left, until_written
+from beads_dispatch.core.text import utc
+from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.persistence import Left, until_written
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Holding:
         self.holds = self.cycle.outside.queue.holds()
         hold = backoff.in_force(self.holds, self.cycle.now())
         if hold:
-            text = f"nothing is dispatched until {notes.utc(hold.until)}: {hold}"
+            text = f"nothing is dispatched until {utc(hold.until)}: {hold}"
             self.cycle.outside.log.info("held", text)
         return hold is not None
 

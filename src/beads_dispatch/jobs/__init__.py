@@ -1,0 +1,1 @@
+"""The three jobs, dispatcher, reaper and watcher, and what they share."""
