@@ -24,7 +24,8 @@ from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM, Clock
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.runner import Outcome
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Jobs
 from beads_dispatch.laptop.supervisor import Supervisor

@@ -29,8 +29,8 @@ from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue, ServerQueue, open_queue
 from beads_dispatch.core.backoff import SERVICE, Hold
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.core.outcomes import Outcome, understand
-from beads_dispatch.core.runs import Stage
+from beads_dispatch.core.outcomes import understand
+from beads_dispatch.core.runner import Outcome, Stage
 
 
 @dataclass
@@ -194,7 +194,7 @@ def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
 
 def test_what_the_services_answer(services: Services) -> None:
     board, agents = services.board, services.agents
-    assert (board.busy(), agents.has_room(), agents.idle()) == (False, True, True)
+    assert (board.busy(), agents.room().free, agents.idle()) == (False, True, True)
     for bead_id, outcome, text in (
         ("s-nowhere", Outcome.NOT_STARTED, "Bead s-nowhere not found."),
         (services.blank, Outcome.BEAD_AT_FAULT, f"Bead {services.blank} is missing acceptance criteria."),

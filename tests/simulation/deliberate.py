@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from beads_dispatch.adapters import beadboard_runner
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes, reasons, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure
 from beads_dispatch.core.marks import Change
-from beads_dispatch.core.outcomes import Answer, Outcome, Reply
-from beads_dispatch.core.runs import End, Job, Stage
-from beads_dispatch.jobs import claims, dispatcher, following, holding, reaper, room
+from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.runner import Answer, Job, Outcome, Stage
+from beads_dispatch.core.runs import End
+from beads_dispatch.jobs import claims, following, holding, reaper, room
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.persistence import LEAST_SECONDS
 
@@ -34,13 +36,13 @@ def skip_still_locked(patch: Patch) -> None:
 
 
 def roll_back_an_unclear_answer(patch: Patch) -> None:
-    understand = dispatcher.understand
+    understand = beadboard_runner.understand
 
     def rolled_back(reply: Reply) -> Answer:
         answer = understand(reply)
         return replace(answer, outcome=Outcome.NOT_STARTED) if answer.outcome is Outcome.UNCLEAR else answer
 
-    patch.setattr(dispatcher, "understand", rolled_back)
+    patch.setattr(beadboard_runner, "understand", rolled_back)
 
 
 def skip_the_read_before_a_write(patch: Patch) -> None:

@@ -11,8 +11,9 @@ from beads_dispatch.core import bead as beads
 from beads_dispatch.core import notes, reasons
 from beads_dispatch.core.backoff import FURTHEST, MAX_RUNS, read_hold
 from beads_dispatch.core.bead import MARK, Bead
-from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.core.outcomes import Reply, understand
 from beads_dispatch.core.reasons import Known, Standing
+from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.runs import LONGEST_RUN, TAKEN_OVER
 from simulation.bd import Change
 from simulation.plan import THRESHOLD

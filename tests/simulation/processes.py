@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import ServerQueue
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core.errors import Failure
 from beads_dispatch.jobs import dispatcher, reaper, watcher
@@ -70,19 +72,19 @@ class Process:
         dolt: Any = SimulatedDolt(self.actor)
         return ServerQueue(dolt, "agent", self.actor.now)
 
-    def agent_service(self) -> AgentService:
-        known = self.settings
-        request, monotonic = Http(self.actor, self.board), self.actor.clock().monotonic
-        return AgentService(known.agent_url, known.agent_token, request, lambda _: None, monotonic)
+    def runner(self) -> Runner:
+        known, request, clock = self.settings, Http(self.actor, self.board), self.actor.clock()
+        board = BeadBoard(known.beadboard_url, request, clock, self.stopping, lambda _: None)
+        service = AgentService(known.agent_url, known.agent_token, request, lambda _: None, clock.monotonic)
+        return BeadBoardRunner(board, service if known.agent_url else None)
 
     def run(self, job: Callable[[Outside, Settings], R]) -> R:
         """A tick or a sweep on a queue of its own, as wiring.run does it."""
         actor, clock, process = self.actor, self.actor.clock(), SimulatedBd(self.actor)
-        board = BeadBoard("http://board", Http(actor, self.board), clock, self.stopping, lambda _: None)
         bd = Bd(process, actor.name, self.world.sleep)  # type: ignore[arg-type]
         actor.doubted = actor.jumped = False
         with closing(self.queue()) as queue:
-            outside = Outside(queue, bd, board, self.agent_service(), clock, actor.token, self.log, self.stopping)
+            outside = Outside(queue, bd, self.runner(), clock, actor.token, self.log, self.stopping)
             report = job(outside, self.settings)
         for end in getattr(report, "ended", ()):
             self.world.counts[f"end: {end.kind}"] += 1
@@ -110,7 +112,8 @@ class Process:
 
     def _jobs(self) -> watcher.Jobs:
         clock = Clock(self.actor.now, lambda: self.world.seconds, self._turn)
-        follower = Follower(self.agent_service(), clock, THRESHOLD) if self.settings.agent_url else None
+        runner = self.runner()
+        follower = Follower(runner, clock, THRESHOLD) if runner.follows else None
         return watcher.Jobs(
             open_queue=self.queue,
             tick=lambda: self.run(dispatcher.tick),

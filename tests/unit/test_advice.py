@@ -13,7 +13,7 @@ from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.reasons import Known, QueueState
-from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.runner import Job, Stage
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

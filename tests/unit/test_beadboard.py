@@ -10,11 +10,12 @@ import respx
 from beads_dispatch.adapters import beadboard, exchange, http
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.outcomes import Outcome, Reply, understand
-from beads_dispatch.core.runs import Stage
+from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.runner import Outcome, Stage
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"
 STATUS, DISPATCH, HEALTH = f"{URL}/api/agent-status", f"{URL}/api/agent-dispatch", f"{AGENT}/health"
@@ -27,7 +28,8 @@ def board(url: str = URL) -> BeadBoard:
 
 def has_room(agent: str = AGENT) -> bool:
     """What a tick asks before each claim."""
-    return not board().busy() and AgentService(agent, "", http.request, print, SYSTEM.monotonic).has_room()
+    service = AgentService(agent, "", http.request, print, SYSTEM.monotonic) if agent else None
+    return BeadBoardRunner(board(), service).room().free
 
 
 @respx.mock
@@ -122,7 +124,7 @@ def test_a_board_that_never_wakes_up_is_given_up() -> None:
     respx.get(STATUS).mock(side_effect=httpx.ConnectError("refused"))
     with mock.patch.object(beadboard, "WAKE_SECONDS", 0.1), mock.patch.object(beadboard, "WAKE_PAUSE", 0.02):
         with pytest.raises(ServiceFailed, match="refused"):
-            has_room()
+            has_room(agent="")
 
 
 def test_an_invalid_host_name_is_not_asked() -> None:

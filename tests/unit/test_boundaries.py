@@ -10,7 +10,7 @@ from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.core.outcomes import Reply
-from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)

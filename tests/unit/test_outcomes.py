@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from beads_dispatch.core.outcomes import Outcome, Reply, understand
+from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.runner import Outcome
 
 
 def error(text: object) -> str:

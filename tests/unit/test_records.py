@@ -9,7 +9,7 @@ from beads_dispatch.core import backoff, claim, eligibility, marks, notes
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead, parse
 from beads_dispatch.core.consequence import consequence
-from beads_dispatch.core.outcomes import Answer, Outcome
+from beads_dispatch.core.runner import Answer, Outcome
 from beads_dispatch.core.text import utc
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from beads_dispatch.core import backoff, marks, runs
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.runner import Job, Stage
 
 NOW = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -10,13 +10,15 @@ import pytest
 from memory import NOW, Database, MemoryQueue
 
 from beads_dispatch.adapters.agent_service import AgentService
+from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import pacing
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.errors import Failure
-from beads_dispatch.core.outcomes import Outcome, Reply
+from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs import dispatcher, reaper, watcher
 from beads_dispatch.jobs.following import Follower
@@ -52,11 +54,11 @@ class Watched:
         database = watcher._Database(jobs, MemoryQueue(self.database))
         self.work = watcher._Watcher(jobs, database, watcher._Ticking(jobs), watcher._Sweeping(jobs))
 
-    def _service(self) -> AgentService:
+    def _service(self) -> BeadBoardRunner:
         def request(ask: Ask) -> Reply:
             return Reply(200, json.dumps({"busy": not (self.places and self.places())}))
 
-        return AgentService("http://agents", "", request, print, lambda: self.seconds)
+        return BeadBoardRunner(None, AgentService("http://agents", "", request, print, lambda: self.seconds))
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)

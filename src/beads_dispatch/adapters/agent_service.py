@@ -11,15 +11,14 @@ from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.core.outcomes import brief, json_object
 
 if TYPE_CHECKING:
-    from beads_dispatch.core.capacity import Room
-    from beads_dispatch.core.runs import Job
+    from beads_dispatch.core.runner import Job, Room
 
 ASK_SECONDS = 10.0
 MOST_BYTES = 1024 * 1024  # a job's answer holds its whole prompt and output; a longer one cannot be judged
 
 
 class AgentService:
-    """The agent service by its base URL, empty where it is not set. `token`: for its jobs.
+    """The agent service by its base URL. `token`: for its jobs.
 
     `waiting` gets a line on each long wait.
     """
@@ -40,15 +39,8 @@ class AgentService:
         self._silent_until = -math.inf
         self._silence = ""
 
-    def has_room(self) -> bool:
-        """Whether it would start one more agent now; True where it is not set. Raises ServiceFailed."""
-        room = self.room()
-        return room is None or room.free
-
-    def room(self) -> "Room | None":
-        """What its health says of its room; None where it is not set. Raises ServiceFailed."""
-        if not self._url:
-            return None
+    def room(self) -> "Room":
+        """Return what its health says of its room. Raises ServiceFailed."""
         from beads_dispatch.core import capacity  # an idle tick does not ask
 
         room = capacity.room(self._health())
@@ -61,7 +53,7 @@ class AgentService:
         from beads_dispatch.core import capacity
 
         try:
-            health = self._health() if self._url else {}
+            health = self._health()
         except ServiceFailed:
             return None
         if (counts := capacity.counts(health, "active", "queued")) is not None:
@@ -75,10 +67,9 @@ class AgentService:
         Where the service has not answered at all, it is not asked again for ten seconds: with many beads running, each
         question to a service that hangs would take its whole deadline.
         """
-        from beads_dispatch.core.runs import FOREIGN_JOB, Job, Stage, parse  # an idle tick asks about no job
+        from beads_dispatch.core.runner import Job, Stage
+        from beads_dispatch.core.runs import FOREIGN_JOB, parse  # an idle tick asks about no job
 
-        if not self._url:
-            return Job(Stage.DOUBT, "AGENT_SERVICE_URL is not set")
         if self._monotonic() < self._silent_until:
             return Job(Stage.DOUBT, self._silence)
         url = f"{self._url}/jobs/{quote(job_id, safe='')}"

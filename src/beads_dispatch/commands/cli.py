@@ -236,12 +236,13 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
 
 
 def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
-    """Asks how runs end, where the agent service is known."""
-    if not first.agent_url:
+    """Asks how runs end, if the runner can say."""
+    runner = wiring.runner(first, log)
+    if not runner.follows:
         return None
     from beads_dispatch.jobs.following import Follower
 
-    return Follower(wiring.agent_service(first, log), SYSTEM, first.threshold)
+    return Follower(runner, SYSTEM, first.threshold)
 
 
 def _listen(address: tuple[str, int], assignee: str, log: Log) -> "Metrics":
@@ -288,7 +289,7 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
             _answer(status.as_json(found))
         else:
             look = _look(found.known.now, outside.clock.zone(), wiring.environ)
-            _answer(status.as_table(found, status.agent_state(outside, settings), look))
+            _answer(status.as_table(found, status.agent_state(outside), look))
         return found
 
     found = wiring.run(show, chosen, log, waits=False)

@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from beads_dispatch.adapters.runner import NOWHERE
 from beads_dispatch.commands.status import agent_state, survey
 from beads_dispatch.commands.table import Look, wrapped
 from beads_dispatch.core import advice, eligibility, marks, reasons, timeline
 from beads_dispatch.core.advice import Advice, Case
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import Failure, NoBead
-from beads_dispatch.core.runs import Job
+from beads_dispatch.core.runner import Job
 from beads_dispatch.core.text import one_line
 from beads_dispatch.core.timeline import Entry
 from beads_dispatch.jobs.cycle import Outside
@@ -33,11 +34,11 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
     in_line = standing.place is not None and known.queue.kind in ("open", "failing")
     waits = in_line or eligibility.expired_deferrals([bead], known.now)  # for the next tick
-    unseen = bead.status == "in_progress" and not (settings.beadboard_url or settings.agent_url)
+    unseen = bead.status == "in_progress" and outside.runner is NOWHERE
     case = Case(
         bead, standing, known,
-        agent_state(outside, settings) if waits or unseen else advice.NOT_ASKED,
-        settings.threshold, outside.clock.zone(), _job(outside, settings, bead),
+        agent_state(outside) if waits or unseen else advice.NOT_ASKED,
+        settings.threshold, outside.clock.zone(), _job(outside, bead),
     )  # fmt: skip
     return Story(case, _entries(outside, bead), advice.advice(case))
 
@@ -49,9 +50,9 @@ def _bead(outside: Outside, bead_id: str) -> Bead:
         raise Failure(f"there is no bead {bead_id} in this workspace") from None
 
 
-def _job(outside: Outside, settings: Settings, bead: Bead) -> Job | None:
-    known = settings.agent_url and bead.status == "in_progress" and marks.job(bead)
-    return outside.agent_service.job(marks.job(bead)) if known else None
+def _job(outside: Outside, bead: Bead) -> Job | None:
+    known = outside.runner.follows and bead.status == "in_progress" and marks.job(bead)
+    return outside.runner.job(marks.job(bead)) if known else None
 
 
 def _entries(outside: Outside, bead: Bead) -> list[Entry]:

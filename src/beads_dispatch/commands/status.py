@@ -4,10 +4,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from beads_dispatch.adapters.runner import NOWHERE
 from beads_dispatch.commands.table import Look, head, render
 from beads_dispatch.core import eligibility, marks, reasons, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.capacity import AgentState, Room, without_services
+from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.core.text import one_line, utc
@@ -68,12 +69,12 @@ def _unwritable(outside: Outside) -> str:
 
 
 def _still_runs(outside: Outside, settings: Settings, bead: Bead) -> bool:
-    job_id = marks.last_job(bead) if settings.agent_url else ""
+    job_id = marks.last_job(bead) if outside.runner.follows else ""
     if not job_id:
         return False
     from beads_dispatch.core import runs
 
-    return runs.at_work(outside.agent_service.job(job_id), outside.queue.now(), settings.threshold)
+    return runs.at_work(outside.runner.job(job_id), outside.queue.now(), settings.threshold)
 
 
 def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[Bead]:
@@ -96,14 +97,12 @@ def _other(outside: Outside, known: Known, bead_id: str) -> tuple[Bead, Standing
     return bead, reasons.standing(bead, known)
 
 
-def agent_state(outside: Outside, settings: Settings) -> AgentState:
+def agent_state(outside: Outside) -> AgentState:
     """Whether an agent could start now, as a tick would find out."""
-    if not (settings.beadboard_url or settings.agent_url):
+    if outside.runner is NOWHERE:
         return without_services(outside.queue.holder("watcher"))
     try:
-        room = outside.agent_service.room() or Room(free=True)
-        if room.free and settings.beadboard_url and outside.board.busy():
-            room = Room(free=False)
+        room = outside.runner.room()
     except ServiceFailed as error:
         return AgentState(f"not reachable at {error.url}: {error}", failed_url=error.url)
     return AgentState(str(room), room.free)

@@ -13,10 +13,12 @@ from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Queue, open_queue
+from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.jobs.cycle import Outside
@@ -48,23 +50,27 @@ class Wiring:
         """A queue with a connection of its own. The caller closes it."""
         return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
 
-    def agent_service(self, chosen: Settings, log: Log) -> AgentService:
-        return AgentService(chosen.agent_url, chosen.agent_token, _request, to_log(log), SYSTEM.monotonic)
+    def runner(self, chosen: Settings, log: Log, *, waits: bool = True) -> Runner:
+        """Where agents run. `waits`: for a BeadBoard that is waking up."""
+        if not (chosen.beadboard_url or chosen.agent_url):
+            return NOWHERE
+        stopping, waiting = self.stopping if waits else _at_once, to_log(log)
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, stopping, waiting)
+        service = AgentService(chosen.agent_url, chosen.agent_token, _request, waiting, SYSTEM.monotonic)
+        return BeadBoardRunner(board if chosen.beadboard_url else None, service if chosen.agent_url else None)
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
         """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
 
         `waits`: for a BeadBoard that is waking up.
         """
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping if waits else _at_once, to_log(log))
-        agent_service = self.agent_service(chosen, log)
+        runner = self.runner(chosen, log, waits=waits)
         notices: list[str] = []
         try:
             with closing(self.queue(chosen)) as queue:
                 outside = Outside(
-                    queue, self.bd(chosen), board, agent_service, SYSTEM, _new_token, log, self.stopping, _warm_up,
-                    notices,
-                )  # fmt: skip
+                    queue, self.bd(chosen), runner, SYSTEM, _new_token, log, self.stopping, _warm_up, notices
+                )
                 return job(outside, chosen)
         finally:
             if notices and chosen.notify_urls:

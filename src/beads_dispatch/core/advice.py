@@ -9,7 +9,7 @@ from beads_dispatch.core import eligibility, marks, notes, reasons, runs, stalen
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState
 from beads_dispatch.core.reasons import Known, Standing
-from beads_dispatch.core.runs import Job, Stage
+from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc
 
 WAIT = "Wait."

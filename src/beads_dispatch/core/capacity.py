@@ -3,19 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """`free`: whether one more agent would start now. `taken` and `capacity`: None where they are not counted."""
-
-    free: bool
-    taken: int | None = None
-    capacity: int | None = None
-
-    def __str__(self) -> str:
-        if self.taken is None or self.capacity is None:
-            return "has room" if self.free else "busy"
-        return f"room for {self.capacity - self.taken}" if self.free else f"busy ({self.taken} of {self.capacity})"
+from beads_dispatch.core.runner import Room
 
 
 @dataclass(frozen=True, slots=True)

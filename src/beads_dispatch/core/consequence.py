@@ -7,7 +7,7 @@ from beads_dispatch.core import backoff, marks, notes
 from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.marks import Change
-from beads_dispatch.core.outcomes import Answer, Outcome
+from beads_dispatch.core.runner import Answer, Outcome
 from beads_dispatch.core.text import utc
 
 

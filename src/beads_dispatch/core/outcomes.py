@@ -3,8 +3,8 @@
 import json
 import re
 from dataclasses import dataclass
-from enum import Enum
 
+from beads_dispatch.core.runner import Answer, Outcome
 from beads_dispatch.core.text import one_line
 
 
@@ -15,26 +15,6 @@ class Reply:
     status: int | None
     body: str
     delivered: bool = True
-
-
-class Outcome(Enum):
-    """What became of the bead, and so what happens to the claim."""
-
-    ACCEPTED = "an agent has it"
-    BUSY = "not started, no room: back to open, the queue waits 2 minutes"
-    NOT_STARTED = "not started, the service's fault: back to open, the queue waits, longer each time"
-    BEAD_AT_FAULT = "not started, the bead's fault: back to open, this bead waits, five attempts"
-    UNCLEAR = "an agent may have it: stays claimed"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, understood. `text` goes into the note and is not yet shortened. `job`: only if accepted."""
-
-    outcome: Outcome
-    status: int | None
-    text: str
-    job: str = ""
 
 
 # The first row whose status and whole error text match gives the outcome. No row: unclear.

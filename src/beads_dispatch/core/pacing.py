@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from beads_dispatch.core import backoff, claim, eligibility
 from beads_dispatch.core.backoff import Holds
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.outcomes import Outcome
+from beads_dispatch.core.runner import Outcome
 
 LOOK_SECONDS = 300.0  # a full snapshot at the latest, even if the fingerprint has not changed
 SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at least and at most; the CronJob sweeps every ten minutes

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from enum import Enum
 
 from beads_dispatch.core import limits, marks, notes
 from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.marks import Change
+from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc_minute
 
 PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
@@ -19,37 +19,6 @@ LONGEST_RUN = 4  # times the threshold
 MAX_LIMITS = 5  # usage limits in a row on one bead
 _SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
 FOREIGN_JOB = "Job of another agent"  # the laptop agent's answer about a job that it has not started
-
-
-class Stage(Enum):
-    """Where a job is. FOREIGN: another service started it. DOUBT: the answer says nothing that we may act on."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    ERROR = "error"
-    UNKNOWN = "unknown"
-    FOREIGN = "foreign"
-    DOUBT = "doubt"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as the agent service describes it. Times are aware, UTC.
-
-    `words`: the agent's own result, else its last line of stderr, else the service's error.
-    `is_error`: what the agent's result says of itself. `cost`: US dollars.
-    """
-
-    stage: Stage
-    words: str = ""
-    is_error: bool = False
-    exit_code: int | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.bd.verbs import Bd
-from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Field, Log
 from beads_dispatch.adapters.queue import Queue
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.settings import Settings
 
@@ -24,8 +23,7 @@ class Outside:
 
     queue: Queue
     bd: Bd
-    board: BeadBoard
-    agent_service: AgentService
+    runner: Runner
     clock: Clock
     new_token: Callable[[], str]
     log: Log

@@ -10,7 +10,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed
-from beads_dispatch.core.outcomes import Outcome, understand
+from beads_dispatch.core.runner import Outcome
 from beads_dispatch.jobs import claims, housekeeping, room
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
@@ -27,8 +27,8 @@ class Report:
     failed: bool = False
     unreadable: bool = False  # a bead that cannot be read was left alone
     locked: bool = False  # another tick was running
-    waits: bool = False  # the next bead must wait: BeadBoard's agent is busy, or its own last job still runs
-    full: bool = False  # the agent service has no place for the next bead
+    waits: bool = False  # the next bead must wait: the runner has no room, or its own last job still runs
+    full: bool = False  # the runner counts its places, and none is free
     unreachable: bool = False  # a service that was asked for room did not answer
     not_ready: frozenset[str] | None = None  # eligible beads that bd does not list as ready. None: bd was not asked
     answers: list[Outcome] = field(default_factory=list)
@@ -133,18 +133,17 @@ class Tick:
 
     def ask_for_room(self, bead: Bead) -> bool:
         """The same, where the services answer. Raises ServiceFailed."""
-        outside, report = self.cycle.outside, self.report
-        report.full = not outside.agent_service.has_room()  # asked first: BeadBoard hangs while it hangs
-        free = not report.full and not outside.board.busy()
-        if not free:
-            report.waits = True
+        room = self.cycle.outside.runner.room()
+        self.report.full = not room.free and not room.cached
+        if not room.free:
+            self.report.waits = True
             self.cycle.info("busy", "waiting: the agent is busy", bead)
-        return free
+        return room.free
 
     def send(self, claimed: Claim) -> bool:
         """POST → record. Returns whether the queue may go on."""
         cycle, bead = self.cycle, claimed.bead
-        answer = understand(cycle.outside.board.dispatch(bead.id))
+        answer = cycle.outside.runner.start(claimed)
         self.report.answers.append(answer.outcome)
         cycle.answered_at = cycle.outside.clock.monotonic()
         what = consequence(answer, bead, self.holding.service, cycle.now())

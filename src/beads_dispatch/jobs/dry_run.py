@@ -1,5 +1,6 @@
 """What a tick would do, printed: no lock and no write, but the services are asked whether there is room."""
 
+from beads_dispatch.adapters.runner import NOWHERE
 from beads_dispatch.core import eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import ServiceFailed
@@ -32,7 +33,7 @@ def _show(tick: Tick) -> None:
 
 def _would_have_room(tick: Tick, bead: Bead) -> bool:
     cycle = tick.cycle
-    if not cycle.settings.beadboard_url:
+    if cycle.outside.runner is NOWHERE:
         cycle.outside.log.info("not_asked", "BEADBOARD_URL is not set: nobody was asked whether there is room")
         return True
     try:

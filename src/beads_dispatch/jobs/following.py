@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.core import marks, runs
 from beads_dispatch.core.backoff import USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import NotAsExpected, ServiceFailed
-from beads_dispatch.core.runs import NO_JOB_LEFT, End, Job, Stage
+from beads_dispatch.core.runner import Job, Stage
+from beads_dispatch.core.runs import NO_JOB_LEFT, End
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Cycle
 
@@ -80,7 +81,7 @@ def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
 class Follower:
     """What the watcher knows of the agent service between two jobs. Times are monotonic seconds."""
 
-    agent_service: AgentService
+    runner: Runner
     clock: Clock
     threshold: timedelta
     asked_at: float = -math.inf
@@ -92,7 +93,7 @@ class Follower:
     def has_room(self) -> bool:
         """Whether the service has a place for one more agent. One that does not answer has none."""
         try:
-            return self.agent_service.has_room()
+            return self.runner.room().free
         except ServiceFailed:
             return False
 
@@ -106,7 +107,7 @@ class Follower:
         if not followed or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
             return False
         self.asked_at = self.clock.monotonic()
-        jobs = {bead.id: self.agent_service.job(marks.job(bead)) for bead in followed}
+        jobs = {bead.id: self.runner.job(marks.job(bead)) for bead in followed}
         self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
         self.gone = self._no_job_left(followed, jobs)
         return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in followed)
@@ -117,7 +118,7 @@ class Follower:
     def _no_job_left(self, running: Sequence[Bead], jobs: Mapping[str, Job]) -> frozenset[str]:
         """Where jobs cannot be asked about: the beads whose job was there, and now for 15 s no job is."""
         doubtful = [bead for bead in running if jobs[bead.id].stage is Stage.DOUBT]
-        idle = self.agent_service.idle() if doubtful else None
+        idle = self.runner.idle() if doubtful else None
         now = self.clock.monotonic()
         if idle is not True:
             self.quiet_since = math.inf

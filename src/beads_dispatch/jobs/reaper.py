@@ -67,7 +67,7 @@ class _Sweep:
 
     def check(self, bead: Bead) -> bool:
         """Ends the run or blocks the bead, if it is time. Returns whether the sweep may go on."""
-        job_id = marks.job(bead) if self.cycle.settings.agent_url else ""
+        job_id = marks.job(bead) if self.cycle.outside.runner.follows else ""
         stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
         if not (job_id or stale):
             return True
@@ -88,10 +88,10 @@ class _Sweep:
 
     def follow(self, bead: Bead, job_id: str) -> bool:
         """Asks the agent service. Returns whether that decides; otherwise the threshold does."""
-        from beads_dispatch.core.runs import Stage
+        from beads_dispatch.core.runner import Stage
         from beads_dispatch.jobs import following  # an idle sweep asks about no job
 
-        job = self.cycle.outside.agent_service.job(job_id)
+        job = self.cycle.outside.runner.job(job_id)
         if job.stage is Stage.DOUBT and job.words != self.doubt:
             self.doubt = job.words
             self.cycle.outside.log.info("doubt", f"the agent service does not say how jobs are: {job.words}")

@@ -16,7 +16,7 @@ def still_runs(cycle: Cycle, bead: Bead) -> bool:
         return False
     from beads_dispatch.core import runs  # most beads have no last job
 
-    if not runs.at_work(cycle.outside.agent_service.job(job_id), cycle.now(), cycle.settings.threshold):
+    if not runs.at_work(cycle.outside.runner.job(job_id), cycle.now(), cycle.settings.threshold):
         return False
     cycle.info("still_runs", f"waiting: its last job {job_id} still runs", bead, job=job_id)
     return True

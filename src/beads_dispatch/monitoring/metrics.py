@@ -22,7 +22,7 @@ from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, in_force
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.outcomes import Outcome
+from beads_dispatch.core.runner import Outcome
 from beads_dispatch.jobs import dispatcher, reaper
 from beads_dispatch.monitoring.health import Health
 

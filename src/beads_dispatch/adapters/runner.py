@@ -1,0 +1,57 @@
+"""Where agents run: BeadBoard with its agent service, this laptop, or Kubernetes Jobs. All speak one protocol."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from beads_dispatch.core.errors import ServiceFailed
+
+if TYPE_CHECKING:
+    from beads_dispatch.core.claim import Claim
+    from beads_dispatch.core.runner import Answer, Job, Room
+
+
+class Runner(Protocol):
+    """Starts agents, and knows what became of them.
+
+    `follows`: it counts its own places and can say what became of a job. If not, only the threshold ends a run.
+    """
+
+    @property
+    def follows(self) -> bool: ...
+
+    def room(self) -> "Room":
+        """Return whether one more agent would start now. Raises ServiceFailed if it gives no usable answer."""
+
+    def start(self, claim: "Claim") -> "Answer":
+        """Start an agent on a bead that we have claimed. Called once for each claim, whatever it answers.
+
+        `claim.bead`: as it was right before the claim. Raises nothing: what cannot be told is an UNCLEAR answer.
+        """
+
+    def job(self, job_id: str) -> "Job":
+        """Return a job as it is now. Raises nothing: whatever is no clear answer is a Job in DOUBT."""
+
+    def idle(self) -> bool | None:
+        """Return whether no job is left at all, active or queued; None if it cannot say."""
+
+
+class _Nowhere:
+    """Nothing here says where agents run: a second terminal beside a watcher, or `status` without variables."""
+
+    follows = False
+
+    def room(self) -> "Room":
+        raise ServiceFailed("nothing here says where agents run: BEADBOARD_URL is not set")
+
+    def start(self, claim: "Claim") -> "Answer":
+        raise AssertionError("a command that starts agents knows its runner")
+
+    def job(self, job_id: str) -> "Job":
+        from beads_dispatch.core.runner import Job, Stage
+
+        return Job(Stage.DOUBT, "BEADBOARD_URL is not set")
+
+    def idle(self) -> bool | None:
+        return None
+
+
+NOWHERE: Runner = _Nowhere()

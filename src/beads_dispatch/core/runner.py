@@ -1,0 +1,78 @@
+"""What a runner says: whether it has room, what became of a start, and what became of a job."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Whether one more agent would start now.
+
+    `taken`, `capacity`: None if the runner does not count its places.
+    `cached`: the answer may be two seconds old (BeadBoard's status), so asking again at once would be no use.
+    """
+
+    free: bool
+    taken: int | None = None
+    capacity: int | None = None
+    cached: bool = False
+
+    def __str__(self) -> str:
+        if self.taken is None or self.capacity is None:
+            return "has room" if self.free else "busy"
+        return f"room for {self.capacity - self.taken}" if self.free else f"busy ({self.taken} of {self.capacity})"
+
+
+class Outcome(Enum):
+    """What became of a start, and so what happens to the claim."""
+
+    ACCEPTED = "an agent has it"
+    BUSY = "not started, no room: back to open, the queue waits 2 minutes"
+    NOT_STARTED = "not started, the service's fault: back to open, the queue waits, longer each time"
+    BEAD_AT_FAULT = "not started, the bead's fault: back to open, this bead waits, five attempts"
+    UNCLEAR = "an agent may have it: stays claimed"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a runner answered to a start.
+
+    `text`: for the note, not yet shortened. `job`: the job's id, only if accepted. `status`: HTTP, if there was one.
+    """
+
+    outcome: Outcome
+    status: int | None
+    text: str
+    job: str = ""
+
+
+class Stage(Enum):
+    """Where a job is. FOREIGN: another service started it. DOUBT: the answer says nothing that we may act on."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    FOREIGN = "foreign"
+    DOUBT = "doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its runner describes it. Times are aware, UTC.
+
+    `words`: the agent's own result, else its last line of stderr, else the service's error.
+    `is_error`: what the agent's result says of itself. `cost`: US dollars.
+    """
+
+    stage: Stage
+    words: str = ""
+    is_error: bool = False
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cost: float | None = None
