@@ -144,7 +144,7 @@ def test_a_worktree_and_a_subfolder(place: Place, board: Board) -> None:
 
 def test_no_workspace_is_one_line(tmp_path: Path, embedded: Place) -> None:
     (tmp_path / "empty" / ".git").mkdir(parents=True)
-    with pytest.raises(Misconfigured, match=r"no beads workspace in .*empty or above it: run `bd init`"):
+    with pytest.raises(Misconfigured, match=r"no beads workspace in .*empty or above it: run `bd init --skip-hooks`"):
         location.find(unnamed(embedded), tmp_path / "empty")
     with pytest.raises(Misconfigured, match="BEADS_DB: unset it and set BEADS_DIR"):
         location.find({**unnamed(embedded), "BEADS_DB": "/x"}, tmp_path)

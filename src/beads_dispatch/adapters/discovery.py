@@ -45,8 +45,8 @@ def _where(environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> dict[str,
     if answer.code and "no_beads_directory" in answer.out:
         _require_the_named_one(environ, cwd, None)
         raise Misconfigured(
-            f"no beads workspace in {cwd} or above it: run `bd init`, or set BEADS_DIR to a .beads folder, "
-            "or BEADS_METADATA to a server's metadata.json"
+            f"no beads workspace in {cwd} or above it: run `bd init --skip-hooks`, "
+            "or set BEADS_DIR to a .beads folder, or BEADS_METADATA to a server's metadata.json"
         )
     return _object("where", answer, "path")
 
