@@ -42,9 +42,9 @@ stress: $(VENV)/installed tools ## the tests that take minutes: many ticks at on
 	$(BIN)/pytest -n 4 --dist worksteal -m stress
 
 .PHONY: test-bd-1.3
-test-bd-1.3: $(VENV)/installed tools ## the tests on real parts that are not slow, with bd 1.3
-	@tools/build bd-1.3
-	$(BIN)/pytest -n 4 -m "not slow and not stress" --bd bd-1.3 tests/real
+test-bd-1.3: $(VENV)/installed ## the tests on real parts that are not slow, with bd 1.3 on Dolt 2.2
+	@tools/build bd-1.3 dolt-2.2
+	$(BIN)/pytest -n 4 --dist worksteal -m "not slow and not stress" --bd bd-1.3 --dolt dolt-2.2 tests/real
 
 .PHONY: quick
 quick: $(VENV)/installed tools ## the everyday loop: decisions, a part of the simulation, and ticks and sweeps on real parts

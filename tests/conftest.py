@@ -99,15 +99,17 @@ def tool(name: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-point", action="store_true", help="faults at every point of a tick, not at a sample")
     parser.addoption("--bd", default="bd", help="the bd to test with: bd or bd-1.3")
+    parser.addoption("--dolt", default="dolt", help="the Dolt to test with: dolt or dolt-2.2")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Puts the chosen bd first on PATH, under the name bd."""
-    if (name := config.getoption("bd")) != "bd":
-        folder = Path(tempfile.mkdtemp(prefix="bd-"))
-        config.add_cleanup(lambda: shutil.rmtree(folder))
-        (folder / "bd").symlink_to(tool(name))
-        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+    """Puts the chosen bd and Dolt first on PATH, under the names bd and dolt."""
+    folder = Path(tempfile.mkdtemp(prefix="chosen-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    for name in ("bd", "dolt"):
+        if (chosen := config.getoption(name)) != name:
+            (folder / name).symlink_to(tool(chosen))
+    os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
