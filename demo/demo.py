@@ -27,6 +27,10 @@ esac
 """
 
 
+# Instead of BeadBoard and the agent service.
+STANDIN = Path(__file__).parents[1] / "tests" / "standin.py"
+
+
 class Failed(Exception):
     """A step did not do what it announces."""
 
@@ -103,13 +107,13 @@ def wait_for(what: str, true: Callable[[], object]) -> None:
 
 
 @contextmanager
-def running(demo: Demo, *words: str) -> Iterator[Path]:
-    """`beads-dispatch` with these words in the background. Yields the file with its output, once it is at work."""
-    log = demo.folder / f"{words[0]}.log"
+def running(demo: Demo, *command: str) -> Iterator[Path]:
+    """Run the command in the background. Yield the file with its output once it is at work."""
+    log = demo.folder / "output.log"
     with log.open("w") as out:
-        process = subprocess.Popen(["beads-dispatch", *words], cwd=demo.folder, env=demo.environ, stdout=out)
+        process = subprocess.Popen(command, cwd=demo.folder, env=demo.environ, stdout=out)
     try:
-        wait_for(f"{words[0]} starts", lambda: re.search("BEADBOARD_URL=.*\n|watching", log.read_text()))
+        wait_for(f"{command[0]} starts", lambda: re.search("BEADBOARD_URL=.*\n|watching", log.read_text()))
         yield log
     finally:
         process.send_signal(signal.SIGTERM)
@@ -153,7 +157,7 @@ def play_step_by_step(demo: Demo, log: Path) -> None:
 def play_on_a_laptop(demo: Demo) -> None:
     demo.step("On a laptop: all of it in one terminal. It waits for a change, and acts at once.")
     print("   $ beads-dispatch watch --command ./agent")
-    with running(demo, "watch", "--command", "./agent") as log:
+    with running(demo, "beads-dispatch", "watch", "--command", "./agent") as log:
         tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
         assigned = time.monotonic()
         wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in log.read_text())
@@ -174,7 +178,7 @@ def play(demo: Demo) -> None:
     agent = demo.folder / "agent"
     agent.write_text(AGENT)
     agent.chmod(0o755)
-    with running(demo, "agent", "--port=0", "--command", "./agent") as log:
+    with running(demo, sys.executable, str(STANDIN), "--command", "./agent") as log:
         url = log.read_text().split("BEADBOARD_URL=")[-1].split()[0]
         demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}
         play_step_by_step(demo, log)

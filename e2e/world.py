@@ -114,6 +114,7 @@ class World:
         self.toolbox("bd", "init", *server, *names, "--skip-agents", "--skip-hooks", "--stealth", "--non-interactive")
         self.metadata: dict[str, Any] = json.loads(self.toolbox("cat", "/home/.beads/metadata.json").stdout)
         files = {"metadata.json": json.dumps(self.metadata), "relay.py": (HERE / "relay.py").read_text()}
+        files["standin.py"] = (ROOT / "tests" / "standin.py").read_text()
         self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "e2e-workspace"}, "data": files})
 
     # --- the tools ---

@@ -72,7 +72,7 @@ def is_running(pid: int) -> bool:
 
 
 def url_of(process: "subprocess.Popen[str]") -> str:
-    """Where a laptop agent serves, as it prints it."""
+    """Where the stand-in serves, as it prints it."""
     assert process.stdout
     return next(line for line in process.stdout if "BEADBOARD_URL=" in line).strip().split("BEADBOARD_URL=")[1]
 

@@ -12,8 +12,8 @@ from conftest import Place, wait_for
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from real.test_agent import serving
 from real.test_bd import make_bd
+from real.test_standin import serving
 from simulation.bd import SimulatedBd
 from simulation.board import Board, Http
 from simulation.dolt import SimulatedDolt
@@ -179,7 +179,7 @@ def _advancing(world: World, http_: Http) -> Any:
     return ask
 
 
-@pytest.fixture(params=["simulated", "the laptop's agent"])
+@pytest.fixture(params=["simulated", "the stand-in"])
 def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
     if request.param == "simulated":
         yield _simulated_services()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import PATIENCE, Board, Place, Reply, url_of, wait_for
+from conftest import PATIENCE, Board, Place, Reply, wait_for
+from test_standin import serving
 from test_watcher import watching
 
 from beads_dispatch.core import notes
@@ -213,18 +214,18 @@ def test_a_person_who_takes_a_bead_over_that_we_have_just_blocked(on_server: Pla
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
 def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.FixtureRequest, mode: str) -> None:
     place: Place = request.getfixturevalue(mode)
-    agent = place.start("agent", "--port=0", "--command", "claudee -p x", XDG_STATE_HOME=str(place.folder / "state"))
-    url = url_of(agent)
-    watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
-    try:
-        bead = place.create()
-        wait_for(lambda: place.show(bead)["status"] == "blocked")  # the threshold is half an hour
-        line = place.notes(bead)[-1]
-        assert re.fullmatch(r"agent ended: failed \(exit 127\) after \d+s: claudee: (command )?not found", line), line
-    finally:
-        for process in (watcher, agent):
-            process.terminate()
-            process.communicate(timeout=PATIENCE)
+    with serving(place, "claudee -p x") as (url, _):
+        watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
+        try:
+            bead = place.create()
+            wait_for(lambda: place.show(bead)["status"] == "blocked")  # the threshold is half an hour
+            line = place.notes(bead)[-1]
+            assert re.fullmatch(r"agent ended: failed \(exit 127\) after \d+s: claudee: (command )?not found", line), (
+                line
+            )
+        finally:
+            watcher.terminate()
+            watcher.communicate(timeout=PATIENCE)
 
 
 def test_while_nothing_runs_the_agent_service_is_not_asked(on_server: Place, service: Board) -> None:

@@ -199,9 +199,19 @@ def children(place: Place) -> list[int]:
     [
         (["--command", " "], "beads-watcher: --command is empty: give the command to run for each bead"),
         (["--command"], "beads-dispatch watch: argument --command: expected one argument"),
-        (["--jobs=2"], "beads-watcher: --jobs and --timeout need --command: they are the laptop agent's"),
+        (
+            ["--jobs=2"],
+            "beads-watcher: --jobs and --timeout need --command: they are about the commands that it starts",
+        ),
         (["--command=true", "--jobs=0"], "beads-dispatch watch: argument --jobs: at least 1 is needed"),
-        (["--command=true", "--timeout=0"], "beads-dispatch watch: argument --timeout: '0' is not a number of minutes"),
+        (["--command", ""], "beads-watcher: --command is empty: give the command to run for each bead"),
+        *(
+            (
+                ["--command=true", f"--timeout={text}"],
+                f"beads-dispatch watch: argument --timeout: '{text}' is not a number",
+            )
+            for text in ("0", "-1", "soon")
+        ),
         ([], "beads-watcher: BEADBOARD_URL: must be set"),
     ],
 )

@@ -19,11 +19,12 @@ from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed
+from beads_dispatch.core.runner import Stage
 from beads_dispatch.laptop import jobs as module
-from beads_dispatch.laptop import logs, processes, server
+from beads_dispatch.laptop import logs, processes
 from beads_dispatch.laptop.jobs import Jobs, span
 from beads_dispatch.laptop.output import Output, Tail
-from beads_dispatch.laptop.server import describe
+from beads_dispatch.laptop.runner import LocalRunner
 from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -168,7 +169,7 @@ def test_a_laptop_s_sleep_does_not_count_as_time_at_work(jobs: Jobs, times: Time
     (job,) = jobs.running()
     times.monotonic += 240
     times.now += timedelta(hours=9)
-    assert describe(job, "", jobs.clock)["started_at"] == "2026-11-25T16:56:00.000000+00:00"
+    assert jobs.described(job).started_at == datetime(2026, 11, 25, 16, 56, tzinfo=UTC)
     processes.end([job.process], jobs.clock)
 
 
@@ -176,8 +177,10 @@ def test_a_job_of_another_machine_is_not_lost(jobs: Jobs) -> None:
     jobs.mine = "abcd"
     job = run(jobs)
     assert job.startswith("abcd")
-    answers = [server.answer("GET", f"/jobs/{one}", b"", jobs, cast(Bd, None)) for one in ("abcd0", "0123")]
-    assert answers == [(404, {"detail": "Job not found"}), (404, {"detail": "Job of another agent"})]
+    local = LocalRunner(jobs)
+    assert [local.job(one).stage for one in (job, "abcd0", "0123")] == [
+        Stage.COMPLETED, Stage.UNKNOWN, Stage.FOREIGN,
+    ]  # fmt: skip
 
 
 def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,12 +189,11 @@ def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.Monke
     assert [jobs.get(job) is not None for job in made] == [False, True, True]
 
 
-def test_times_have_microseconds_and_an_offset(jobs: Jobs) -> None:
+def test_what_is_known_of_an_ended_job(jobs: Jobs) -> None:
     job = jobs.get(run(jobs))
     assert job
-    document = describe(job, jobs.command, jobs.clock)
-    assert document["finished_at"] == document["created_at"] == "2026-11-25T08:00:00.000000+00:00"
-    assert document["exit_code"] == 0
+    known = jobs.described(job)
+    assert (known.stage, known.exit_code, known.finished_at) == (Stage.COMPLETED, 0, NOW)
 
 
 def test_none_starts_after_the_end(jobs: Jobs) -> None:

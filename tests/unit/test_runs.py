@@ -105,6 +105,13 @@ def test_an_unknown_job_has_ended_and_a_doubtful_answer_says_nothing() -> None:
     assert not runs.at_work(Job(Stage.DOUBT), NOW, HALF_HOUR)
 
 
+def test_no_run_seems_to_hang_before_a_timeout_that_its_runner_keeps() -> None:
+    for timed in (True, False):
+        job = Job(Stage.RUNNING, started_at=NOW - 9 * HALF_HOUR, timed=timed)
+        assert runs.at_work(job, NOW, HALF_HOUR) is timed
+        assert (runs.end(job, BEAD, NOW, HALF_HOUR, UTC) is None) is timed
+
+
 def test_an_agent_gets_fifteen_seconds_for_its_own_last_write() -> None:
     job = Job(Stage.COMPLETED, finished_at=NOW - timedelta(seconds=14))
     assert runs.end(job, BEAD, NOW, HALF_HOUR, UTC) is None

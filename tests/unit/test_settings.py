@@ -11,9 +11,7 @@ import pytest
 from beads_dispatch import settings
 from beads_dispatch.adapters import location, private_folder
 from beads_dispatch.adapters.bd.environment import environment
-from beads_dispatch.adapters.waiting import unheard
-from beads_dispatch.commands import arguments, cli
-from beads_dispatch.commands.wiring import Wiring
+from beads_dispatch.commands import arguments
 from beads_dispatch.core.errors import Misconfigured
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
@@ -146,13 +144,6 @@ def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> No
     where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
     assert where.items() <= environment(where).items()
     assert where.keys() & environment(where, mounted=True).keys() == set()
-
-
-@pytest.mark.parametrize(("timeout", "threshold"), [(None, ""), (30, ""), (60, ""), (61, "30.500"), (300, "150.000")])
-def test_no_command_seems_to_hang_before_its_own_timeout(tmp_path: Path, timeout: int | None, threshold: str) -> None:
-    wiring = Wiring(mounted(tmp_path), tmp_path, unheard)
-    patient = cli._patient(wiring, timedelta(minutes=timeout) if timeout else None)
-    assert patient.environ.get("BEADS_REAPER_THRESHOLD_MINUTES", "") == threshold
 
 
 def test_a_relative_path_reaches_bd_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class AgentService:
         question to a service that hangs would take its whole deadline.
         """
         from beads_dispatch.core.runner import Job, Stage
-        from beads_dispatch.core.runs import FOREIGN_JOB, parse  # an idle tick asks about no job
+        from beads_dispatch.core.runs import parse  # an idle tick asks about no job
 
         if self._monotonic() < self._silent_until:
             return Job(Stage.DOUBT, self._silence)
@@ -80,8 +80,6 @@ class AgentService:
             self._silent_until, self._silence = self._monotonic() + ASK_SECONDS, brief(reply)
         if reply.status == 404 and document == {"detail": "Job not found"}:
             return Job(Stage.UNKNOWN)
-        if reply.status == 404 and document == {"detail": FOREIGN_JOB}:
-            return Job(Stage.FOREIGN, "another agent service started it")
         if reply.status != 200 or document is None:
             return Job(Stage.DOUBT, brief(reply))
         return parse(document)

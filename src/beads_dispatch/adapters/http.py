@@ -18,8 +18,6 @@ CONNECT_SECONDS = 5.0  # well below any deadline, or a connection that never cam
 # Nothing has been sent when these are raised.
 _NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)  # the last: IDNA
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def request(ask: Ask) -> Reply:
     """One exchange on a fresh connection, with one deadline for all of it. (httpx's own limits are for each read.)
@@ -86,8 +84,7 @@ def _is_refused(error: BaseException) -> bool:
 
 def _refused(url: str) -> str:
     parts = urlsplit(url)
-    hint = " (is beads-dispatch agent running?)" if parts.hostname in LOOPBACK else ""
-    return f"connection refused at {parts.scheme}://{parts.netloc}{hint}"
+    return f"connection refused at {parts.scheme}://{parts.netloc}"
 
 
 def _text(error: Exception) -> str:

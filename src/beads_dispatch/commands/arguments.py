@@ -62,30 +62,24 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same for a program")
     explain = commands.add_parser("explain", help="one bead's story, why it is where it is, and what to do next")
     explain.add_argument("id", metavar="ID", help="the bead's id")
-    logs = commands.add_parser("logs", help="the end of what the laptop agent's last job for a bead wrote")
+    logs = commands.add_parser("logs", help="the end of what a bead's last run on this machine wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id")
     commands.add_parser("resume", help="end the queue's hold now")
-    agent = commands.add_parser("agent", help="a stand-in for BeadBoard and its agent, on this machine")
-    _add_agent_options(watch, agent)
+    _add_runner_options(watch)
     completion = commands.add_parser("completion", help="completion of commands and options for your shell")
     completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
     return root
 
 
-def _add_agent_options(watch: argparse.ArgumentParser, agent: argparse.ArgumentParser) -> None:
+def _add_runner_options(watch: argparse.ArgumentParser) -> None:
     watch.add_argument(
         "--command", dest="run", metavar="CMD",
-        help="also be the agent: run this for each bead, with BEAD_ID and so on set. No variable is needed",
+        help="run agents here: this command for each bead, with BEAD_ID and so on set. No variable is needed",
     )  # fmt: skip
-    agent.add_argument(
-        "--command", dest="run", metavar="CMD", required=True, help="run for each bead, with BEAD_ID and so on set"
+    watch.add_argument("--jobs", type=_jobs, help="how many at once (default: 1)")
+    watch.add_argument(
+        "--timeout", type=_minutes, metavar="MINUTES", help="ends a command (default: BEADS_REAPER_THRESHOLD_MINUTES)"
     )
-    agent.add_argument("--port", type=_port, default=3000, help="on 127.0.0.1 (default: 3000; 0: a free one)")
-    for command in (watch, agent):
-        command.add_argument("--jobs", type=_jobs, help="how many jobs at once (default: 1)")
-        command.add_argument(
-            "--timeout", type=_minutes, metavar="MINUTES", help="ends a job (default: BEADS_REAPER_THRESHOLD_MINUTES)"
-        )
 
 
 def _port(text: str) -> int:

@@ -103,7 +103,7 @@ PAGES = {
         ("beads-dispatch explain demo-ycm",),
     ),
     "logs": Page(
-        "Prints where the output of the laptop agent's last job for a bead is kept, and its end.",
+        "Prints where the output of a bead's last run on this machine is kept, and its end.",
         ("XDG_STATE_HOME",),
         ("beads-dispatch logs demo-ycm",),
     ),
@@ -112,13 +112,6 @@ PAGES = {
         "otherwise the next dispatch holds the queue again.",
         WORKSPACE,
         ("beads-dispatch resume",),
-    ),
-    "agent": Page(
-        "Stands in for BeadBoard and its agent on this machine: it listens on 127.0.0.1 and runs a command for each "
-        "bead. The command finds BEAD_ID, BEAD_TITLE, BEAD_DESCRIPTION, BEAD_ACCEPTANCE, BEAD_JOB and BEADS_ACTOR "
-        "in its environment.",
-        (*WORKSPACE, THRESHOLD, "XDG_STATE_HOME"),
-        (f"beads-dispatch agent --command '{CLAUDE}'",),
     ),
     "completion": Page(
         "Prints a script that completes commands and options in your shell. Needs the extra `completion`.",

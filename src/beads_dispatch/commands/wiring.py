@@ -26,18 +26,27 @@ from beads_dispatch.settings import Settings
 
 R = TypeVar("R")
 
+# Who each command says it is: in its log lines, and as bd's actor.
+NAMES = {
+    "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
+    "status": "beads-dispatch", "explain": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch",
+    "completion": "beads-dispatch",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Wiring:
     """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early.
 
     `waiting`: where it is reported that bd or Dolt takes its time.
+    `local`: the runner of this process, if agents run here.
     """
 
     environ: Mapping[str, str]
     cwd: Path
     waiting: Waiting
     stopping: Callable[[], bool] = lambda: False
+    local: Runner | None = None
 
     def settings(self, actor: str, *, needs_beadboard: bool) -> Settings:
         """What the environment says now. A Dolt server that bd manages has another port after each start."""
@@ -52,6 +61,8 @@ class Wiring:
 
     def runner(self, chosen: Settings, log: Log, *, waits: bool = True) -> Runner:
         """Where agents run. `waits`: for a BeadBoard that is waking up."""
+        if self.local:
+            return self.local
         if not (chosen.beadboard_url or chosen.agent_url):
             return NOWHERE
         stopping, waiting = self.stopping if waits else _at_once, to_log(log)

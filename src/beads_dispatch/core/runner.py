@@ -48,7 +48,7 @@ class Answer:
 
 
 class Stage(Enum):
-    """Where a job is. FOREIGN: another service started it. DOUBT: the answer says nothing that we may act on."""
+    """Where a job is. FOREIGN: another machine started it. DOUBT: the answer says nothing that we may act on."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -67,6 +67,7 @@ class Job:
 
     `words`: the agent's own result, else its last line of stderr, else the service's error.
     `is_error`: what the agent's result says of itself. `cost`: US dollars.
+    `timed`: its runner ends it at a timeout of its own, so no length of a run means that it hangs.
     """
 
     stage: Stage
@@ -76,3 +77,4 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     cost: float | None = None
+    timed: bool = False

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
@@ -18,7 +18,6 @@ TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its j
 LONGEST_RUN = 4  # times the threshold
 MAX_LIMITS = 5  # usage limits in a row on one bead
 _SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
-FOREIGN_JOB = "Job of another agent"  # the laptop agent's answer about a job that it has not started
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +33,40 @@ class End:
 def parse(document: Mapping[str, object]) -> Job:
     """A job from the body of `GET /jobs/{id}` (shapes: claude-agent-service eccf0dd and its first generation)."""
     stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.FOREIGN, Stage.DOUBT)}
-    stage = stages.get(str(document.get("status")), Stage.DOUBT)
-    result = _result(document.get("output"))
-    words = str(result.get("result") or "") or _last(document.get("stderr")) or str(document.get("error") or "")
-    code = document.get("exit_code")
-    return Job(
-        stage,
-        words,
-        is_error=result.get("is_error") is True,
+    output, stderr, code = document.get("output"), document.get("stderr"), document.get("exit_code")
+    return described(
+        stages.get(str(document.get("status")), Stage.DOUBT),
+        output if isinstance(output, list) else [],
+        stderr if isinstance(stderr, str) else "",
+        error=str(document.get("error") or ""),
         exit_code=code if isinstance(code, int) else None,
         started_at=read_time(document.get("started_at")),
         finished_at=read_time(document.get("finished_at")),
+    )
+
+
+def described(
+    stage: Stage,
+    output: Sequence[object],
+    stderr: str,
+    *,
+    exit_code: int | None,
+    started_at: datetime | None,
+    finished_at: datetime | None,
+    error: str = "",
+    timed: bool = False,
+) -> Job:
+    """Return a job from what its agent wrote. `output`: the lines of its stdout. `error`: the runner's own words."""
+    result = _result(output)
+    return Job(
+        stage,
+        str(result.get("result") or "") or _last(stderr) or error,
+        is_error=result.get("is_error") is True,
+        exit_code=exit_code,
+        started_at=started_at,
+        finished_at=finished_at,
         cost=_cost(result.get("total_cost_usd")),
+        timed=timed,
     )
 
 
@@ -58,9 +79,9 @@ def _cost(value: object) -> float | None:
     return cost if 0 <= cost < math.inf else None
 
 
-def _result(output: object) -> dict[str, object]:
+def _result(output: Sequence[object]) -> dict[str, object]:
     """The JSON object that `claude -p --output-format json` prints, whole or as the last line that is one."""
-    lines = [line for line in output if isinstance(line, str)] if isinstance(output, list) else []
+    lines = [line for line in output if isinstance(line, str)]
     for text in ("".join(lines), *reversed(lines[-20:])):
         try:
             found = json.loads(text)
@@ -71,8 +92,8 @@ def _result(output: object) -> dict[str, object]:
     return {}
 
 
-def _last(stderr: object) -> str:
-    return _SHELL.sub("", notes.last_line(stderr)) if isinstance(stderr, str) else ""
+def _last(stderr: str) -> str:
+    return _SHELL.sub("", notes.last_line(stderr))
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
@@ -80,7 +101,7 @@ def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
 
     (The first generation of the agent service calls a timed-out job running for ever.)
     """
-    if job.stage is Stage.RUNNING and job.started_at:
+    if job.stage is Stage.RUNNING and job.started_at and not job.timed:
         return now - job.started_at <= LONGEST_RUN * threshold
     return job.stage in (Stage.QUEUED, Stage.RUNNING)
 

@@ -1,1 +1,1 @@
-"""What stands in for BeadBoard and the agent service where there is no cluster."""
+"""The runner on this machine: one process for each bead, in the folder where the watcher was started."""

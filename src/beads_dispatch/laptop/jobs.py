@@ -5,11 +5,12 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.core import runner, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.notes import last_line, span
 from beads_dispatch.core.text import one_line
@@ -113,6 +114,22 @@ class Jobs:
         """Those that ended within the last `seconds`."""
         now = self.clock.monotonic()
         return [job for job in list(self.known.values()) if job.finished_at and now - job.ended_at <= seconds]
+
+    def described(self, job: Job) -> runner.Job:
+        """Return the job as every runner describes one.
+
+        Time in which the laptop slept does not count: the job started as long ago as it has been running.
+        """
+        ran = timedelta(seconds=job.seconds if job.finished_at else self.clock.monotonic() - job.began)
+        return runs.described(
+            runner.Stage(job.status),
+            job.output.stdout.lines(),
+            job.output.stderr.text(),
+            exit_code=job.process.returncode,
+            started_at=(job.finished_at or self.clock.now()) - ran,
+            finished_at=job.finished_at,
+            timed=True,
+        )
 
     def close(self) -> None:
         """No job starts from now on."""

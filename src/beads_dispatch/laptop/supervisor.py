@@ -14,7 +14,6 @@ from beads_dispatch.core.notes import span
 from beads_dispatch.core.runs import End
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
-from beads_dispatch.laptop.server import describe
 
 ASK_SECONDS = 15.0  # between two rounds of questions to bd
 LATELY_SECONDS = 60.0  # whoever follows the jobs has recorded by then how one has ended
@@ -112,6 +111,5 @@ class Supervisor:
         """What a sweep would have made of it. None: the bead has changed long after."""
         if job.stopped:
             return End("stopped", f"agent ended: {job.stopped} after {span(job.seconds)}")
-        known = runs.parse(describe(job, self.jobs.command, self.clock))
         later = self.clock.now() + runs.PATIENCE  # nobody can wait for an agent's last word now
-        return runs.end(known, bead, later, self.timeout, self.clock.zone())
+        return runs.end(self.jobs.described(job), bead, later, self.timeout, self.clock.zone())

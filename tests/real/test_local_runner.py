@@ -1,0 +1,234 @@
+"""Agents on this machine: the command's environment, its limits and its end, on the real bd."""
+
+import itertools
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import CLOSES, Place, is_running, wait_for
+
+from beads_dispatch.adapters import location
+from beads_dispatch.adapters.bd.process import BdProcess
+from beads_dispatch.adapters.bd.verbs import Bd
+from beads_dispatch.adapters.clock import SYSTEM, Clock
+from beads_dispatch.adapters.log import Log
+from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.runner import Job, Outcome, Room, Stage
+from beads_dispatch.laptop import processes, runner
+from beads_dispatch.laptop.jobs import Jobs
+from beads_dispatch.laptop.runner import LocalRunner
+from beads_dispatch.laptop.supervisor import Supervisor
+
+# Its child has a session of its own, and so is not in its parent's process group.
+COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB"; setsid sleep 300 & echo $!; wait'
+
+
+@dataclass
+class Local:
+    """A LocalRunner at work in a workspace."""
+
+    place: Place
+    supervisor: Supervisor
+    runner: LocalRunner
+
+    def start(self, bead: str) -> str:
+        answer = self.runner.start(Claim(self.supervisor.bd.show(bead), "abcdef"))
+        assert answer.outcome is Outcome.ACCEPTED, answer
+        return answer.job
+
+    def ended(self, job: str) -> Job:
+        wait_for(lambda: self.runner.job(job).stage is not Stage.RUNNING)
+        return self.runner.job(job)
+
+    def path(self, job: str) -> Path:
+        """The file with what the job writes."""
+        return self.supervisor.jobs.known[job].path
+
+    def first_line(self, job: str) -> str:
+        wait_for(lambda: "\n" in self.path(job).read_text())
+        return self.path(job).read_text().splitlines()[0]
+
+
+@contextmanager
+def local(place: Place, command: str, jobs: int = 1, minutes: float = 60, **environ: str) -> Iterator[Local]:
+    known = {**place.environ, **environ}
+    bd = Bd(BdProcess(location.find(place.environ, place.folder), known), "beads-agent", SYSTEM.sleep)
+    one = Jobs(command, jobs, known, place.folder, SYSTEM, lambda: os.urandom(4).hex(), Log("beads-agent", SYSTEM.now))
+    supervisor = Supervisor(one, bd, SYSTEM, timedelta(minutes=minutes))
+    with runner.running(supervisor) as started:
+        yield Local(place, supervisor, started)
+
+
+def gone(pid: str) -> bool:
+    return not is_running(int(pid))
+
+
+def test_it_counts_its_places_and_passes_texts_that_are_no_code(embedded: Place) -> None:
+    bead = embedded.create('a "title"; $(touch gone)')
+    with local(embedded, COMMAND) as one:
+        assert (one.runner.room(), one.runner.idle()) == (Room(True, 0, 1), True)
+        job = one.start(bead)
+        assert (one.runner.room(), one.runner.idle()) == (Room(False, 1, 1), False)
+        again = one.runner.start(Claim(one.supervisor.bd.show(bead), "abcdef"))
+        assert again.outcome is Outcome.BUSY
+        *said, child = one.first_line(job).split("|")
+        assert said == [bead, 'a "title"; $(touch gone)', "it works", job]
+        assert not (embedded.folder / "gone").exists()
+    wait_for(lambda: gone(child))  # by itself it would sleep for five minutes
+
+
+def test_a_job_acts_as_the_assignee_and_may_close_its_bead(embedded: Place) -> None:
+    bead = embedded.create()
+    with local(embedded, CLOSES, BD_ACTOR="me", BEADS_ACTOR="me") as one:
+        one.ended(one.start(bead))
+    assert embedded.show(bead)["status"] == "closed"
+
+
+def test_a_log_folder_that_was_swept_is_made_again(embedded: Place) -> None:
+    with local(embedded, "echo here") as one:
+        first = one.start(embedded.create())
+        shutil.rmtree(one.path(first).parent)
+        one.ended(first)
+        second = one.start(embedded.create())
+        assert one.first_line(second) == "here"
+
+
+def test_what_cannot_be_started_is_known_as_not_started(embedded: Place) -> None:
+    bead = embedded.create()
+    with local(embedded, "true") as one:
+        job = one.start(bead)
+        one.ended(job)
+        folder = one.path(job).parent
+        shutil.rmtree(folder)
+        folder.touch()
+        answer = one.runner.start(Claim(one.supervisor.bd.show(bead), "abcdef"))
+    assert answer.outcome is Outcome.NOT_STARTED
+    assert answer.text.startswith("the command cannot be started: ")
+    assert "\n" not in answer.text
+
+
+def test_how_a_job_is_described(embedded: Place) -> None:
+    waits = 'echo one; printf "two " >&2; echo "ü" >&2; until [ -e go ]; do sleep 0.1; done; exit 3'
+    with local(embedded, waits) as one:
+        job = one.start(embedded.create())
+        running = one.runner.job(job)
+        assert (running.stage, running.exit_code, running.finished_at) == (Stage.RUNNING, None, None)
+        wait_for(lambda: {"one", "two ü"} <= set(one.path(job).read_text().splitlines()))
+        (embedded.folder / "go").touch()
+        failed = one.ended(job)
+        assert (failed.stage, failed.exit_code, failed.words) == (Stage.FAILED, 3, "two ü")
+        assert failed.started_at
+        assert failed.finished_at
+        assert failed.started_at < failed.finished_at
+        assert failed.finished_at.tzinfo is UTC
+        assert one.runner.job(f"{job}x").stage is Stage.UNKNOWN
+
+
+def test_a_command_that_does_not_exist_says_so(embedded: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    # It exits once we have read why: after half a second a busy machine may not have.
+    command = "claudee -p hello; code=$?; until [ -e go ]; do sleep 0.1; done; exit $code"
+    with local(embedded, command) as one:
+        job = one.start(embedded.create())
+        wait_for(lambda: "claudee: not found" in one.path(job).read_text())
+        (embedded.folder / "go").touch()
+        ended = one.ended(job)
+    assert (ended.stage, ended.exit_code) == (Stage.FAILED, 127)
+    assert "claudee: not found" in ended.words
+    assert "failed (exit 127) after " in capfd.readouterr().out
+
+
+def test_a_child_that_is_left_behind_does_not_keep_a_job_running(embedded: Place) -> None:
+    with local(embedded, "sleep 300 & echo $!") as one:
+        job = one.start(embedded.create())
+        assert one.ended(job).stage is Stage.COMPLETED
+        os.kill(int(one.first_line(job)), signal.SIGKILL)
+
+
+def test_the_environment_of_a_job(embedded: Place) -> None:
+    prints = 'printf "%s|" "$BEAD_DESCRIPTION" "$BEADS_ACTOR" "${BD_ACTOR-unset}" "$PWD" "$KEPT"; echo'
+    with local(embedded, prints, BD_ACTOR="me", BEADS_ACTOR="me", KEPT="kept") as one:
+        line = one.first_line(one.start(embedded.create("a bead", "--description=what — it is")))
+    assert line.split("|")[:-1] == ["what — it is", "agent", "unset", str(embedded.folder), "kept"]
+
+
+def test_a_timeout_ends_a_job_with_its_children(embedded: Place) -> None:
+    with local(embedded, COMMAND, minutes=0.2) as one:  # long enough for the child to be named
+        job = one.start(embedded.create())
+        child = one.first_line(job).split("|")[-1]
+        ended = one.ended(job)
+        wait_for(lambda: gone(child))
+        wait_for(lambda: "beads-agent: timed out after " in one.path(job).read_text())
+    assert ended.stage is Stage.TIMEOUT
+    assert ended.finished_at
+
+
+def test_logs_prints_the_end_of_the_newest(embedded: Place) -> None:
+    state = embedded.folder / "state"
+    none = embedded.run("logs", "t-none", XDG_STATE_HOME=str(state))
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr.startswith("beads-dispatch: no log of t-none in ")
+    with local(embedded, "echo $BEAD_JOB; seq 50; echo end >&2", XDG_STATE_HOME=str(state)) as one:
+        bead = embedded.create()
+        for _ in range(2):
+            last = one.start(bead)
+            one.ended(last)
+            path = one.path(last)
+            wait_for(lambda: "end\n" in path.read_text())  # noqa: B023
+    assert path == state / "beads-dispatch" / "logs" / f"{bead}-{last}.log"
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o600, 0o700]
+    done = embedded.run("logs", bead, XDG_STATE_HOME=str(state))
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == (str(path), "end")
+    assert lines[1:] == path.read_text().splitlines()[-40:]
+
+
+FAST = 30.0  # a clock that runs so many times faster
+CLOCK = Clock(SYSTEM.now, lambda: time.monotonic() * FAST, lambda seconds: time.sleep(seconds / FAST))
+
+
+@pytest.fixture
+def supervised(embedded: Place) -> Iterator[Supervisor]:
+    """The jobs and their supervisor, in this process, with a fast clock."""
+    log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
+    jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
+    process = BdProcess(location.find(embedded.environ, embedded.folder), embedded.environ)
+    one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
+    yield one
+    processes.end([one.process for one in jobs.running()], CLOCK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("assign", "{}", ""), "its bead is assigned to nobody now"),
+        (("assign", "{}", "somebody"), "its bead is assigned to somebody now"),
+        (("update", "{}", "--status=blocked"), "its bead is blocked"),
+        (("close", "{}", "--actor=agent"), "its bead is closed"),
+        (("delete", "{}", "--force"), "its bead is deleted"),
+    ],
+)
+def test_a_job_that_has_lost_its_bead_is_ended(
+    embedded: Place, supervised: Supervisor, words: Sequence[str], why: str
+) -> None:
+    lost, kept = embedded.create(), embedded.create()
+    for bead in (lost, kept):
+        supervised.jobs.start(supervised.bd.show(bead))
+    lost_one, kept_one = supervised.jobs.running()
+    supervised.turn()
+    embedded.bd(*(word.format(lost) for word in words))
+    since = CLOCK.monotonic()
+    while lost_one.finished_at is None:
+        supervised.turn()
+        assert CLOCK.monotonic() - since < 3000
+    assert lost_one.stopped == f"stopped ({why})"
+    assert lost_one.output.stderr.text().startswith(f"beads-agent: stopped ({why}) after ")
+    assert kept_one.finished_at is None
