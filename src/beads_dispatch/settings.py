@@ -16,11 +16,16 @@ from beads_dispatch.core.errors import Misconfigured
 T = TypeVar("T")
 
 _URL = re.compile(r"https?://[^/@\s?#]+(/[^@\s?#]*)?")
+_DNS_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the environment can set. The URLs have no trailing slash and are empty where unset."""
+    """Everything that the environment can set. The URLs have no trailing slash and are empty if unset.
+
+    `cron_job`: the namespace, empty for our own, and the name of the CronJob that is the agent; None: another runner.
+    `agent_jobs`: how many Jobs made from it may run at once.
+    """
 
     workspace: Workspace
     assignee: str
@@ -32,6 +37,8 @@ class Settings:
     agent_token: str = field(repr=False)
     json_log: bool
     notify_urls: str = field(default="", repr=False)  # Apprise's, each with its password
+    cron_job: tuple[str, str] | None = None
+    agent_jobs: int = 1
 
 
 def read(
@@ -52,13 +59,15 @@ def read(
         workspace=checked(lambda: location.find(environ, cwd, waiting), nowhere),
         assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
-        per_tick=checked(lambda: _per_tick(environ), 1),
+        per_tick=checked(lambda: _count(environ, "BEADS_DISPATCH_PER_TICK"), 1),
         threshold=checked(lambda: _threshold(environ), timedelta()),
-        beadboard_url=checked(lambda: _url(environ, "BEADBOARD_URL", required=needs_beadboard), ""),
+        beadboard_url=checked(lambda: _beadboard_url(environ, required=needs_beadboard), ""),
         agent_url=checked(lambda: _url(environ, "AGENT_SERVICE_URL"), ""),
         agent_token=checked(lambda: _token(environ), ""),
         json_log=checked(lambda: _json_log(environ), False),
         notify_urls=checked(lambda: _notify_urls(environ), ""),
+        cron_job=checked(lambda: _cron_job(environ), None),
+        agent_jobs=checked(lambda: _count(environ, "BEADS_AGENT_JOBS"), 1),
     )
     if wrong:
         raise Misconfigured("; ".join(wrong))
@@ -72,10 +81,10 @@ def _name(environ: Mapping[str, str], variable: str, default: str) -> str:
     return name
 
 
-def _per_tick(environ: Mapping[str, str]) -> int:
-    text = environ.get("BEADS_DISPATCH_PER_TICK") or "1"
+def _count(environ: Mapping[str, str], variable: str) -> int:
+    text = environ.get(variable) or "1"
     if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
-        raise ValueError(f"BEADS_DISPATCH_PER_TICK: {text[:40]!r} is not a whole number from 1 to 999")
+        raise ValueError(f"{variable}: {text[:40]!r} is not a whole number from 1 to 999")
     return int(text)
 
 
@@ -86,10 +95,27 @@ def _threshold(environ: Mapping[str, str]) -> timedelta:
     return timedelta(minutes=float(text))
 
 
-def _url(environ: Mapping[str, str], variable: str, *, required: bool = False) -> str:
+def _beadboard_url(environ: Mapping[str, str], *, required: bool) -> str:
+    url, cron_job = _url(environ, "BEADBOARD_URL"), environ.get("BEADS_AGENT_CRONJOB")
+    if url and cron_job:
+        raise ValueError("BEADBOARD_URL and BEADS_AGENT_CRONJOB are both set: agents run in one place, unset the other")
+    if required and not (url or cron_job):
+        raise ValueError("BEADBOARD_URL: must be set, such as http://127.0.0.1:3000, or BEADS_AGENT_CRONJOB instead")
+    return url
+
+
+def _cron_job(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    text = environ.get("BEADS_AGENT_CRONJOB") or ""
+    if not text:
+        return None
+    found = re.fullmatch(rf"(?:({_DNS_LABEL})/)?({_DNS_LABEL}(?:\.{_DNS_LABEL})*)", text, re.ASCII)
+    if not found or len(found[2]) > 52:  # as Kubernetes has it, for the Jobs that a schedule makes
+        raise ValueError(f"BEADS_AGENT_CRONJOB: {text[:80]!r} is no name of a CronJob, with or without NAMESPACE/")
+    return found[1] or "", found[2]
+
+
+def _url(environ: Mapping[str, str], variable: str) -> str:
     text = environ.get(variable) or ""
-    if not text and required:
-        raise ValueError(f"{variable}: must be set, such as http://127.0.0.1:3000")
     if text and not (_URL.fullmatch(text) and _valid_address(text)):  # the text is not shown: it may hold a password
         raise ValueError(f"{variable}: must be http:// or https:// and a host, without user, password or query")
     return text.rstrip("/")

@@ -31,6 +31,27 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("", None),
+        ("beads-agent", ("", "beads-agent")),
+        ("agents/beads-agent", ("agents", "beads-agent")),
+        ("agents/a.b", ("agents", "a.b")),
+    ],
+)
+def test_the_cron_job_that_is_the_agent(tmp_path: Path, value: str, read: object) -> None:
+    environ = {**mounted(tmp_path), "BEADS_AGENT_CRONJOB": value, "BEADS_AGENT_JOBS": "3"}
+    known = settings.read(environ, tmp_path, actor="a", needs_beadboard=bool(value))
+    assert (known.cron_job, known.agent_jobs) == (read, 3)
+
+
+def test_agents_run_in_one_place(tmp_path: Path) -> None:
+    environ = {**mounted(tmp_path), "BEADS_AGENT_CRONJOB": "agent", "BEADBOARD_URL": "http://h"}
+    with pytest.raises(Misconfigured, match="BEADBOARD_URL and BEADS_AGENT_CRONJOB are both set"):
+        settings.read(environ, tmp_path, actor="a", needs_beadboard=True)
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("BEADBOARD_URL", "beadboard:3000", "must be http"),
@@ -42,6 +63,11 @@ def test_defaults(tmp_path: Path) -> None:
         ("AGENT_SERVICE_URL", "ftp://h", "must be http"),
         ("BEADS_DISPATCH_PER_TICK", "0", "not a whole number"),
         ("BEADS_DISPATCH_PER_TICK", "1.5", "not a whole number"),
+        ("BEADS_AGENT_JOBS", "0", "BEADS_AGENT_JOBS: '0' is not a whole number"),
+        ("BEADS_AGENT_CRONJOB", "Agent", "no name of a CronJob"),
+        ("BEADS_AGENT_CRONJOB", "a/b/c", "no name of a CronJob"),
+        ("BEADS_AGENT_CRONJOB", "/agent", "no name of a CronJob"),
+        ("BEADS_AGENT_CRONJOB", "a" * 53, "no name of a CronJob"),
         ("BEADS_REAPER_THRESHOLD_MINUTES", "-1", "above 0"),
         ("BEADS_REAPER_THRESHOLD_MINUTES", "nan", "above 0"),
         ("BEADS_REAPER_THRESHOLD_MINUTES", "0.0", "above 0"),

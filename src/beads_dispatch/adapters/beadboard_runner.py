@@ -36,3 +36,6 @@ class BeadBoardRunner:
 
     def idle(self) -> bool | None:
         return self._agent_service.idle() if self._agent_service else None
+
+    def stop(self, job_id: str) -> bool:
+        return False  # the agent service answers 405

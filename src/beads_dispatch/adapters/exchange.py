@@ -1,6 +1,6 @@
 """One question over HTTP, as the services' adapters put it. What answers it is `http.request`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from beads_dispatch.core.outcomes import Reply
@@ -13,15 +13,17 @@ class Ask:
     """`seconds`: the deadline of the whole exchange. `content`: sent as JSON. `token`: a bearer token, or nothing.
 
     `slow` is called where the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
+    `authority`: a file with the only authority that an https:// server may be certified by, instead of the system's.
     """
 
     method: str
     url: str
     seconds: float
     slow: Callable[[], None]
-    content: dict[str, str] | None = None
+    content: Mapping[str, object] | None = None
     token: str = ""
     most_bytes: int = MOST_BYTES
+    authority: str = ""
 
     def __repr__(self) -> str:
         return f"Ask({self.method} {self.url})"  # without the token

@@ -2,7 +2,8 @@
 
 import re
 import ssl
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
@@ -37,7 +38,11 @@ def request(ask: Ask) -> Reply:
 
 def _reply(ask: Ask) -> Reply:
     try:
-        return _exchange(ask)
+        trusted = _trusted(ask)
+    except OSError as error:  # an ssl.SSLError is one
+        return Reply(None, f"{ask.authority}: {_text(error)}", delivered=False)
+    try:
+        return _exchange(ask, trusted)
     except httpx.ConnectTimeout:
         return Reply(None, f"no connection within {CONNECT_SECONDS:g} s", delivered=False)
     except _NOT_SENT as error:
@@ -48,13 +53,13 @@ def _reply(ask: Ask) -> Reply:
         return Reply(None, _text(error))
 
 
-def _exchange(ask: Ask) -> Reply:
+def _exchange(ask: Ask, trusted: ssl.SSLContext | bool) -> Reply:
     limits = httpx.Timeout(ask.seconds, connect=CONNECT_SECONDS)
     headers = {"Accept-Encoding": "identity"}  # a small body must not unpack to a large one
     if ask.token:
         headers["Authorization"] = f"Bearer {ask.token}"
     # Asked directly: behind a proxy of the environment's, "refused" would not prove that nothing was delivered.
-    with httpx.Client(timeout=limits, headers=headers, verify=_trusted(ask.url), trust_env=False) as client:
+    with httpx.Client(timeout=limits, headers=headers, verify=trusted, trust_env=False) as client:
         with client.stream(ask.method, ask.url, json=ask.content) as response:
             body = b""
             for part in response.iter_raw():
@@ -64,15 +69,23 @@ def _exchange(ask: Ask) -> Reply:
             return Reply(response.status_code, hidden(body.decode("utf-8", "replace"), ask.token))
 
 
-def _trusted(url: str) -> ssl.SSLContext | bool:
-    """Whom to trust. Nobody is asked for http://, so that the authorities need not be read."""
-    return _authorities() if httpx.URL(url).scheme == "https" else False
+def _trusted(ask: Ask) -> ssl.SSLContext | bool:
+    """Whom to trust. Nobody is asked for http://, so that the authorities need not be read. Raises OSError."""
+    if not ask.url.startswith("https://"):
+        return False
+    return _authority(ask.authority, Path(ask.authority).stat().st_mtime_ns) if ask.authority else _authorities()
 
 
 @cache
 def _authorities() -> ssl.SSLContext:
     """The system's authorities, and SSL_CERT_FILE's. Read once: that costs more than an exchange."""
     return ssl.create_default_context()
+
+
+@lru_cache(maxsize=1)
+def _authority(file: str, changed: int) -> ssl.SSLContext:
+    """One authority, read again when its file has changed: a cluster replaces it one day."""
+    return ssl.create_default_context(cafile=file)
 
 
 def _is_refused(error: BaseException) -> bool:

@@ -33,6 +33,15 @@ class Runner(Protocol):
     def idle(self) -> bool | None:
         """Return whether no job is left at all, active or queued; None if it cannot say."""
 
+    def stop(self, job_id: str) -> bool:
+        """End a run. Return whether it is known to have ended; False if that takes longer, or if we cannot end it.
+
+        Raises ServiceFailed.
+        """
+
+
+UNSET = "neither BEADBOARD_URL nor BEADS_AGENT_CRONJOB is set"
+
 
 class _Nowhere:
     """Nothing here says where agents run: a second terminal beside a watcher, or `status` without variables."""
@@ -40,7 +49,7 @@ class _Nowhere:
     follows = False
 
     def room(self) -> "Room":
-        raise ServiceFailed("nothing here says where agents run: BEADBOARD_URL is not set")
+        raise ServiceFailed(f"nothing here says where agents run: {UNSET}")
 
     def start(self, claim: "Claim") -> "Answer":
         raise AssertionError("a command that starts agents knows its runner")
@@ -48,10 +57,13 @@ class _Nowhere:
     def job(self, job_id: str) -> "Job":
         from beads_dispatch.core.runner import Job, Stage
 
-        return Job(Stage.DOUBT, "BEADBOARD_URL is not set")
+        return Job(Stage.DOUBT, UNSET)
 
     def idle(self) -> bool | None:
         return None
+
+    def stop(self, job_id: str) -> bool:
+        return False
 
 
 NOWHERE: Runner = _Nowhere()

@@ -15,6 +15,8 @@ VARIABLES = {
     "BEADBOARD_URL": "BeadBoard, such as http://127.0.0.1:3000",
     "AGENT_SERVICE_URL": "the agent service: it counts its places, and knows how runs end",
     "API_BEARER_TOKEN": "the agent service's token, needed to learn how runs end",
+    "BEADS_AGENT_CRONJOB": "instead of BEADBOARD_URL, in a cluster: the suspended CronJob whose Jobs are the agents",
+    "BEADS_AGENT_JOBS": "how many of its Jobs may run at once (default: 1)",
     "BEADS_DIR": "the .beads folder (default: the one that bd finds)",
     "BEADS_METADATA": "instead: a mounted metadata.json of a server-mode workspace",
     "BEADS_DOLT_PASSWORD": "the Dolt server's password (its host, port and so on as bd has them)",
@@ -28,7 +30,7 @@ VARIABLES = {
     "XDG_STATE_HOME": "where the output of jobs is kept (default: ~/.local/state)",
 }
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
-SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN")
+SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 CLAUDE = 'claude -p "Do bead $BEAD_ID, then close it" --permission-mode bypassPermissions'
 THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
 
@@ -70,7 +72,7 @@ PAGES = {
     "tick": Page(
         "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
         "run it every two minutes, or use `watch`. Also installed as beads-dispatcher. "
-        "BEADBOARD_URL is required, except with --dry-run.",
+        "BEADBOARD_URL or BEADS_AGENT_CRONJOB is required, except with --dry-run.",
         (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
     ),

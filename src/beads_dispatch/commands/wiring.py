@@ -60,15 +60,26 @@ class Wiring:
         return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
 
     def runner(self, chosen: Settings, log: Log, *, waits: bool = True) -> Runner:
-        """Where agents run. `waits`: for a BeadBoard that is waking up."""
+        """Where agents run. `waits`: for a BeadBoard that is waking up. Raises Misconfigured."""
         if self.local:
             return self.local
+        if chosen.cron_job:
+            return self._job_runner(*chosen.cron_job, chosen.agent_jobs, log)
         if not (chosen.beadboard_url or chosen.agent_url):
             return NOWHERE
         stopping, waiting = self.stopping if waits else _at_once, to_log(log)
         board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, stopping, waiting)
         service = AgentService(chosen.agent_url, chosen.agent_token, _request, waiting, SYSTEM.monotonic)
         return BeadBoardRunner(board if chosen.beadboard_url else None, service if chosen.agent_url else None)
+
+    def _job_runner(self, namespace: str, cron_job: str, places: int, log: Log) -> Runner:
+        from beads_dispatch.adapters import kubernetes
+        from beads_dispatch.adapters.job_runner import JobRunner
+
+        url = kubernetes.address(self.environ)
+        namespace = namespace or kubernetes.own_namespace()
+        api = kubernetes.Kubernetes(url, namespace, _request, to_log(log))
+        return JobRunner(api, cron_job, places, SYSTEM, self.stopping)
 
     def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
         """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.

@@ -1,7 +1,7 @@
 """What a runner says: whether it has room, what became of a start, and what became of a job."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 
@@ -68,6 +68,9 @@ class Job:
     `words`: the agent's own result, else its last line of stderr, else the service's error.
     `is_error`: what the agent's result says of itself. `cost`: US dollars.
     `timed`: its runner ends it at a timeout of its own, so no length of a run means that it hangs.
+    `reason`: what ended it if that was not the agent: `out of memory`, an eviction.
+    `cannot_run`: the agent never ran, and `words` say why. Its runner must `stop` the job before the bead is opened.
+    `final_after`: how long after the bead's claim this answer begins to prove anything.
     """
 
     stage: Stage
@@ -78,3 +81,6 @@ class Job:
     finished_at: datetime | None = None
     cost: float | None = None
     timed: bool = False
+    reason: str = ""
+    cannot_run: bool = False
+    final_after: timedelta = timedelta(0)

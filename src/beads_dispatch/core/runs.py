@@ -119,14 +119,17 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
         case Stage.COMPLETED if not finished or now - finished >= PATIENCE:
             return End("completed", _ended(f"completed{_after(job)}, bead not closed", job.words))
         case Stage.FAILED:
-            return End("failed", _ended(f"failed (exit {job.exit_code}){_after(job)}", job.words))
+            return End("failed", _ended(f"failed ({_cause(job)}){_after(job)}", job.words))
         case Stage.TIMEOUT:
             return End("timeout", _ended(f"timed out{_after(job)}; its process may still be at work"))
         case Stage.ERROR:
             what = one_line(job.words) or "no reason given"
             return End("error", _ended(f"error: {what}; its process may still be at work"))
-        case Stage.UNKNOWN:
-            why = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
+        case Stage.UNKNOWN if not _claimed_within(job.final_after, bead, now):
+            why = (
+                job.words
+                or f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
+            )
             return End("unknown", _ended(why))
     return None
 
@@ -137,6 +140,15 @@ NO_JOB_LEFT = End("no job left", "agent ended: the agent service has no job left
 def _ended(how: str, words: str = "") -> str:
     last = one_line(words)
     return f"agent ended: {how}" + (f": {last}" if last else "")
+
+
+def _cause(job: Job) -> str:
+    return ", ".join(filter(None, ("" if job.exit_code is None else f"exit {job.exit_code}", job.reason)))
+
+
+def _claimed_within(time: timedelta, bead: Bead, now: datetime) -> bool:
+    claim = marks.claim(bead)
+    return claim is not None and now - claim[1] < time
 
 
 def _after(job: Job) -> str:

@@ -43,6 +43,11 @@ class LocalRunner:
     def idle(self) -> bool:
         return not self._jobs.running()
 
+    def stop(self, job_id: str) -> bool:
+        """Return whether it has ended. The supervisor ends it a minute after its bead was taken from it."""
+        job = self._jobs.get(job_id)
+        return job is None or job.finished_at is not None
+
 
 @contextmanager
 def running(supervisor: Supervisor) -> Iterator[LocalRunner]:

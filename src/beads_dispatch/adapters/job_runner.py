@@ -1,0 +1,158 @@
+"""The runner of a cluster without BeadBoard: a suspended CronJob is the agent, and each dispatch a Job made from it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.kubernetes import Kubernetes
+from beads_dispatch.core.errors import ServiceFailed
+
+if TYPE_CHECKING:
+    from beads_dispatch.core.claim import Claim
+    from beads_dispatch.core.kubernetes_jobs import Document
+    from beads_dispatch.core.runner import Answer, Job, Room
+
+CREATE_SECONDS = 45.0  # with the questions before it, as long as a tick allows for a POST to BeadBoard
+GONE_SECONDS = 60.0  # for a deleted Job's pod to end; by default Kubernetes gives it 30 s
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+ROOM_SECONDS = 5.0  # a watcher with a waiting bead asks each second: two lists of the API server
+ALIVE = "status.phase!=Succeeded,status.phase!=Failed"  # pods
+NO_SUCCESS = "status.successful=0"  # Jobs: those that succeeded are most, and need not be read
+
+
+class JobRunner:
+    """`cron_job`: the agent's, in the namespace of `api`. `places`: how many Jobs may run at once."""
+
+    follows = True
+
+    def __init__(self, api: Kubernetes, cron_job: str, places: int, clock: Clock, stopping: Callable[[], bool]) -> None:
+        self._api = api
+        self._cron_job = cron_job
+        self._places = places
+        self._clock = clock
+        self._stopping = stopping
+        self._taken, self._counted_at = 0, -math.inf
+
+    # --- room ---
+    def room(self) -> "Room":
+        from beads_dispatch.core.kubernetes_jobs import AGENT, label
+        from beads_dispatch.core.runner import Room
+
+        now = self._clock.monotonic()
+        if now - self._counted_at >= ROOM_SECONDS or self._taken < self._places:
+            self._taken = len(self._at_work({AGENT: label(self._cron_job)}))
+            self._counted_at = now
+        return Room(self._taken < self._places, self._taken, self._places)
+
+    def _at_work(self, labels: Mapping[str, str]) -> set[str]:
+        """The names of the Jobs with these labels that have not ended, or whose pod has not. Raises ServiceFailed."""
+        from beads_dispatch.core.kubernetes_jobs import JOB
+        from beads_dispatch.core.kubernetes_runs import unfinished
+
+        jobs = [job["metadata"]["name"] for job in self._api.list("jobs", labels, NO_SUCCESS) if unfinished(job)]
+        pods = [pod["metadata"]["labels"].get(JOB, "") for pod in self._api.list("pods", labels, ALIVE)]
+        return {*jobs, *pods}
+
+    # --- start ---
+    def start(self, claim: "Claim") -> "Answer":
+        from beads_dispatch.core.kubernetes_jobs import BEAD, label, manifest
+        from beads_dispatch.core.runner import Answer, Outcome
+
+        try:
+            cron_job = self._api.get("cronjobs", self._cron_job)
+            at_work = self._at_work({BEAD: label(claim.bead.id)})
+        except ServiceFailed as error:
+            return Answer(Outcome.NOT_STARTED, None, str(error))
+        if cron_job is None:
+            text = f"there is no CronJob {self._cron_job} in the namespace {self._api.namespace}"
+            return Answer(Outcome.NOT_STARTED, None, text)
+        if at_work:  # a restored backup has taken back what we knew of it
+            return Answer(Outcome.BEAD_AT_FAULT, None, f"its Job {min(at_work)} still runs")
+        return self._create(manifest(claim, cron_job, self._api.namespace))
+
+    def _create(self, job: "Document") -> "Answer":
+        """Create the Job: again and again with its name, until an answer proves that it is there or that it is not.
+
+        Once an answer was lost, only 201 and 409 prove anything. A quota refuses the second create because of the
+        first one, and a 404 comes before a create that is still on its way.
+        """
+        from beads_dispatch.core.kubernetes_runs import Creation, creation, failure
+        from beads_dispatch.core.runner import Answer, Outcome
+
+        until, pause, lost = self._clock.monotonic() + CREATE_SECONDS, FIRST_PAUSE, False
+        accepted = Answer(Outcome.ACCEPTED, None, "", job["metadata"]["name"])
+        while True:
+            reply = self._api.create("jobs", job)
+            refused = Answer(Outcome.NOT_STARTED, None, failure(reply, f"create jobs in {self._api.namespace}"))
+            match creation(reply):
+                case Creation.CREATED:
+                    return accepted
+                case Creation.EXISTS:
+                    return refused if self._is_ours(job) is False else accepted
+                case Creation.REFUSED if not lost:
+                    return refused
+                case Creation.REFUSED if self._is_ours(job):
+                    return accepted
+                case Creation.UNKNOWN:
+                    lost = True
+            if self._clock.monotonic() + pause > until or (self._stopping() and not lost):
+                # If it was lost, the sweep looks for its name, and knows how long a 404 proves nothing.
+                return replace(accepted, text=refused.text) if lost else refused
+            self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _is_ours(self, job: "Document") -> bool | None:
+        """Whether the Job that has this name is of this claim. None: there is none, or it cannot be looked at."""
+        from beads_dispatch.core.kubernetes_jobs import BEAD, CLAIM
+
+        try:
+            known = self._api.get("jobs", job["metadata"]["name"])
+        except ServiceFailed:
+            return None
+        if known is None:
+            return None
+        ours, theirs = job["metadata"], known["metadata"]
+        same_bead = (theirs.get("annotations") or {}).get(BEAD) == ours["annotations"][BEAD]
+        return bool(same_bead and (theirs.get("labels") or {}).get(CLAIM) == ours["labels"][CLAIM])
+
+    # --- a run ---
+    def job(self, job_id: str) -> "Job":
+        from beads_dispatch.core import kubernetes_runs
+        from beads_dispatch.core.kubernetes_jobs import JOB
+        from beads_dispatch.core.runner import Job, Stage
+
+        log, events = "", list["Document"]()
+        try:
+            job = self._api.get("jobs", job_id)
+            pod = kubernetes_runs.decisive(self._api.list("pods", {JOB: job_id}))
+            if pod and kubernetes_runs.terminal(pod):
+                log = self._api.log(pod)
+            elif job and not pod:  # why it has none, such as a quota, shows only there
+                events = self._api.list("events", {}, f"involvedObject.kind=Job,involvedObject.name={job_id}")
+        except ServiceFailed as error:
+            return Job(Stage.DOUBT, str(error))
+        return kubernetes_runs.run(job_id, job, pod, self._clock.now(), log, events)
+
+    def idle(self) -> bool | None:
+        return None  # each job can be asked about; in doubt, the API server does not answer this question either
+
+    def stop(self, job_id: str) -> bool:
+        """End a run. Return whether it is known to have ended: its pod is terminal or gone. Raises ServiceFailed."""
+        until = self._clock.monotonic() + GONE_SECONDS
+        if self._ended(job_id):
+            return True
+        self._api.delete("jobs", job_id)
+        while not self._ended(job_id):
+            if self._clock.monotonic() + FIRST_PAUSE > until or self._stopping():
+                return False
+            self._clock.sleep(FIRST_PAUSE)
+        return True
+
+    def _ended(self, job_id: str) -> bool:
+        from beads_dispatch.core.kubernetes_jobs import JOB
+        from beads_dispatch.core.kubernetes_runs import terminal, unfinished
+
+        job, pods = self._api.get("jobs", job_id), self._api.list("pods", {JOB: job_id})
+        return all(map(terminal, pods)) and (bool(pods) or job is None or not unfinished(job))

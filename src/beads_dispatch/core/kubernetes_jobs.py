@@ -1,0 +1,120 @@
+"""The Kubernetes Job of a dispatch: a CronJob's template, and the bead's texts.
+
+What could start a second pod for it is forced or dropped, whatever the template says.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.claim import Claim
+
+Document = Mapping[str, Any]  # an object as the API server gives it
+
+LONGEST_NAME = 63  # a Job's name becomes the value of a label on its pods
+LONGEST_TEXT = 100_000  # bytes; Linux starts no program with a variable of 128 KiB
+KEPT_SECONDS = 7 * 86_400  # for how long an ended Job stays, at least: a sweep must find it
+
+# On the Job and on its pod. AGENT: which CronJob it was made from.
+AGENT, BEAD, CLAIM, JOB = (f"beads-dispatch/{name}" for name in ("agent", "bead", "claim", "job"))
+
+# What would start a second pod, keep the Job from starting, or let another controller have it.
+_DROPPED = (
+    "selector", "manualSelector", "podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes",
+    "managedBy",
+)  # fmt: skip
+_FORCED = {
+    "backoffLimit": 0, "completions": 1, "parallelism": 1, "completionMode": "NonIndexed",
+    "podReplacementPolicy": "Failed", "suspend": False,
+}  # fmt: skip
+_CONTROLLERS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
+
+
+def name(bead_id: str, token: str) -> str:
+    """Return the name of the Job of a claim. The API server refuses a second Job with it."""
+    return f"{label(bead_id, LONGEST_NAME - len(token) - 1)}-{token}"
+
+
+def label(text: str, most: int = LONGEST_NAME) -> str:
+    """Return the text as a DNS label of at most `most` characters, which is also a valid value of a label.
+
+    A hash stands for what that takes away, so that two texts do not become one label.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if plain == text and len(plain) <= most:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{plain[: most - 9].rstrip('-')}-{digest}".lstrip("-")
+
+
+def labels(claim: Claim, cron_job: str) -> dict[str, str]:
+    """Return the labels by which a claim's Job and pod are found again."""
+    job = name(claim.bead.id, claim.token)
+    return {AGENT: label(cron_job), BEAD: label(claim.bead.id), CLAIM: claim.token, JOB: job}
+
+
+def manifest(claim: Claim, cron_job: Document, namespace: str) -> dict[str, Any]:
+    """Return the Job that starts the CronJob's agent on the claim's bead.
+
+    It has no owner reference: the CronJob's history limits would delete it before anybody looked.
+    """
+    template = cron_job["spec"]["jobTemplate"]
+    known = labels(claim, cron_job["metadata"]["name"])
+    inherited = template.get("metadata") or {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": known[JOB],
+            "namespace": namespace,
+            "labels": {**_uncontrolled(inherited.get("labels")), **known},
+            "annotations": {**(inherited.get("annotations") or {}), BEAD: claim.bead.id},
+        },
+        "spec": {
+            **{key: value for key, value in template["spec"].items() if key not in _DROPPED},
+            **_FORCED,
+            "ttlSecondsAfterFinished": max(template["spec"].get("ttlSecondsAfterFinished") or 0, KEPT_SECONDS),
+            "template": _pod(template["spec"]["template"], known, environment(claim.bead, known[JOB])),
+        },
+    }
+
+
+def _pod(template: Document, known: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
+    inherited, spec = template.get("metadata") or {}, template["spec"]
+    first, *others = spec["containers"]
+    theirs = [one for one in first.get("env") or () if one["name"] not in environ]
+    ours = [{"name": key, "value": text.replace("$", "$$")} for key, text in environ.items()]  # or $(NAME) is expanded
+    return {
+        "metadata": {**inherited, "labels": {**_uncontrolled(inherited.get("labels")), **known}},
+        "spec": {
+            **spec,
+            "restartPolicy": "Never",
+            "containers": [{**first, "env": [*ours, *theirs]}, *others],  # ours first: theirs may refer to $(BEAD_ID)
+        },
+    }
+
+
+def _uncontrolled(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """The labels without those that the Job's controller sets: a copied one would hide the pod from it."""
+    return {key: value for key, value in (labels or {}).items() if key not in _CONTROLLERS}
+
+
+def environment(bead: Bead, job: str) -> dict[str, str]:
+    """Return what an agent finds in its environment. A bead's texts are never part of a command."""
+    texts = {
+        "BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_DESCRIPTION": bead.description,
+        "BEAD_ACCEPTANCE": bead.acceptance_criteria, "BEAD_NOTES": bead.notes, "BEAD_PRIORITY": str(bead.priority),
+        "BEAD_TYPE": bead.issue_type, "BEAD_LABELS": ",".join(sorted(bead.labels)), "BEAD_JOB": job,
+    }  # fmt: skip
+    if bead.assignee:  # bd 1.3 lets nobody else close the bead
+        texts["BEADS_ACTOR"] = bead.assignee
+    return {key: _cut(text, bead.id) for key, text in texts.items()}
+
+
+def _cut(text: str, bead_id: str) -> str:
+    whole = text.replace("\0", "").encode("utf-8", "replace")
+    if len(whole) <= LONGEST_TEXT:
+        return whole.decode()
+    return f"{whole[:LONGEST_TEXT].decode('utf-8', 'ignore')}\n[cut here: `bd show {bead_id}` shows all of it]"
