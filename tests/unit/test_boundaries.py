@@ -221,20 +221,6 @@ def test_what_a_run_has_cost(cost: str, read: float | None) -> None:
     assert runs.parse({"status": "completed", "output": [RESULT % cost]}).cost == read
 
 
-@pytest.mark.parametrize(
-    ("output", "words"),
-    [
-        (['{"result": "done"}', *["a line"] * 19], "done"),
-        (['{"result": "done"}', *["a line"] * 20], ""),
-        (['{"other": 1}'], ""),
-        (['["result"]'], ""),
-        (['"result"'], ""),
-    ],
-)
-def test_the_result_is_one_of_the_last_twenty_lines(output: list[str], words: str) -> None:
-    assert runs.parse({"status": "completed", "output": output}).words == words
-
-
 def test_a_job_without_a_result_has_no_error_of_its_own() -> None:
     assert runs.parse({"status": "failed"}) == Job(Stage.FAILED)
     assert not Job(Stage.FAILED).is_error

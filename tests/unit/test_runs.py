@@ -47,7 +47,7 @@ def result(text: str, **fields: object) -> list[str]:
         (
             document("completed", exit_code=0, output=["words\n"]),
             "completed",
-            "agent ended: completed after 4m, bead not closed",
+            "agent ended: completed after 4m, bead not closed: words",
         ),
         (
             document("failed", exit_code=1, output=result("It broke", is_error=True)),
@@ -85,7 +85,16 @@ def result(text: str, **fields: object) -> list[str]:
             "completed",
             f"agent ended: completed after 4m, bead not closed: I read: {LIMIT}",
         ),
-        (document("failed", exit_code=1, output=[LIMIT]), "failed", "agent ended: failed (exit 1) after 4m"),
+        (
+            document("failed", exit_code=1, output=[LIMIT]),
+            "usage limit",
+            "agent ended: usage limit, resets 2026-11-25T09:00Z",
+        ),
+        (
+            document("failed", exit_code=1, output=["I read in the bead:\n", "\n", LIMIT, "\n", "So I stopped.\n"]),
+            "failed",
+            f"agent ended: failed (exit 1) after 4m: I read in the bead: {LIMIT} So I stopped.",
+        ),
         (document("dancing"), None, ""),
         ({}, None, ""),
     ],

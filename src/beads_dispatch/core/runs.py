@@ -1,23 +1,20 @@
 """How a run ends: what the agent service says of a job, and what follows for its bead."""
 
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from beads_dispatch.core import limits, marks, notes
+from beads_dispatch.core import limits, marks, notes, words
 from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc_minute
+from beads_dispatch.core.wordings import Trouble
 
 PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
 TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
 LONGEST_RUN = 4  # times the threshold
 MAX_LIMITS = 5  # usage limits in a row on one bead
-_SHELL = re.compile(r"^(?:/\S*/)?(?:ba|da|z)?sh: (?:(?:line )?\d+: )?")  # `/bin/sh: 1: claudee: not found`
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,43 +54,17 @@ def described(
     timed: bool = False,
 ) -> Job:
     """Return a job from what its agent wrote. `output`: the lines of its stdout. `error`: the runner's own words."""
-    result = _result(output)
+    said = words.said([line for line in output if isinstance(line, str)], stderr, error)
     return Job(
         stage,
-        str(result.get("result") or "") or _last(stderr) or error,
-        is_error=result.get("is_error") is True,
+        said.text,
+        is_error=said.is_error if said.structured else said.trouble is Trouble.USAGE,
         exit_code=exit_code,
         started_at=started_at,
         finished_at=finished_at,
-        cost=_cost(result.get("total_cost_usd")),
+        cost=said.cost,
         timed=timed,
     )
-
-
-def _cost(value: object) -> float | None:
-    """A sum of US dollars, or None where the agent's text has something else."""
-    try:
-        cost = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
-    except OverflowError:
-        return None
-    return cost if 0 <= cost < math.inf else None
-
-
-def _result(output: Sequence[object]) -> dict[str, object]:
-    """The JSON object that `claude -p --output-format json` prints, whole or as the last line that is one."""
-    lines = [line for line in output if isinstance(line, str)]
-    for text in ("".join(lines), *reversed(lines[-20:])):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict) and "result" in found:
-            return found
-    return {}
-
-
-def _last(stderr: str) -> str:
-    return _SHELL.sub("", notes.last_line(stderr))
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
