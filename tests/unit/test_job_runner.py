@@ -229,7 +229,7 @@ def test_a_log_that_cannot_be_read_leaves_the_end_as_it_is(tmp_path: Path) -> No
         "metadata": {"name": "p"}, "spec": {"containers": [{"name": "agent"}]},
         "status": {"phase": "Failed", "containerStatuses": [ended]},
     }  # fmt: skip
-    for log, words in ((Reply(200, "one\ntwo\n"), "two"), (no(403), ""), (LOST, "")):
+    for log, words in ((Reply(200, "two\n"), "two"), (no(403), ""), (LOST, "")):
         known = {"GET_jobsNAME": ok(ours()), "GET_pods": ok({"items": [pod]}), "GET_pods/p/log": log}
         found = runner(tmp_path, **known).job(NAME)
         assert (found.stage, found.exit_code, found.words) == (Stage.FAILED, 3, words)

@@ -390,7 +390,7 @@ def test_the_newest_event_says_why_a_job_has_no_pod() -> None:
 @pytest.mark.parametrize(
     ("message", "log", "words", "is_error"),
     [
-        ("", "one\ntwo\n", "two", False),
+        ("", "one\ntwo\n", "one\ntwo", False),
         ("because\n", "one\ntwo\n", "because", False),
         ("", "start\n" + '{"result": "You\'ve hit your limit", "is_error": true}\n', "You've hit your limit", True),
         ("", "", "", False),

@@ -167,7 +167,8 @@ def _ended(job: Document | None, pod: Document, log: str) -> Job:
     told = runs.described(
         stage,
         log.splitlines(keepends=True),
-        end.get("message") or log,
+        "",
+        error=end.get("message") or "",
         exit_code=end.get("exitCode"),
         started_at=_began(main),
         finished_at=_finished(main) or max(filter(None, map(_finished, _containers(pod))), default=None),

@@ -46,7 +46,7 @@ def said(stdout: Sequence[str] | str, stderr: str, error: str = "") -> Said:
     """Return what a run said. `error`: why its runner could not run it, in the runner's words."""
     out = stdout if isinstance(stdout, str) else "\n".join(line.removesuffix("\n") for line in stdout)
     objects, plain = _split(out)
-    words = _plain(_last_message(objects), plain, stderr, _text(error), _session(objects) or _plain_session(stderr))
+    words = _plain(_last_message(objects), plain, stderr, error, _session(objects) or _plain_session(stderr))
     found = _structured(objects) or _structured(_split(stderr)[0])
     if found is None or found.text:
         return found or words
@@ -234,15 +234,16 @@ def _agent_message(found: Object) -> str:
 # --- plain text ---
 def _plain(message: str, out: str, stderr: str, error: str, session: str) -> Said:
     """Return what plain text says: of stderr its last error, of stdout the final message."""
-    own, theirs = lines.meaningful(out), lines.meaningful(stderr)
-    last = own if len(own) <= OWN_LINES else own[-1:]
-    for near in (theirs[-lines.NEAR_THE_END :], last, [error] if error else []):
+    own, theirs, runners = lines.meaningful(out), lines.meaningful(stderr), lines.meaningful(error)
+    last = own if len(own) <= OWN_LINES else [lines.the_error(own) or own[-1]]
+    for near in (theirs[-lines.NEAR_THE_END :], last, runners[-lines.NEAR_THE_END :]):
         if read := _read(near):
             trouble, text = read
             return Said(text[:MOST_TEXT], is_error=True, session=session, trouble=trouble)
     final = message or lines.the_error(own) or _final(own, out)
     # With a final message on stdout, an error further up on stderr is part of the transcript that Codex prints there.
-    failure = lines.the_error(theirs[-1:] if final else theirs) or error
+    failure = lines.the_error(theirs[-1:] if final else theirs)
+    failure = failure or lines.the_error(runners) or (runners[-1] if runners else "")
     text = failure or final or (theirs[-1] if theirs else "")
     return Said(text[:MOST_TEXT], is_error=bool(failure), session=session)
 
