@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-from beads_dispatch import settings
+from beads_dispatch.adapters import location
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM
@@ -151,8 +151,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
     log = Log("agent", SYSTEM.now)
-    chosen = settings.read(os.environ, Path.cwd(), actor="agent", needs_beadboard=False)
-    bd = Bd(BdProcess(chosen.workspace, os.environ), "agent", SYSTEM.sleep)
+    bd = Bd(BdProcess(location.find(os.environ, Path.cwd())), "agent", SYSTEM.sleep)
     jobs = Jobs(args.command, args.jobs, os.environ, Path.cwd(), SYSTEM, lambda: os.urandom(4).hex(), log)
     with runner.running(Supervisor(jobs, bd, SYSTEM, timedelta(hours=1))) as local:
         server = ThreadingHTTPServer(("127.0.0.1", args.port), handler(Services(local, bd)))

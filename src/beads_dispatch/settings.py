@@ -1,16 +1,12 @@
-"""The environment, read once."""
+"""The environment, read once. Reading it runs nothing and opens nothing."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from beads_dispatch.adapters import location
-from beads_dispatch.adapters.waiting import Waiting, unheard
-from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core.errors import Misconfigured
 
 T = TypeVar("T")
@@ -27,7 +23,6 @@ class Settings:
     `agent_jobs`: how many Jobs made from it may run at once.
     """
 
-    workspace: Workspace
     assignee: str
     actor: str
     per_tick: int
@@ -41,22 +36,18 @@ class Settings:
     agent_jobs: int = 1
 
 
-def read(
-    environ: Mapping[str, str], cwd: Path, *, actor: str, needs_beadboard: bool, waiting: Waiting = unheard
-) -> Settings:
-    """The settings. Raises Misconfigured with every wrong variable in one message."""
+def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Settings:
+    """Return the settings. Raise Misconfigured with every wrong variable in one message."""
     wrong: list[str] = []
 
     def checked(parse: Callable[[], T], default: T) -> T:
         try:
             return parse()
-        except (ValueError, Misconfigured) as error:
+        except ValueError as error:
             wrong.append(str(error))
             return default
 
-    nowhere = Workspace(Path(), None)
     settings = Settings(
-        workspace=checked(lambda: location.find(environ, cwd, waiting), nowhere),
         assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
         per_tick=checked(lambda: _count(environ, "BEADS_DISPATCH_PER_TICK"), 1),

@@ -1,6 +1,7 @@
 """bd.py on the real bd, and on the ways in which bd is known to fail."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ def make_bd(place: Place, deadline: float = 40.0, script: str = "") -> Bd:
     """`script`: what stands in for bd once it has said where the workspace is."""
     where = location.find(place.environ, place.folder)
     if script:
-        place.environ["PATH"] = place.wrap_bd(script)
-    return Bd(BdProcess(where, place.environ, deadline), "tester", time.sleep)
+        where = replace(where, environ={**where.environ, "PATH": place.wrap_bd(script)})
+    return Bd(BdProcess(where, deadline), "tester", time.sleep)
 
 
 def test_every_verb_on_the_real_bd(place: Place) -> None:

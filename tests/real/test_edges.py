@@ -152,7 +152,7 @@ def test_no_text_becomes_code(on_server: Place) -> None:
     where = location.find(on_server.environ, on_server.folder)
     assert where.server
     bd, dolt, bead_id = (
-        Bd(BdProcess(where, on_server.environ), "tester", time.sleep),
+        Bd(BdProcess(where), "tester", time.sleep),
         Dolt(where.server),
         on_server.create(),
     )

@@ -60,7 +60,7 @@ class Local:
 @contextmanager
 def local(place: Place, command: str, jobs: int = 1, minutes: float = 60, **environ: str) -> Iterator[Local]:
     known = {**place.environ, **environ}
-    bd = Bd(BdProcess(location.find(place.environ, place.folder), known), "beads-agent", SYSTEM.sleep)
+    bd = Bd(BdProcess(location.find(known, place.folder)), "beads-agent", SYSTEM.sleep)
     one = Jobs(command, jobs, known, place.folder, SYSTEM, lambda: os.urandom(4).hex(), Log("beads-agent", SYSTEM.now))
     supervisor = Supervisor(one, bd, SYSTEM, timedelta(minutes=minutes))
     with runner.running(supervisor) as started:
@@ -199,7 +199,7 @@ def supervised(embedded: Place) -> Iterator[Supervisor]:
     """The jobs and their supervisor, in this process, with a fast clock."""
     log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
     jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
-    process = BdProcess(location.find(embedded.environ, embedded.folder), embedded.environ)
+    process = BdProcess(location.find(embedded.environ, embedded.folder))
     one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
     yield one
     processes.end([one.process for one in jobs.running()], CLOCK)

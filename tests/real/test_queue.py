@@ -27,7 +27,7 @@ class World:
 
 def in_place(place: Place) -> World:
     where = location.find(place.environ, place.folder)
-    bd = Bd(BdProcess(where, place.environ), "tester", SYSTEM.sleep)
+    bd = Bd(BdProcess(where), "tester", SYSTEM.sleep)
     return World(
         open=lambda: open_queue(where, bd, "agent", SYSTEM.now),
         create=place.create,

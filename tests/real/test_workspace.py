@@ -130,15 +130,50 @@ def test_an_embedded_source_with_its_own_database(tmp_path: Path, board: Board) 
     assert source.show(bead)["status"] == "in_progress"
 
 
-def test_a_worktree_and_a_subfolder(place: Place, board: Board) -> None:
-    for words in ("init -q .", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x", "worktree add -q ../w"):
-        subprocess.run(["git", *words.split()], cwd=place.folder, check=True, capture_output=True, env=place.environ)
-    bead = place.create()
-    (place.folder / "deep" / "er").mkdir(parents=True)
-    home = location.find(unnamed(place), place.folder)
-    for folder in (place.folder / "deep" / "er", place.folder.parent / "w"):
-        assert location.find(unnamed(place), folder) == home
-    place.environ, place.folder = unnamed(place), place.folder.parent / "w"
+def git(folder: Path, *words: str) -> None:
+    named = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", *named, *words], cwd=folder, check=True, capture_output=True)
+
+
+def worktree(place: Place, *, tracked: bool) -> Path:
+    """A second checkout. `tracked`: whether the files of bd that are no secret are in git, and so in the checkout."""
+    git(place.folder, "init", "-q")
+    (place.folder / ".gitignore").write_text("" if tracked else ".beads\n")
+    git(place.folder, "add", ".gitignore", *([".beads/metadata.json", ".beads/config.yaml"] if tracked else []))
+    git(place.folder, "commit", "-q", "-m", "x")
+    git(place.folder, "worktree", "add", "-q", "../w")
+    return place.folder.parent / "w"
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_worktree_and_a_subfolder(place: Place, board: Board, tracked: bool) -> None:
+    bead, home = place.create(), location.find(unnamed(place), place.folder)
+    other = worktree(place, tracked=tracked)
+    place.environ, own = unnamed(place), place.folder / ".beads"
+    for folder in (place.folder / "deep" / "er", other, other / "deep"):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = location.find(place.environ, folder)
+        assert found.server == home.server
+        assert found.server or found.metadata.samefile(own / "metadata.json")  # our locks lie beside the database
+        place.folder = folder
+        assert [row["id"] for row in place.bd("list")] == [bead]
+    dispatches(place, board, bead)
+
+
+@pytest.mark.parametrize("stands", ["in a subfolder", "in a worktree", "elsewhere", "elsewhere, with bd there only"])
+def test_a_shim_that_runs_bd_in_its_project_only(place: Place, board: Board, stands: str) -> None:
+    """As a version manager's (mise, asdf) does: elsewhere it knows no version of bd."""
+    bead, project = place.create(), place.folder
+    folder = worktree(place, tracked=True) if "worktree" in stands else place.folder.parent / "else"
+    folder = project / "deep" if "subfolder" in stands else folder
+    folder.mkdir(exist_ok=True)
+    known = {"in a worktree": folder, "elsewhere, with bd there only": folder}.get(stands, project)
+    shim = f'case "$PWD/" in {known}/*) exec {place.real_bd} "$@";; esac; echo "no version is set for bd" >&2; exit 126'
+    place.environ["PATH"] = place.wrap_bd(shim)
+    place.environ = place.environ if "elsewhere" in stands else unnamed(place)
+    place.folder = folder
+    if stands != "elsewhere":
+        assert [row["id"] for row in place.bd("list")] == [bead]
     dispatches(place, board, bead)
 
 
@@ -281,3 +316,24 @@ def test_a_tick_asks_bd_twice_where_its_database_is(on_server: Place, board: Boa
     assert on_server.run("sweep", PATH=path).returncode == 0
     assert re.findall(r"where|dolt show", calls.read_text()) == ["where", "dolt show"]
     assert len(calls.read_text().splitlines()) == 2
+
+
+def test_so_does_a_watcher_and_again_when_its_connection_is_lost(
+    tmp_path: Path, own_server: DoltServer, board: Board
+) -> None:
+    place = make_place(tmp_path / "place", own_server)
+    server_file(place, "")
+    port = place.folder / ".beads" / "dolt-server.port"  # as a server writes it that bd manages
+    port.write_text(str(own_server.port))
+    calls = place.folder / "calls"
+    path = place.wrap_bd(f'echo "$*" >> {calls}; exec "{place.real_bd}" "$@"')
+    with watching(place, board, "--command", "bd close $BEAD_ID", PATH=path) as watcher:
+        first = place.create()
+        watcher.wait_for(f"{first}: dispatched")
+        assert re.findall(r"where|dolt show", calls.read_text()) == ["where", "dolt show"]
+        own_server.stop()
+        own_server.move()
+        own_server.start()
+        port.write_text(str(own_server.port))
+        second = place.create()
+        watcher.wait_for(f"{second}: dispatched")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any, TypeVar
 
 from beads_dispatch.adapters.agent_service import AgentService
@@ -12,7 +11,6 @@ from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.adapters.runner import Runner
-from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core.errors import Failure
 from beads_dispatch.jobs import dispatcher, reaper, watcher
 from beads_dispatch.jobs.cycle import Outside
@@ -52,8 +50,7 @@ class Recorder:
 def settings(plan: Plan) -> Settings:
     url = "" if plan.service == "none" else "http://service"
     token = "secret" if plan.service == "token" else ""
-    nowhere = Workspace(Path(), None)
-    return Settings(nowhere, "agent", "ticker", plan.per_tick, THRESHOLD, "http://board", url, token, json_log=False)
+    return Settings("agent", "ticker", plan.per_tick, THRESHOLD, "http://board", url, token, json_log=False)
 
 
 class Process:

@@ -11,7 +11,9 @@ import pytest
 from beads_dispatch import settings
 from beads_dispatch.adapters import location, private_folder
 from beads_dispatch.adapters.bd.environment import environment
+from beads_dispatch.adapters.waiting import unheard
 from beads_dispatch.commands import arguments
+from beads_dispatch.commands.wiring import Wiring
 from beads_dispatch.core.errors import Misconfigured
 
 SERVER = {"dolt_mode": "server", "dolt_server_host": "h", "dolt_server_port": 3306, "dolt_server_user": "u"}
@@ -24,8 +26,8 @@ def mounted(path: Path, metadata: object = SERVER) -> dict[str, str]:
     return {"BEADS_METADATA": str(file)}
 
 
-def test_defaults(tmp_path: Path) -> None:
-    read = settings.read(mounted(tmp_path), tmp_path, actor="beads-reaper", needs_beadboard=False)
+def test_defaults() -> None:
+    read = settings.read({}, actor="beads-reaper", needs_beadboard=False)
     assert (read.assignee, read.actor, read.per_tick) == ("agent", "beads-reaper", 1)
     assert (read.threshold, read.json_log) == (timedelta(minutes=30), False)
 
@@ -39,16 +41,16 @@ def test_defaults(tmp_path: Path) -> None:
         ("agents/a.b", ("agents", "a.b")),
     ],
 )
-def test_the_cron_job_that_is_the_agent(tmp_path: Path, value: str, read: object) -> None:
-    environ = {**mounted(tmp_path), "BEADS_AGENT_CRONJOB": value, "BEADS_AGENT_JOBS": "3"}
-    known = settings.read(environ, tmp_path, actor="a", needs_beadboard=bool(value))
+def test_the_cron_job_that_is_the_agent(value: str, read: object) -> None:
+    environ = {"BEADS_AGENT_CRONJOB": value, "BEADS_AGENT_JOBS": "3"}
+    known = settings.read(environ, actor="a", needs_beadboard=bool(value))
     assert (known.cron_job, known.agent_jobs) == (read, 3)
 
 
-def test_agents_run_in_one_place(tmp_path: Path) -> None:
-    environ = {**mounted(tmp_path), "BEADS_AGENT_CRONJOB": "agent", "BEADBOARD_URL": "http://h"}
+def test_agents_run_in_one_place() -> None:
+    environ = {"BEADS_AGENT_CRONJOB": "agent", "BEADBOARD_URL": "http://h"}
     with pytest.raises(Misconfigured, match="BEADBOARD_URL and BEADS_AGENT_CRONJOB are both set"):
-        settings.read(environ, tmp_path, actor="a", needs_beadboard=True)
+        settings.read(environ, actor="a", needs_beadboard=True)
 
 
 @pytest.mark.parametrize(
@@ -79,28 +81,32 @@ def test_agents_run_in_one_place(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, variable: str, value: str, said: str) -> None:
-    environ = {**mounted(tmp_path), variable: value}
+    wiring = Wiring({**mounted(tmp_path), variable: value}, tmp_path, unheard)
     with pytest.raises(Misconfigured, match=said) as caught:
-        settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
+        wiring.settings("a", needs_beadboard=False)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_where_apprise_is_not_installed_its_variable_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environ = {**mounted(tmp_path), "BEADS_NOTIFY_URLS": "json://u:secret@h json://h"}
-    read = settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
+def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    environ = {"BEADBOARD_URL": "x", "LOG_FORMAT": "xml", "BEADS_METADATA": "/nowhere/metadata.json"}
+    with pytest.raises(Misconfigured, match=r"BEADBOARD_URL.*; LOG_FORMAT.*; /nowhere/metadata.json"):
+        Wiring(environ, tmp_path, unheard).settings("a", needs_beadboard=True)
+
+
+def test_where_apprise_is_not_installed_its_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"BEADS_NOTIFY_URLS": "json://u:secret@h json://h"}
+    read = settings.read(environ, actor="a", needs_beadboard=False)
     assert read.notify_urls == environ["BEADS_NOTIFY_URLS"]
     assert "secret" not in repr(read)
     monkeypatch.setattr(settings, "_installed", lambda package: False)
     with pytest.raises(Misconfigured, match=r"^BEADS_NOTIFY_URLS: needs Apprise: pip install '\.\[notify\]'$"):
-        settings.read(environ, tmp_path, actor="a", needs_beadboard=False)
+        settings.read(environ, actor="a", needs_beadboard=False)
 
 
-def test_a_secret_that_ends_with_a_newline(tmp_path: Path) -> None:
-    environ = {**mounted(tmp_path), "API_BEARER_TOKEN": "secret\n"}
-    assert settings.read(environ, tmp_path, actor="a", needs_beadboard=False).agent_token == "secret"
+def test_a_secret_that_ends_with_a_newline() -> None:
+    environ = {"API_BEARER_TOKEN": "secret\n"}
+    assert settings.read(environ, actor="a", needs_beadboard=False).agent_token == "secret"
 
 
 @pytest.mark.parametrize("text", ["[::1]:8080", "::1:8080"])
@@ -108,9 +114,9 @@ def test_an_ipv6_address_to_listen_on(text: str) -> None:
     assert arguments._address(text) == ("::1", 8080)
 
 
-def test_a_trailing_slash_is_taken_off(tmp_path: Path) -> None:
-    environ = {**mounted(tmp_path), "BEADBOARD_URL": "http://h:1//"}
-    read = settings.read(environ, tmp_path, actor="a", needs_beadboard=True)
+def test_a_trailing_slash_is_taken_off() -> None:
+    environ = {"BEADBOARD_URL": "http://h:1//"}
+    read = settings.read(environ, actor="a", needs_beadboard=True)
     assert read.beadboard_url == "http://h:1"
 
 
@@ -150,34 +156,47 @@ def test_tls_is_on_as_bd_has_it(tmp_path: Path, variable: str, inside: bool, tls
     assert server.tls is tls
 
 
-def test_what_changes_the_output_or_the_effects_of_bd_is_not_passed_on() -> None:
-    needed = {"PATH": "/bin", "HOME": "/h", "XDG_CONFIG_HOME": "/c", "SSL_CERT_FILE": "/f", "BEADS_DOLT_PASSWORD": "p"}
-    harmful = {
-        "BD_JSON_ENVELOPE": "1", "BD_OTEL_STDOUT": "true", "BD_READONLY": "1", "BD_DOLT_AUTO_PUSH": "true",
-        "BEADS_ACTOR": "a", "BEADS_DB": "/d", "BEADS_MAX_ROWS": "1", "GIT_DIR": "/g", "BEADBOARD_URL": "u",
+def test_bd_gets_our_environment_without_what_changes_its_output_or_effects() -> None:
+    passed = {
+        "PATH": "/bin", "HOME": "/h", "XDG_CONFIG_HOME": "/c", "BEADS_DOLT_PASSWORD": "p", "VAULT_ADDR": "v",
+        "BEADS_DOLT_CREDENTIAL_COMMAND": "c", "LANG": "C", "MISE_SHELL": "bash", "BD_MIGRATION_FREEZE_FILE": "/f",
     }  # fmt: skip
-    env = environment({**needed, **harmful})
-    assert needed.items() <= env.items()
-    assert {key for key, value in harmful.items() if env.get(key) == value} == set()
+    dropped = {
+        "BD_JSON_ENVELOPE": "1", "BD_OTEL_STDOUT": "true", "BD_READONLY": "1", "BD_DOLT_AUTO_PUSH": "true",
+        "BD_ALLOW_REMOTE_MIGRATE": "1", "BEADS_ACTOR": "a", "BEADS_DB": "/d", "BEADS_MAX_ROWS": "1", "GIT_DIR": "/g",
+        "GIT_AUTHOR_NAME": "a", "OTEL_TRACES_EXPORTER": "console", "CLAUDECODE": "1", "CLAUDE_SESSION_ID": "s",
+        "API_BEARER_TOKEN": "secret", "BD_OF_A_LATER_RELEASE": "1",
+    }  # fmt: skip
+    env = environment({**passed, **dropped}, Path("/"))
+    assert passed.items() <= env.items()
+    assert {key for key, value in dropped.items() if env.get(key) == value} == set()
 
 
 def test_bd_collects_no_garbage_unless_somebody_wants_it_to() -> None:
-    assert environment({})["GOGC"] == "off"
-    assert environment({"GOGC": "50", "GOMEMLIMIT": "1GiB"}).items() >= {"GOGC": "50", "GOMEMLIMIT": "1GiB"}.items()
+    assert environment({}, Path("/"))["GOGC"] == "off"
+    wanted = {"GOGC": "50", "GOMEMLIMIT": "1GiB"}
+    assert wanted.items() <= environment(wanted, Path("/")).items()
 
 
-def test_a_mounted_file_stands_instead_of_every_variable_that_says_where() -> None:
+def test_a_mounted_file_stands_instead_of_every_variable_that_says_where(tmp_path: Path) -> None:
     where = {"BEADS_DIR": "/b", "BEADS_DOLT_SERVER_HOST": "h", "BEADS_DOLT_SHARED_SERVER": "1", "BD_DOLT_PORT": "1"}
-    assert where.items() <= environment(where).items()
-    assert where.keys() & environment(where, mounted=True).keys() == set()
+    assert where.items() <= environment(where, Path("/")).items()
+    env = location.find({**mounted(tmp_path), **where}, tmp_path).environ
+    assert where.keys() & env.keys() == {"BEADS_DOLT_SERVER_HOST"}
+    assert {key.removeprefix("BEADS_DOLT_SERVER_"): value for key, value in env.items() if "DOLT_SERVER" in key} == {
+        "MODE": "1", "HOST": "h", "PORT": "3306", "USER": "u", "DATABASE": "beads", "TLS": "0",
+    }  # fmt: skip
 
 
-def test_a_relative_path_reaches_bd_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)  # bd itself runs in another folder
-    passed = environment({"SSL_CERT_FILE": "ca.pem", "BEADS_DOLT_SERVER_SOCKET": "/run/dolt.sock", "SSL_CERT_DIR": ""})
-    assert passed["SSL_CERT_FILE"] == str(tmp_path / "ca.pem")
-    assert passed["BEADS_DOLT_SERVER_SOCKET"] == "/run/dolt.sock"
-    assert passed["SSL_CERT_DIR"] == ""
+def test_a_relative_path_reaches_bd_as_an_absolute_one(tmp_path: Path) -> None:
+    given = {"SSL_CERT_FILE": "ca.pem", "BEADS_DIR": "../.beads", "BEADS_DOLT_SERVER_SOCKET": "/run/dolt.sock"}
+    passed = environment({**given, "SSL_CERT_DIR": "a:/b", "BEADS_CREDENTIALS_FILE": ""}, tmp_path)
+    assert {key: passed[key] for key in given} == {
+        "SSL_CERT_FILE": f"{tmp_path}/ca.pem",
+        "BEADS_DIR": f"{tmp_path}/../.beads",
+        "BEADS_DOLT_SERVER_SOCKET": "/run/dolt.sock",
+    }
+    assert (passed["SSL_CERT_DIR"], passed["BEADS_CREDENTIALS_FILE"]) == (f"{tmp_path}/a:/b", "")
 
 
 def test_a_temporary_folder_that_was_removed_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

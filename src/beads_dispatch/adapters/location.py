@@ -1,33 +1,39 @@
-"""Where bd's database is: in a cluster a mounted metadata.json says it, everywhere else bd is asked."""
+"""Where bd's database is: in a cluster a mounted metadata.json says so, everywhere else bd is asked."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import Waiting, unheard
-from beads_dispatch.adapters.workspace import Server, Workspace, is_on, parse, text_of
+from beads_dispatch.adapters.workspace import Server, Workspace, is_on, mode, parse, text_of
 from beads_dispatch.core.errors import Misconfigured
 
 CLUSTER_METADATA = Path("/etc/beads-metadata/metadata.json")
 
+# bd also reads the nearest .beads/config.yaml above the folder that it runs in. Above a copy in /tmp there could be
+# somebody else's, with another `db:`.
+NOWHERE = Path("/")
+
 
 def find(environ: Mapping[str, str], cwd: Path, waiting: Waiting = unheard) -> Workspace:
-    """The workspace that the environment names, else the one that bd finds from `cwd`. Raises Failure."""
+    """Return the workspace that the environment names, else the one that bd finds from `cwd`. Raise Failure."""
     named = environ.get("BEADS_METADATA")
     path = Path(named) if named else CLUSTER_METADATA
-    if named or path.exists():
-        text = text_of(path)
-        return Workspace(path, _mounted_server(path, parse(path, text), environ), mounted=text)
-    from beads_dispatch.adapters import discovery  # a cluster's idle tick runs no bd
+    if not (named or path.exists()):
+        from beads_dispatch.adapters import discovery  # an idle tick in a cluster runs no bd
 
-    return discovery.ask(environ, cwd, waiting)
+        return discovery.ask(environ, cwd, waiting)
+    text = text_of(path)
+    server = _mounted_server(path, parse(path, text), environ)
+    env = environment(environ, cwd, mounted=True) | server.variables()
+    return Workspace(path, server, env, NOWHERE, mounted=text)
 
 
 def _mounted_server(path: Path, metadata: Mapping[str, object], environ: Mapping[str, str]) -> Server:
-    """Environment, then metadata.json, as bd has it (configfile.go)."""
-    mode = str(metadata.get("dolt_mode") or "embedded").lower()
-    if mode not in ("server", "embedded"):
-        raise Misconfigured(f"{path}: dolt_mode is {mode!r}; it must be server or embedded")
-    if mode == "embedded" and environ.get("BEADS_DOLT_SERVER_MODE") != "1":
+    """Return the server: the environment comes before metadata.json, as in bd (configfile.go)."""
+    if mode(metadata) not in ("server", "embedded"):
+        raise Misconfigured(f"{path}: dolt_mode is {mode(metadata)!r}; it must be server or embedded")
+    if mode(metadata) == "embedded" and environ.get("BEADS_DOLT_SERVER_MODE") != "1":
         raise Misconfigured(f"BEADS_METADATA: {path} is of an embedded workspace; its dolt_mode must be server")
 
     def setting(name: str, key: str, default: str) -> str:

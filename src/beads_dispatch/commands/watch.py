@@ -70,7 +70,7 @@ def _watch(args: Namespace, wiring: Wiring, log: Log) -> int:
     if first.notify_urls:
         _check_notify_urls(first.notify_urls, wiring)
     monitor = _listen(args.listen, first.assignee, log) if args.listen else None
-    log.info("watching", f"watching {first.workspace} for beads assigned to {first.assignee}")
+    log.info("watching", f"watching {wiring.workspace()} for beads assigned to {first.assignee}")
     return watcher.watch(_watched(wiring, first, log), wiring.stopping, monitor)
 
 
@@ -99,14 +99,14 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
         return wiring.run(job, _settings(wiring, name), logs[name])
 
     return watcher.Jobs(
-        open_queue=lambda: wiring.queue(_settings(wiring, NAMES["tick"])),
+        open_queue=wiring.queues(first),
         tick=lambda: run("tick", dispatcher.tick),
         sweep=lambda gone: run("sweep", partial(reaper.sweep, no_job_left=gone)),
         threshold=first.threshold,
         clock=SYSTEM,
         jitter=random.uniform,
         log=log,
-        stamp=first.workspace.stamp,
+        stamp=wiring.workspace().stamp,
         follower=_follower(wiring, first, log),
     )
 

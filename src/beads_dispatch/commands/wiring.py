@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from beads_dispatch import settings
+from beads_dispatch.adapters import location
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
@@ -20,6 +20,8 @@ from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Queue, open_queue
 from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.adapters.waiting import Waiting
+from beads_dispatch.adapters.workspace import Workspace
+from beads_dispatch.core.errors import Misconfigured
 from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
@@ -32,6 +34,14 @@ NAMES = {
     "status": "beads-dispatch", "explain": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch",
     "completion": "beads-dispatch",
 }  # fmt: skip
+
+
+@dataclass(eq=False)
+class Located:
+    """The database as it was found, and bd on it for each actor. Outlives one job of the watcher."""
+
+    process: BdProcess | None = None
+    bds: dict[str, Bd] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,17 +57,57 @@ class Wiring:
     waiting: Waiting
     stopping: Callable[[], bool] = lambda: False
     local: Runner | None = None
+    located: Located = field(default_factory=Located, repr=False)
 
     def settings(self, actor: str, *, needs_beadboard: bool) -> Settings:
-        """What the environment says now. A Dolt server that bd manages has another port after each start."""
-        return settings.read(self.environ, self.cwd, actor=actor, needs_beadboard=needs_beadboard, waiting=self.waiting)
+        """Return the settings. Raise Misconfigured with every wrong variable, also those that name the database."""
+        wrong = []
+        try:
+            chosen = settings.read(self.environ, actor=actor, needs_beadboard=needs_beadboard)
+        except Misconfigured as error:
+            wrong.append(str(error))
+        try:
+            self.workspace()
+        except Misconfigured as error:
+            wrong.append(str(error))
+        if wrong:
+            raise Misconfigured("; ".join(wrong))
+        return chosen
+
+    def workspace(self) -> Workspace:
+        """Return where the database is. It is found once. Raise Failure."""
+        return self._process().workspace
+
+    def _process(self) -> BdProcess:
+        if self.located.process is None:
+            self.located.process = BdProcess(location.find(self.environ, self.cwd, self.waiting), waiting=self.waiting)
+        return self.located.process
 
     def bd(self, chosen: Settings) -> Bd:
-        return _bd(chosen, tuple(self.environ.items()), self.waiting)
+        if chosen.actor not in self.located.bds:
+            self.located.bds[chosen.actor] = Bd(self._process(), chosen.actor, SYSTEM.sleep)
+        return self.located.bds[chosen.actor]
 
     def queue(self, chosen: Settings) -> Queue:
-        """A queue with a connection of its own. The caller closes it."""
-        return open_queue(chosen.workspace, self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
+        """Return a queue with a connection of its own. The caller closes it."""
+        return open_queue(self.workspace(), self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
+
+    def queues(self, chosen: Settings) -> Callable[[], Queue]:
+        """Return what opens a queue. From its second call on it finds the database anew.
+
+        The mounted file has changed then, or the connection is lost: a server that bd manages has another port after
+        each start.
+        """
+        opened = False
+
+        def open_next() -> Queue:
+            nonlocal opened
+            if opened:
+                self._process().move(location.find(self.environ, self.cwd, self.waiting))
+            opened = True
+            return self.queue(chosen)
+
+        return open_next
 
     def runner(self, chosen: Settings, log: Log, *, waits: bool = True) -> Runner:
         """Where agents run. `waits`: for a BeadBoard that is waking up. Raises Misconfigured."""
@@ -106,11 +156,6 @@ class Wiring:
             log.info("message_failed", f"a message to BEADS_NOTIFY_URLS: {problem}", level="warning")
         else:
             log.info("message_sent", f"sent to BEADS_NOTIFY_URLS: {len(notices)} notice(s)")
-
-
-@cache  # a private copy of a mounted workspace, and what a version of bd can do, outlive one job of the watcher
-def _bd(chosen: Settings, environ: tuple[tuple[str, str], ...], waiting: Waiting) -> Bd:
-    return Bd(BdProcess(chosen.workspace, dict(environ), waiting=waiting), chosen.actor, SYSTEM.sleep)
 
 
 def _new_token() -> str:

@@ -1,11 +1,9 @@
 """bd on one workspace: in which environment and folder it runs, and what its answers mean."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core.errors import BdFailed, Failure, NoBead, NotAsExpected
@@ -18,32 +16,27 @@ if TYPE_CHECKING:
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
 MISMATCH = 13  # bd 1.3's exit status where --if-status or --if-assignee does not hold
 
-# bd shows only the beads that have the label which `directory.labels` gives the folder it runs in, or one above it.
-# No folder has one here, and no redirect either; BEADS_DIR tells bd which workspace it works on.
-CWD = Path("/")
-
 
 class BdProcess:
-    """Runs bd on one workspace. `environ`: our own environment. `deadline`: seconds that one call may take."""
+    """Runs bd on one workspace. `deadline`: seconds that one call may take."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        environ: Mapping[str, str],
-        deadline: float = DEADLINE,
-        waiting: Waiting = unheard,
-    ) -> None:
-        self._workspace = workspace
-        self._environ = environ
+    def __init__(self, workspace: Workspace, deadline: float = DEADLINE, waiting: Waiting = unheard) -> None:
+        self.workspace = workspace
         self._deadline = deadline
         self._waiting = waiting
         self._private: PrivateFolder | None = None
 
+    def move(self, workspace: Workspace) -> None:
+        """From now on run bd on this workspace."""
+        if workspace.mounted != self.workspace.mounted:
+            self._private = None
+        self.workspace = workspace
+
     def check(self) -> None:
-        """Raises Misconfigured where there is no bd to run."""
+        """Raise Misconfigured if there is no bd to run."""
         from beads_dispatch.adapters.bd import command as bd_command
 
-        bd_command.program(self._environ)
+        bd_command.program(self.workspace.environ)
 
     def version(self) -> str:
         """Every bd writes its version beside metadata.json, so no call is spent. It can change while we run."""
@@ -61,11 +54,12 @@ class BdProcess:
             command as bd_command,  # an idle tick runs no bd, and does not load what that needs
         )
 
-        env, seconds = self._env(), min(self._deadline, within or self._deadline)
+        env = {**self.workspace.environ, "BEADS_DIR": str(self._folder())}
         locks = (self._private.lock,) if self._private else ()  # so that an orphaned bd keeps its folder
         answer = bd_command.run(
-            verb, "--json", *words, env=env, cwd=CWD, seconds=seconds, waiting=self._waiting, inherits=locks
-        )
+            verb, "--json", *words, env=env, cwd=self.workspace.folder,
+            seconds=min(self._deadline, within or self._deadline), waiting=self._waiting, inherits=locks,
+        )  # fmt: skip
         if answer.code == MISMATCH:
             raise NotAsExpected(f"bd {verb}: {answer.message}")
         if answer.code != 0:
@@ -78,25 +72,14 @@ class BdProcess:
 
     def _folder(self) -> Path:
         """The folder that bd may write to: the workspace's own, or a private copy of a mounted one."""
-        if not self._workspace.mounted:
-            return self._workspace.metadata.parent
+        if not self.workspace.mounted:
+            return self.workspace.metadata.parent
         if self._private is None or not (self._private.beads / "metadata.json").exists():  # something cleans up /tmp
-            self._private = _private_copy(self._workspace)
+            self._private = _private_copy(self.workspace)
         return self._private.beads
 
-    def _env(self) -> dict[str, str]:
-        env = environment(self._environ, mounted=bool(self._workspace.mounted))
-        env["BEADS_DIR"] = str(self._folder())
-        if self._workspace.database:
-            env["BEADS_DOLT_SERVER_DATABASE"] = self._workspace.database
-        if server := self._workspace.server:
-            known = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "DATABASE": server.database}
-            known |= {"MODE": "1", "TLS": str(int(server.tls))}
-            env |= {f"BEADS_DOLT_SERVER_{key}": value for key, value in known.items()}
-        return env
-
     def _hide(self, text: str) -> str:
-        secret = self._workspace.server.password if self._workspace.server else ""
+        secret = self.workspace.server.password if self.workspace.server else ""
         return hidden(text, secret)
 
 
