@@ -56,10 +56,8 @@ _RESETS = (
 )
 _WHOSE = r"(?:[\w'’-]+ ){0,4}?"  # `org's monthly `, `specified API `
 _WAS = r"(?:(?:is|are|has|have|was|were|been|now) )*"
-_KEY = (
-    r"(?:(?:x-)?api[ _-]?keys?|(?:(?:access|auth|oauth|refresh|bearer|session)[ _-]?)?tokens?"
-    r"|credentials?|log-?in|session)(?: you (?:provided|entered))?"
-)
+_TOKEN = r"(?:access|auth|oauth|refresh|bearer|session|id)[ _-]?tokens?"
+_KEY = rf"(?:(?:x-)?api[ _-]?keys?|{_TOKEN}|credentials?|authentication)"
 _STATUS = r"(?:API Error|HTTP(?:/\d(?:\.\d)?)?|status(?: code)?|error(?: code)?|code)\W{1,4}(?:request rejected \()?"
 
 # The first row that reads a message decides, so a special case stands above its general one.
@@ -85,6 +83,7 @@ TABLE = (
         (
             rf"\b(?:hit|reach(?:ed)?|exceed(?:ed|s)?|exhausted|used up|used (?:100 ?%|all) of) (?:your|the|its|our) "
             rf"{_WHOSE}(?:limits?|quota|budget|allowance|capacity|cap)\b",
+            r"\b(?:daily|weekly|monthly) (?:budget|allowance)\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b",
         ),
     ),
     Wording(
@@ -130,7 +129,7 @@ TABLE = (
         Trouble.CREDIT, "OpenRouter, DeepSeek, Amp", "continuedev/continue#10281, 2026-02; automazeio/vibeproxy#199",
         "402 Insufficient Balance",
         (
-            r"\b(?:insufficient|not enough|no(?: more)?|out of|low|requires? more|need more|add|purchase|buy)[ _]"
+            r"\b(?:insufficient|(?:not|have) enough|no(?: more)?|out of|low|requires? more|add|purchase|buy)[ _]"
             r"(?:\w+[ _]){0,2}?(?:credits?|funds|balance)\b",
         ),
     ),
@@ -139,7 +138,7 @@ TABLE = (
         "HTTP 402 Payment Required",
         (
             r"payment (?:is )?required", rf"{_STATUS}402\b", r"billing (?:hard )?limit", r"余额不足|额度不足",
-            r"billing (?:is )?(?:inactive|not active|not enabled|disabled)",
+            r"billing (?:account )?(?:is )?(?:inactive|not active|not enabled|disabled)",
         ),
     ),
     Wording(
@@ -166,7 +165,8 @@ TABLE = (
         (
             r"\b(?:not|n['’]t|no longer) (?:been )?(?:logged|signed)[ -]?in\b", r"\b(?:logged|signed) (?:you )?out\b",
             r"\b(?:log|sign)[ -]?in (?:again|first|is required|required|to (?:continue|proceed|use))\b",
-            r"\b(?:please|must|need to|have to) (?:[\w ]+ and )?(?:re-?)?(?:log|sign)[ -]?in\b",
+            r"\b(?:please|must|need to|have to) (?:[\w ]+ and )?(?:be )?(?:re-?)?(?:log|sign)(?:ged|ed)?[ -]?in\b",
+            r"\b(?:please|must|need to|have to) (?:re-?)?authenticate\b",
             r"\bre-?authenticate\b", r"\bre-?login\b",
         ),
     ),
@@ -174,8 +174,10 @@ TABLE = (
         Trouble.LOGIN, "Claude Code, Qwen", "anthropics/claude-code#33879, 2026-03; QwenLM/qwen-code#3501, 2026-04",
         "OAuth token has expired. Please obtain a new token or refresh your existing token.",
         (
-            rf"\b{_KEY} {_WAS}(?:not )?(?:expired|invalid(?:ated)?|valid|revoked|missing|required|rejected|denied"
-            r"|incorrect|(?:not |be )set|found|provided)\b",
+            # A token that is missing or unexpected is often a parser's; one that has expired never is.
+            rf"\b(?:{_KEY}|tokens?|log-?in|session)(?: you (?:provided|entered)| included in the request)? {_WAS}"
+            r"(?:invalid(?:ated)?|expired|revoked|rejected)\b",
+            rf"\b{_KEY} {_WAS}(?:not (?:valid|set|found|provided)|be set|missing|required|denied|incorrect)\b",
         ),
     ),
     Wording(
@@ -183,6 +185,7 @@ TABLE = (
         "Ran into this error: Authentication failed. Status: 401 Unauthorized. Response: invalid x-api-key.",
         (
             rf"\b(?:invalid|incorrect|expired|missing|bad|revoked|wrong|no|unknown)[ _](?:\w+[ _]){{0,2}}?{_KEY}\b",
+            r"\bexpired (?:log-?in|session|token)s?\b",
             r"api_?key_?invalid", r"invalid_(?:api_key|grant|token)",
         ),
     ),
@@ -192,6 +195,8 @@ TABLE = (
         (
             r"token (?:could not|couldn['’]t|cannot|can['’]t) be refreshed",
             r"\b(?:failed to|unable to|could not|cannot) (?:refresh|authenticate|log ?in|sign ?in)\b",
+            r"\b(?:failed to|unable to|could not|cannot) (?:load|find|read) credentials\b",
+            r"\btoken refresh failed\b", r"Expired(?:Token|Credentials)", r"\bresolve authentication\b",
         ),
     ),
     Wording(
@@ -201,7 +206,7 @@ TABLE = (
             r"set an auth method", r"no authentication information",
             r"missing environment variable\W+\w*(?:key|token)\b",
             r"\w+_(?:API_KEY|TOKEN)\b.{0,30}\b(?:not set|unset|missing|required)\b",
-            r"\b(?:specify|set|provide) (?:the |your |a |an |valid ){0,2}\w*(?:API_KEY|api key)\b",
+            r"\b(?:specify|set|setting|provide|pass) (?:your |a |an |the (?=\w+_)|valid ){0,2}\w*(?:API_KEY|api key)\b",
         ),
     ),
     Wording(
@@ -228,7 +233,9 @@ TABLE = (
         (
             r"issue with the selected model", r"Model(?:NotFound|Unavailable)", r"model_not_found",
             r"\b(?:invalid|unknown|unsupported) model\b",
-            r"\bmodel\b.{0,60}?\b(?:not found|not exist|not (?:currently )?(?:available|supported)|is unavailable)\b",
+            r"\bmodel\b.{0,60}?\b(?:not found|not exist|not (?:currently )?(?:available|supported))\b",
+            r"\bmodel\b.{0,60}?\bis (?:unavailable|invalid)\b",
+            r"not_found_error.{0,40}\bmodel\b",
         ),
     ),
     Wording(
@@ -238,7 +245,9 @@ TABLE = (
             r"\bservice (?:is )?(?:temporarily |currently )?unavailable\b", r"\btemporarily unavailable\b",
             r"\bbad gateway\b", r"\bgateway time-?out\b", r"\b(?:internal )?server error\b",
             r"\b(?:server|api|provider|model|service) is (?:\w+ )?(?:down|busy|unavailable)\b",
-            r"\b5(?:00|02|03|04|29) (?:\w+ )?(?:error|overloaded|unavailable)\b",
+            r"\b5(?:00|02|03|04|29) (?:\w+ )?(?:error|overloaded|unavailable)\b", r"\breturned 5\d\d\b",
+            r"(?:ServiceUnavailable|InternalServer|Overloaded)Error", r"\boutage\b",
+            r"\bupstream (?:\w+ )?(?:failed|error)\b",
         ),
     ),
     Wording(
@@ -259,14 +268,16 @@ TABLE = (
             r"\bE(?:CONN(?:REFUSED|RESET|ABORTED)|NOTFOUND|AI_AGAIN|TIMEDOUT|NETUNREACH|HOSTUNREACH|NETDOWN)\b",
             r"ConnectionRefused|FailedToOpenSocket|(?:API)?ConnectionError",
             rf"\bconnection {_WAS}(?:error|refused|reset|closed|timed out|aborted|failed|lost)\b",
-            r"\b(?:unable|failed) to connect\b", r"\b(?:cannot|can['’]t|could not|couldn['’]t) (?:connect|reach)\b",
+            r"\b(?:unable|failed) to (?:connect|reach|fetch)\b",
+            r"\b(?:cannot|can['’]t|could not|couldn['’]t) (?:connect|reach)\b",
         ),
     ),
     Wording(
         Trouble.NETWORK, "curl, Node, Go", "in other words",
         "curl: (6) Could not resolve host: api.anthropic.com",
         (
-            r"\b(?:could not|couldn['’]t|cannot|failed to|unable to) resolve\b", r"\bname or service not known\b",
+            r"\b(?:could not|couldn['’]t|cannot|failed to|unable to) resolve (?!auth|import|module|dep)",
+            r"\bname or service not known\b",
             r"\bno such host\b", r"\bgetaddrinfo\b", r"\b(?:name|dns)(?: name)? (?:resolution|lookup|error|failure)\b",
         ),
     ),
@@ -275,8 +286,11 @@ TABLE = (
         "stream disconnected before completion: error sending request for url (https://chatgpt.com/backend-api/codex/…)",
         (
             r"\berror sending request\b", r"\bstream disconnected\b", r"\bsocket hang up\b", r"\bfetch failed\b",
-            r"\b(?:request|connection|operation) timed out\b", r"\bno route to host\b", r"\boffline\b",
-            r"\b(?:network|host) (?:is )?(?:unreachable|error|down|unavailable)\b",
+            r"\b(?:request|connection|operation)\b.{0,40}? timed out\b",
+            r"(?:Connect|Read)Timeout",
+            r"\bno route to host\b",
+            r"\boffline\b",
+            r"\bunreachable\b", r"\b(?:network|host) (?:is )?(?:unreachable|error|down|unavailable)\b",
             r"\b(?:no|poor|check your) (?:internet|network)\b",
         ),
     ),
@@ -284,7 +298,8 @@ TABLE = (
         Trouble.NETWORK, "Claude Code", "anthropics/claude-code#74369, 2026-07; #8223, 2025-09",
         "API Error: Self-signed certificate detected. Check your proxy or corporate SSL certificates",
         (
-            r"\bself[ -]signed certificate\b", r"UNABLE_TO_(?:GET_ISSUER|VERIFY)|CERT_HAS_EXPIRED",
+            r"\bself[ -]signed certificate\b",
+            r"unable[ _]to[ _](?:get(?:[ _]local)?[ _]issuer|verify[ _])|CERT_HAS_EXPIRED",
             r"\bcertificate[_ ](?:verify[_ ]failed|has expired|error)\b", r"\bcertificate signed by unknown\b",
             r"\b(?:TLS|SSL)\b.{0,20}\b(?:handshake|error|failed|failure)\b",
         ),
@@ -304,6 +319,16 @@ TABLE = (
          r"\brollout\b.{0,20}\bexhausted\b"),
     ),
     Wording(
+        Trouble.COMMAND, "Codex, Claude Code", "openai/codex#7522, 2025-12; anthropics/claude-code, 2026-11",
+        "Not inside a trusted directory and --skip-git-repo-check was not specified.",
+        (
+            r"\bnot inside a trusted directory\b",
+            r"\bcannot be used with root\b",
+            r"\binside another Claude Code session\b",
+            r"\b(?:unknown|unexpected|unrecognized|invalid) (?:option|argument|flag|command)s?\b:? ['\"`‘]?--?\w",
+        ),
+    ),
+    Wording(
         Trouble.COMMAND, "agent service, sh, env", "claude-agent-service eccf0dd, 2026-11; dash, bash",
         "[Errno 2] No such file or directory: 'claude'",
         (
@@ -320,7 +345,7 @@ _THING = (
     r"|queue|descriptor)s?"
 )
 _OF_A_THING = (
-    rf"\b(?:(?:{_THING}|context[ -]window|time(?:out)?|(?:memory|disk|cpu|storage)(?:[ -]usage)?)[ -])+"
+    rf"(?<![a-z])(?:(?:{_THING}|context[ -]window|time(?:out)?|(?:memory|disk|cpu|storage)(?:[ -]usage)?)[ -])+"
     rf"(?:limits?|quota|budget)\b(?!.{{0,60}}?{_RESETS})"
     rf"|\blimits? (?:of|on|for) (?:[\w,-]+ ){{0,3}}{_THING}\b(?!.{{0,60}}?{_RESETS})"
 )
@@ -329,6 +354,7 @@ _TALK = (
     r"\bI\b|\?\s*$|\btest(?:s|ed|ing)?\b|\btest_\w+|\bassert\w*|\bexpected \S+ (?:but|to|got)\b"
     r"|\b(?:beads?|functions?|added|implemented|fixed|handled|handles|handling|updated|changed|removed|wrote|documented"
     r"|raised|raises|works|passed|passes|committed|shown|shows|displayed|should)\b"
+    r"|\b(?:postgres\w*|psycopg\w*|mysql|redis|mongo\w*|docker|database)\b"  # what the work needs, and not the agent
     r"|\b(?:log-?in|sign-?in) (?:page|form|screen|flow|button|view|banner)\b"
 )
 _PASSING = r"\b(?:retrying|reconnecting)\b|^\W*(?:warn(?:ing)?|info|debug|note|hint)\b"
