@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from beads_dispatch.adapters.queue import Snapshot
-from beads_dispatch.core.backoff import Hold, Holds
+from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import DoltFailed
+from beads_dispatch.core.holds import Hold, Holds
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 
@@ -68,6 +69,11 @@ class MemoryQueue:
     def holds(self) -> Holds:
         self._reach()
         return dict(self.database.holds)
+
+    def closed(self, since: datetime) -> tuple[Bead, ...]:
+        self._reach()
+        beads = self.database.beads.values()
+        return tuple(bead for bead in beads if bead.status == "closed" and bead.updated_at >= since and marks.job(bead))
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         self._reach()

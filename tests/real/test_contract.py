@@ -27,9 +27,9 @@ from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import Queue, ServerQueue, open_queue
-from beads_dispatch.core.backoff import SERVICE, Hold
+from beads_dispatch.core.beadboard_answers import understand
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.core.outcomes import understand
+from beads_dispatch.core.holds import SERVICE, Hold
 from beads_dispatch.core.runner import Outcome, Stage
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from conftest import PATIENCE, Place, url_of, wait_for
 
-from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.beadboard_answers import Reply, understand
 from beads_dispatch.core.runner import Outcome
 
 STANDIN = Path(__file__).parents[1] / "standin.py"

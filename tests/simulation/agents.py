@@ -45,6 +45,8 @@ class Agent:
     def _behaviour(self) -> Callable[[], None]:
         if self._meets_limit():
             return self._limited
+        if self._is_broken():
+            return BROKEN[self.world.broken].__get__(self)
         if self.job.bead == "s-0" and (known := TROUBLEMAKERS.get(self.world.plan.troublemaker)):
             return lambda: known(self)
         if self.actor.hits("agent misbehaves"):
@@ -60,6 +62,14 @@ class Agent:
             return False
         world.limit_until = world.seconds + self.actor.random.choice((60, 900, 3600)) * self.actor.random.random()
         return True
+
+    def _is_broken(self) -> bool:
+        world, random = self.world, self.actor.random
+        if world.seconds >= world.broken_until and self.actor.hits("agent breaks"):
+            world.broken = random.choice(sorted(BROKEN))
+            world.broken_until = world.seconds + random.choice((60, 900, 3600)) * random.random()
+        self.job.broken = world.seconds < world.broken_until
+        return self.job.broken
 
     def _wait(self, seconds: float) -> None:
         self.world.sleep(seconds)
@@ -113,7 +123,6 @@ class Agent:
             "API Error: 429 rate_limit_error",
         )
         self.job.limited = True
-        self.world.invariants.limited(self.job)
         self._exit(self.actor.random.choice((0, 1)), self.actor.random.choice(texts), is_error=True)
 
     def _block(self) -> None:
@@ -165,8 +174,39 @@ class Agent:
             self._write("--append-notes=late" if word == "note" else f"--status={word}")
         self._exit()
 
+    # --- an agent that cannot work ---
+    def _no_login(self) -> None:
+        self._wait(2)
+        self._exit(self.actor.random.choice((0, 1)), "Invalid API key · Please run /login", is_error=True)
 
-TROUBLEMAKERS = {"opens itself": Agent._open, "leaves": Agent._leave, "hangs": Agent._hang}
+    def _not_found(self) -> None:
+        self._exit(127, "")
+
+    def _dies(self) -> None:
+        self._wait(1)
+        self._exit(1, "")
+
+    def _overloaded(self) -> None:
+        self._wait(183)
+        self._exit(1, "API Error: 529 Overloaded", is_error=True, api_error_status=529)
+
+    def _fails_late(self) -> None:
+        self._wait(61.5)
+        self._exit(1, "")
+
+    def _does_nothing(self) -> None:
+        self._wait(1)
+        self._exit(0, "done")
+
+
+BROKEN = {
+    "no login": Agent._no_login, "not found": Agent._not_found, "dies": Agent._dies, "overloaded": Agent._overloaded,
+    "fails late": Agent._fails_late, "does nothing": Agent._does_nothing,
+}  # fmt: skip
+TROUBLEMAKERS = {
+    "opens itself": Agent._open, "leaves": Agent._leave, "hangs": Agent._hang,
+    "fails at once": Agent._dies, "sounds broken": Agent._no_login,
+}  # fmt: skip
 MISBEHAVIOURS = (
     Agent._block, Agent._defer, Agent._open, Agent._hand_on, Agent._leave, Agent._fail, Agent._error, Agent._hang,
 )  # fmt: skip

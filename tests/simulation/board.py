@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from beads_dispatch.adapters.exchange import Ask
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.beadboard_answers import Reply
 from simulation import people
 from simulation.faults import STARTED_NOTHING, UNCLEAR
 from simulation.service import Job

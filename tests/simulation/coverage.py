@@ -8,17 +8,9 @@ from beads_dispatch.jobs import dispatcher
 from simulation.faults import FAULTS, STARTED_NOTHING, UNCLEAR
 
 JOBS = (
-    "dispatcher",
-    "reaper",
-    "watcher",
-    "claims",
-    "following",
-    "holding",
-    "housekeeping",
-    "room",
-    "persistence",
-    "cycle",
-)
+    "dispatcher", "reaper", "watcher", "watched_database", "claims", "following", "holding", "housekeeping", "room",
+    "writing", "cycle",
+)  # fmt: skip
 _EVENT = re.compile(r'(?:cycle|log)\.(?:info|error)\(\s*"(\w+)"')
 # Events that only a person's command, a wrong environment or the end of the process causes.
 NEVER = {"misconfigured", "not_asked", "would_block", "would_dispatch", "would_end", "would_notify", "would_reopen"}
@@ -45,7 +37,17 @@ def wanted() -> set[str]:
     }
 
 
-ENDS = ("completed", "failed", "usage limit", "timeout", "error", "unknown", "no job left", "stuck")
+ENDS = (
+    "completed",
+    "failed",
+    "cannot run",
+    "killed",
+    "usage limit",
+    "timed out",
+    "lost",
+    "job unknown",
+    "stuck",
+)
 
 
 def report(counts: Mapping[str, int]) -> Iterator[str]:

@@ -9,17 +9,16 @@ import pytest
 
 from beads_dispatch.adapters import beadboard_runner
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes, reasons, runs
+from beads_dispatch.core import claim, eligibility, faults, holds, marks, notes, pacing, reasons, runs, writes
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure
-from beads_dispatch.core.marks import Change
-from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.core.runner import Answer, Job, Outcome, Stage
 from beads_dispatch.core.runs import End
-from beads_dispatch.jobs import claims, following, holding, reaper, room
+from beads_dispatch.jobs import claims, dispatcher, following, holding, housekeeping, reaper, writing
 from beads_dispatch.jobs.cycle import Cycle
-from beads_dispatch.jobs.persistence import LEAST_SECONDS
+from beads_dispatch.jobs.writing import LEAST_SECONDS
 
 Patch = pytest.MonkeyPatch
 
@@ -32,7 +31,8 @@ def skip_the_lock(patch: Patch) -> None:
 
 def skip_still_locked(patch: Patch) -> None:
     """The lock is taken, but a tick never asks whether it still has it."""
-    patch.setattr(claims, "fetch", lambda cycle, bead: cycle.outside.queue.fetch(bead.id)[1])
+    for module in (claims, following, housekeeping):
+        patch.setattr(module, "fetch", lambda cycle, bead_id: cycle.outside.queue.fetch(bead_id)[1])
 
 
 def roll_back_an_unclear_answer(patch: Patch) -> None:
@@ -49,10 +49,11 @@ def skip_the_read_before_a_write(patch: Patch) -> None:
     """The sweep writes what it concludes from its snapshot."""
     conclude, block = following.conclude, reaper._Sweep.block
 
-    def unread(cycle: Cycle, bead: Bead, *rest: Any, **named: Any) -> Any:
+    def unread(cycle: Cycle, seen: Any, beads: Any, **named: Any) -> Any:
+        known = {bead.id: bead for bead in beads}
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(type(cycle.outside.bd), "show", lambda *_, **__: bead)
-            return conclude(cycle, bead, *rest, **named)
+            inner.setattr(following, "fetch", lambda _, bead_id: known[bead_id])
+            return conclude(cycle, seen, beads, **named)
 
     patch.setattr(following, "conclude", unread)
 
@@ -66,28 +67,29 @@ def skip_the_read_before_a_write(patch: Patch) -> None:
 
 def post_before_the_claim(patch: Patch) -> None:
     """Nothing is written until the answer is there."""
-    record = claims.record
+    until_settled = dispatcher.until_settled
 
-    def claimed_afterwards(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
+    def claimed_afterwards(cycle: Cycle, bead_id: str, line: str, intent: Any) -> bool:
         with suppress(BdFailed):
-            claims._write(cycle, claimed)
-        return record(cycle, claimed, line, change)
+            claims._write(cycle, intent.claimed)
+        return until_settled(cycle, bead_id, line, intent)
 
     patch.setattr(claims, "make", lambda cycle, bead: Claim(bead, cycle.outside.new_token()))
-    patch.setattr(claims, "verify", lambda cycle, claimed: claims.fetch(cycle, claimed.bead) is not None)
-    patch.setattr(claims, "record", claimed_afterwards)
+    patch.setattr(claims, "verify", lambda cycle, claimed: claims.fetch(cycle, claimed.bead.id) is not None)
+    patch.setattr(dispatcher, "until_settled", claimed_afterwards)
 
 
 def ignore_the_claim_mark(patch: Patch) -> None:
     """Anyone's claim is taken for ours, whatever job is on the bead."""
     newest = claim.marks.claim
 
-    def ours(bead: Bead | None, assignee: str, token: str) -> str | None:
-        held = bead is not None and bead.status == "in_progress" and bead.assignee == assignee and newest(bead)
+    def ours(bead: Bead | None, claimed: Claim) -> str | None:
+        wanted = ("in_progress", claimed.bead.assignee)
+        held = bead is not None and (bead.status, bead.assignee) == wanted and newest(bead)
         return None if held else "it is not ours"
 
     patch.setattr(claim, "_not_ours", ours)
-    patch.setattr(claim, "claim_lost_reason", ours)
+    patch.setattr(claim, "lost_reason", ours)
     patch.setattr(claim, "releasable", lambda *known: not ours(*known))
 
 
@@ -96,14 +98,15 @@ def take_the_notes_for_the_only_record(patch: Patch) -> None:
 
 
 def write_a_status_after_a_200(patch: Patch) -> None:
-    record = claims.record
+    until_settled = dispatcher.until_settled
 
-    def with_a_status(cycle: Cycle, claimed: Claim, line: str, change: Change) -> bool:
-        with suppress(BdFailed):
-            cycle.outside.bd.update(claimed.bead, status="in_progress")
-        return record(cycle, claimed, line, change)
+    def with_a_status(cycle: Cycle, bead_id: str, line: str, intent: Any) -> bool:
+        if isinstance(intent, writes.Record):
+            with suppress(BdFailed):
+                cycle.outside.bd.update(intent.claimed.bead, status="in_progress")
+        return until_settled(cycle, bead_id, line, intent)
 
-    patch.setattr(claims, "record", with_a_status)
+    patch.setattr(dispatcher, "until_settled", with_a_status)
 
 
 def never_retry_after_the_post(patch: Patch) -> None:
@@ -112,13 +115,14 @@ def never_retry_after_the_post(patch: Patch) -> None:
             return step(lambda: LEAST_SECONDS)
         return False
 
-    for module in (claims, holding, room):
+    for module in (writing, holding):
         patch.setattr(module, "until_written", once)
 
 
 def hold_for_ever(patch: Patch) -> None:
     """A hold that has ended is still taken for one that is in force."""
-    patch.setattr(backoff, "in_force", lambda holds, now: next(iter(holds.values()), None))
+    for module in (holds, pacing, reasons):
+        patch.setattr(module, "in_force", lambda known, now: next(iter(known.values()), None))
 
 
 def let_the_failed_bead_go_first_again(patch: Patch) -> None:
@@ -131,11 +135,12 @@ def count_no_runs(patch: Patch) -> None:
 
 def forget_the_claim_of_a_blocked_bead(patch: Patch) -> None:
     """What the first run of this simulation found in the production code."""
-    patch.setattr(marks, "ended", lambda bead: marks.removed(bead, *marks.ALL))
+    patch.setattr(marks, "blocked", lambda bead, outcome: marks.removed(bead, *marks.ALL))
 
 
 def ignore_the_hold(patch: Patch) -> None:
-    patch.setattr(backoff, "in_force", lambda holds, now: None)
+    for module in (holds, pacing, reasons):
+        patch.setattr(module, "in_force", lambda known, now: None)
 
 
 def take_a_running_job_for_ended(patch: Patch) -> None:
@@ -153,7 +158,7 @@ def wait_for_the_threshold_after_an_end(patch: Patch) -> None:
 
 
 def hold_nothing_after_a_usage_limit(patch: Patch) -> None:
-    patch.setattr(following, "_hold", lambda *_: None)
+    patch.setattr(faults, "_holding", lambda verdict, *_: verdict)
 
 
 def call_a_held_queue_open(patch: Patch) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from beads_dispatch.core.errors import DoltFailed
+from beads_dispatch.core.holds import SERVICE
 from simulation import people
 from simulation.rows import Row
 from simulation.world import Actor
@@ -70,6 +71,15 @@ class SimulatedDolt:
         rows = self.actor.world.rows.values()
         return [self._row(row) for row in rows if row["assignee"] == assignee and row["status"] != "closed"]
 
+    def closed(self, assignee: str, since: datetime) -> list[dict[str, Any]]:
+        """A bead that was closed is not changed any more, so its last change is when that was."""
+        self._ask("what was closed")
+        rows = self.actor.world.rows.values()
+        return [
+            self._row(row) for row in rows
+            if (row["assignee"], row["status"]) == (assignee, "closed") and row["updated_at"] >= since
+        ]  # fmt: skip
+
     def fetch(self, lock: str, bead: str) -> tuple[bool, dict[str, Any] | None]:
         self._ask(f"reads {bead}")
         world = self.actor.world
@@ -92,14 +102,14 @@ class SimulatedDolt:
 
     def local_values(self, *keys: str) -> dict[str, str]:
         self._ask("reads the holds")
-        self.actor.held_until = self.actor.world.invariants.held_until()
+        self.actor.held_until = self.actor.world.invariants.held_until(SERVICE)
         return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
     def set_local(self, key: str, value: str | None) -> None:
         self._ask(f"writes a hold: {value}")
         self.actor.world.changes += 1
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
-        if value is not None:
+        if value is not None and key.split(".")[2] == SERVICE:
             self.actor.held_until = max(self.actor.held_until, self.actor.world.invariants.end_of_hold(key, value))
 
     def _unlock(self) -> None:

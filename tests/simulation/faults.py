@@ -35,13 +35,14 @@ CHANCES = {
     # agents and people
     "agent misbehaves": 0.7,  # otherwise it closes its bead
     "usage limit": 0.1,
+    "agent breaks": 0.1,  # no agent can work, for minutes to an hour
     "other hands": 1.0,  # a person acts
     "hasty person": 0.3,  # the same, within seconds of a POST, or of a sweep's begin
     "usurper": 0.03,  # during a POST the lock is lost, the bead set open, and another tick begins
 }
 FAULTS = tuple(CHANCES)
 
-# What BeadBoard answers where nothing was started: each row of the table in docs and core/outcomes.py.
+# What BeadBoard answers where nothing was started: each row of the table in docs and core/beadboard_answers.py.
 STARTED_NOTHING = (
     (409, "Agent is busy"),
     (429, "Too many requests"),

@@ -9,9 +9,11 @@ from itertools import pairwise
 
 from beads_dispatch.core import bead as beads
 from beads_dispatch.core import notes, reasons
-from beads_dispatch.core.backoff import FURTHEST, MAX_RUNS, read_hold
+from beads_dispatch.core.backoff import MAX_RUNS
 from beads_dispatch.core.bead import MARK, Bead
-from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.beadboard_answers import Reply, understand
+from beads_dispatch.core.holds import FURTHEST, OF_RUNS, SERVICE, read_hold
+from beads_dispatch.core.marks import ENDED
 from beads_dispatch.core.reasons import Known, Standing
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.runs import LONGEST_RUN, TAKEN_OVER
@@ -27,6 +29,7 @@ REASONS_EVERY = 300.0  # seconds
 WRONG_CLOCK = THRESHOLD.total_seconds() / 2
 # After an end, where a watcher can ask: 12 s between two rounds, 15 s of patience, and a slow machine's turns.
 KNOWN_SECONDS = 180.0
+SHORT = 60.0  # a run that ends so soon may not count towards the five in a row
 PROVEN = (Outcome.BUSY, Outcome.NOT_STARTED, Outcome.BEAD_AT_FAULT)
 
 
@@ -48,7 +51,8 @@ class Post:
 
     @property
     def undone(self) -> bool:
-        return self.proven or (self.job is not None and self.job.limited)
+        """Nothing was started, or its run is over and its process gone: then it may be sent again."""
+        return self.proven or (self.job is not None and self.job.over and not self.job.alive)
 
 
 @dataclass
@@ -137,9 +141,6 @@ class Invariants:
     def timed_out(self, job: Job) -> None:
         self.free.add(job.id)
 
-    def limited(self, job: Job) -> None:
-        self.runs[job.bead] -= 1
-
     # --- what we write ---
     def about_to_write(self, actor: Actor, change: Change) -> None:
         status = change.fields.get("status")
@@ -152,20 +153,31 @@ class Invariants:
             )
         if status == "open" and post and bead not in self.contested:
             raise Broken("no roll-back", f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
-        if status == "open" and self._limited(bead) and actor.held_until <= self.world.seconds and not actor.jumped:
+        if status == "open" and self._limited(bead) and not self._has_hold(*OF_RUNS):
             raise Broken("usage limit", f"{actor.name} sets {bead} open after a usage limit, and holds nothing")
+        agents = self._is_broken(bead) and str(change.set.get(ENDED, "")).startswith("agent")
+        if status == "open" and agents and not self._has_hold(*OF_RUNS):
+            raise Broken("agent's fault", f"{actor.name} sets {bead} open after an agent's fault, and holds nothing")
         if status == "in_progress" and f"{MARK}claim" not in change.set:
             raise Broken("no status after the POST", f"{actor.name} sets {bead} in_progress without a claim")
         if status == "blocked" and post and self.world.rows[bead]["status"] == "in_progress":
             self._may_block(actor, post)
 
+    def _has_hold(self, *kinds: str) -> bool:
+        return any(key.split(".")[2] in kinds for key in self.world.local)
+
+    def _is_broken(self, bead: str) -> bool:
+        job = self.world.service.jobs.get(_job_on(self.world.rows[bead]))
+        return job is not None and job.broken
+
     def _limited(self, bead: str) -> bool:
         job = self.world.service.jobs.get(_job_on(self.world.rows[bead]))
         return job is not None and job.limited
 
-    def held_until(self) -> float:
-        """Until when what is stored holds the queue, simulated seconds."""
-        return max((self.end_of_hold(key, text) for key, text in self.world.local.items()), default=0.0)
+    def held_until(self, *kinds: str) -> float:
+        """Until when what is stored of these kinds holds the queue, simulated seconds."""
+        stored = [(key, text) for key, text in self.world.local.items() if key.split(".")[2] in kinds]
+        return max((self.end_of_hold(key, text) for key, text in stored), default=0.0)
 
     def end_of_hold(self, key: str, text: str) -> float:
         """The same of one record; 0 where it lies so far ahead that it counts as absent."""
@@ -201,8 +213,16 @@ class Invariants:
                 post.recorded |= post.actor is actor
         if actor.dead and _runs(self.world.rows[bead]) < _runs(before):  # its bd wrote late: docs/guarantees.md
             self._count_anew(bead)
+        if change.fields.get("status") == "open" and self._was_short(_job_on(before)):
+            self.runs[bead] -= 1
         if change.fields.get("status") == "blocked":
             self._count_anew(bead)  # as the mark: what runs then was set open by its agent or a person
+
+    def _was_short(self, job_id: str) -> bool:
+        """A run that has ended within a minute: it does not count, if we open its bead again."""
+        job = self.world.service.jobs.get(job_id)
+        ended = job and job.started_at and job.finished_at
+        return bool(ended) and (job.finished_at - job.started_at).total_seconds() <= SHORT
 
     def _another(self, actor: Actor, change: Change, before: Row) -> None:
         bead = change.bead
@@ -260,7 +280,7 @@ class Invariants:
             return f"is {row['status']}"
         if could_run and not row["acceptance_criteria"].strip():
             return "has no acceptance criteria"
-        if standing.kind == "eligible" and self.held_until() > self.world.seconds:
+        if standing.kind == "eligible" and self.held_until(SERVICE, *OF_RUNS) > self.world.seconds:
             return "waits while the queue is held"
         if row["status"] == "in_progress" and _job_on(row) not in standing.reason:
             return f"has the job {_job_on(row)}"

@@ -19,17 +19,21 @@ DECISIONS = (
     "backoff",
     "claim",
     "consequence",
+    "faults",
+    "holds",
+    "writes",
     "eligibility",
     "limits",
     "marks",
     "notes",
-    "outcomes",
+    "beadboard_answers",
     "pacing",
     "runs",
     "staleness",
 )
 JOBS = (
-    "dispatcher", "reaper", "watcher", "claims", "following", "holding", "housekeeping", "room", "persistence",
+    "dispatcher", "reaper", "watcher", "watched_database", "ticking", "sweeping", "claims", "following", "holding",
+    "housekeeping", "room", "writing",
 )  # fmt: skip
 FILES = (*(f"core/{name}.py" for name in DECISIONS), *(f"jobs/{name}.py" for name in JOBS))
 UNIT_TESTS = (

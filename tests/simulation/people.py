@@ -3,8 +3,8 @@
 from contextlib import closing
 
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import backoff
 from beads_dispatch.core.errors import BdFailed, Failure
+from beads_dispatch.core.holds import resumed
 from simulation.bd import SimulatedBd
 from simulation.world import Actor, World
 
@@ -56,7 +56,7 @@ def resume(person: Actor) -> None:
     dolt: object = SimulatedDolt(person)
     with closing(ServerQueue(dolt, "agent", person.now)) as queue:  # type: ignore[arg-type]
         for kind, hold in queue.holds().items():
-            queue.set_hold(kind, backoff.resumed(kind, hold, queue.now()))
+            queue.set_hold(kind, resumed(kind, hold, queue.now()))
 
 
 def put_right(world: World) -> None:

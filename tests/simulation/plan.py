@@ -6,7 +6,10 @@ from random import Random
 
 from simulation.faults import FAULTS
 
-TROUBLE = ("never found", "at fault", "opens itself", "leaves", "hangs")  # what one bead does whenever it is tried
+# What one bead does whenever it is tried.
+TROUBLE = (
+    "never found", "at fault", "opens itself", "leaves", "hangs", "fails at once", "sounds broken",
+)  # fmt: skip
 THRESHOLD = timedelta(minutes=10)
 
 
@@ -32,6 +35,8 @@ class Plan:
     first_generation: bool = False
     troublemaker: str = ""
     outage: str = ""
+    agent: str = ""  # what is wrong with every run of the agent, for the whole of the schedule
+    places: int = 2
     spared: frozenset[tuple[str, str, int]] = frozenset()
 
 

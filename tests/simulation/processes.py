@@ -15,6 +15,7 @@ from beads_dispatch.core.errors import Failure
 from beads_dispatch.jobs import dispatcher, reaper, watcher
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.jobs.following import Follower
+from beads_dispatch.jobs.watching import Jobs
 from beads_dispatch.settings import Settings
 from simulation.bd import SimulatedBd
 from simulation.board import Board, Http
@@ -81,12 +82,21 @@ class Process:
         bd = Bd(process, actor.name, self.world.sleep)  # type: ignore[arg-type]
         actor.doubted = actor.jumped = False
         with closing(self.queue()) as queue:
-            outside = Outside(queue, bd, self.runner(), clock, actor.token, self.log, self.stopping)
+            outside = Outside(
+                queue, bd, self.runner(), clock, actor.token, self.log, self.stopping, sweep=self.sweep_before_a_tick
+            )
             report = job(outside, self.settings)
         for end in getattr(report, "ended", ()):
-            self.world.counts[f"end: {end.kind}"] += 1
+            self.world.counts[f"end: {end.outcome}"] += 1
         self.world.invariants.ended(actor)
         return report
+
+    def sweep_before_a_tick(self) -> bool:
+        """As the command `tick` does it. A watcher sweeps by itself."""
+        if self.actor.kind == "watcher":
+            return False
+        report = self.run(reaper.sweep)
+        return bool(report.ended or report.blocked)
 
     def alone(self, job: Callable[[Outside, Settings], object]) -> None:
         """The same as a process of its own."""
@@ -107,11 +117,11 @@ class Process:
                 if holder.actor is self.actor:
                     del self.world.locks[job]
 
-    def _jobs(self) -> watcher.Jobs:
+    def _jobs(self) -> Jobs:
         clock = Clock(self.actor.now, lambda: self.world.seconds, self._turn)
         runner = self.runner()
         follower = Follower(runner, clock, THRESHOLD) if runner.follows else None
-        return watcher.Jobs(
+        return Jobs(
             open_queue=self.queue,
             tick=lambda: self.run(dispatcher.tick),
             sweep=lambda gone: self.run(lambda outside, known: reaper.sweep(outside, known, no_job_left=gone)),

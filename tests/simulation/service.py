@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.beadboard_answers import Reply
 from simulation.world import Actor, World
 
 TIMEOUT = 900.0  # seconds; it frees the place, but the agent's process lives on
@@ -14,7 +14,10 @@ KEPT = 3600.0  # for so long an ended job is known
 
 @dataclass(eq=False)
 class Job:
-    """`alive`: the agent's process is at work. `limited`: it ended on a usage limit."""
+    """`alive`: the agent's process is at work.
+
+    `limited`: it ended on a usage limit. `broken`: the agent could not work.
+    """
 
     id: str
     bead: str
@@ -25,6 +28,7 @@ class Job:
     fields: dict[str, object] = field(default_factory=dict)
     alive: bool = False
     limited: bool = False
+    broken: bool = False
 
     @property
     def over(self) -> bool:
@@ -38,13 +42,12 @@ class Service:
     world: World
     run_agent: Callable[[Job], None]
     jobs: dict[str, Job] = field(default_factory=dict)
-    places: int = 2
+    places: int = 0
     started: int = 0
     timed_out: set[str] = field(default_factory=set)  # jobs that the first generation calls running for ever
 
     def __post_init__(self) -> None:
-        if self.world.plan.first_generation:
-            self.places = 1
+        self.places = 1 if self.world.plan.first_generation else self.world.plan.places
 
     def _active(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.stage == "running" and job.id not in self.timed_out]

@@ -61,6 +61,7 @@ class World:
         self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0}  # until when
         self.unwritable_until = 0.0  # when bd's or Dolt's last outage ended
         self.limit_until = 0.0  # every agent meets the usage limit until then
+        self.broken, self.broken_until = plan.agent, math.inf if plan.agent else 0.0  # what is wrong with every agent
         self.connections = 0  # which of the connections are alive: those opened since Dolt's last start
         self._until = 0.0
         self._due: list[tuple[float, int, Callable[[], object]]] = []
@@ -116,6 +117,7 @@ class World:
     def heal(self) -> None:
         self.healed_at = self.seconds
         self.away = dict.fromkeys(self.away, 0.0)
+        self.broken_until = self.seconds
         self.say("all is healthy from here on")
 
     def changed(self, bead: str) -> None:
@@ -151,7 +153,7 @@ class Actor:
     read: dict[str, int] = field(default_factory=dict)  # the version of each bead that it read last
     doubted: bool = False  # the agent service could not be asked about a job
     jumped: bool = False  # its clock has
-    held_until: float = 0.0  # the queue, when it last read or wrote a hold
+    held_until: float = 0.0  # the queue by a service's hold, when it last read or wrote one
     dead: bool = False
 
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from beads_dispatch.core import advice, reasons
+from beads_dispatch.core import advice, outcomes, reasons
 from beads_dispatch.core.advice import NOT_ASKED, WAIT, Case
-from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
+from beads_dispatch.core.holds import SERVICE, USAGE, Hold
 from beads_dispatch.core.reasons import Known, QueueState
 from beads_dispatch.core.runner import Job, Stage
 
@@ -191,7 +191,7 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
         (bead(metadata=SENT), Job(Stage.ERROR, "x", **JOB), "ended: error: x", SWEEP),
         (bead(metadata=SENT), Job(Stage.UNKNOWN), "does not know job 7", SWEEP),
         (
-            bead(metadata=SENT), Job(Stage.FAILED, "You've hit your limit · resets in 2h", True, 1, **JOB),
+            bead(metadata=SENT), Job(Stage.FAILED, "resets in 2h", 1, trouble="usage limit", sure=True, **JOB),
             "ended: usage limit", SWEEP,
         ),
         (bead(metadata=SENT, updated_at=NOW - 31 * MINUTE), None, "too long", SWEEP),
@@ -227,24 +227,23 @@ def test_a_bead_in_progress_where_no_service_is_known(
 @pytest.mark.parametrize(
     ("note", "means", "do"),
     [
-        ("agent ended: completed after 4m, bead not closed: I need a key", "left the bead open", "last words"),
-        ("agent ended: failed (exit 127) after 0s: claudee: not found", "command was not found", "Fix the command"),
+        ("agent ended: completed after 4m, bead not closed: I need a key", "left the bead open", "final message"),
+        ("agent ended: failed (exit 127) after 0s: claudee: not found", "not be started", "Fix how the agent"),
         ("agent ended: failed (exit -9) after 4m", "was killed", "machine"),
         ("agent ended: failed (exit 1) after 4m: boom", "with an error", "Fix what the note names"),
         ("agent ended: timed out after 15m; its process may still be at work", "too long", "Make sure"),
         ("agent ended: error: [Errno 2] claude; its process may still be at work", "could not run", "Make sure"),
-        ("agent ended: usage limit, resets 2026-11-25T15:00Z; 5 in a row", "Five runs", "limit is over"),
-        ("agent ended: stopped with the laptop agent after 4m", "laptop agent was stopped", "Start the laptop agent"),
+        ("agent ended: usage limit, resets 2026-11-25T15:00Z; 5 in a row", "met a usage limit", "limit is over"),
+        ("agent ended: stopped with the laptop agent after 4m", "run was stopped", "To send it again"),
         ("agent ended: the agent service does not know job 7 (restarted, …)", "no such job", "Make sure that no agent"),
         ("agent ended: the agent service has no job left, bead not closed", "no such job", "Make sure that no agent"),
-        ("reaper: no progress for 121m — blocking (threshold 30m, the agent service still calls its job running)",
-         "the agent hangs", "End its process"),
+        ("reaper: no progress for 121m — blocking (…the agent service still calls its job running)", "hangs", "Stop"),
         ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "is recorded", "Make sure"),
         ("reaper: no progress for 31m — blocking (threshold 30m)", "it died, or it hangs", "Make sure"),
         ("dispatch failed HTTP 400: bad (attempt 5 of 5)", "refused it five times", "Fix what the note names"),
         ("not dispatched: 5 runs, and it is open again; …", "again and again", "start over"),
         ("not dispatched: its deferral has ended, but an agent may have it; …", "before it was deferred", "See what"),
-        ("not dispatched: a late write opened it, but an agent may have it; …", "came late", "See what its agent did"),
+        ("not dispatched: a late write opened it, but an agent may have it; …", "came late", "See what its agent"),
         ("", "agent or a person", "To dispatch it"),
         ("I need a key", "Its agent or a person blocked it", "what the note asks for"),
     ],
@@ -261,5 +260,13 @@ def test_an_odd_id_is_quoted() -> None:
 
 
 def test_every_text_is_sentences() -> None:
-    texts = [text for _, means, do in advice._BLOCKED for text in (means, do)]
+    texts = [text for one in outcomes.ALL.values() for text in (one.means, one.do) if text]
     assert [text for text in texts if not re.fullmatch(r"[A-Z].*[.:]", text)] == []
+
+
+@pytest.mark.parametrize("outcome", outcomes.ALL.values())
+def test_a_blocked_bead_is_explained_by_its_outcome_mark(outcome: outcomes.Outcome) -> None:
+    found = advised(bead("blocked", notes="whatever stands here", metadata=marked(outcome=outcome.word)))
+    expected = "Its agent or a person blocked it." if outcome.word in outcomes.SENT else outcome.means
+    assert found.means == expected
+    assert found.command == OPEN_AGAIN

@@ -13,8 +13,8 @@ from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.core.beadboard_answers import Reply, understand
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.outcomes import Reply, understand
 from beads_dispatch.core.runner import Outcome, Stage
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"

@@ -5,11 +5,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes, outcomes, pacing, runs, staleness
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import (
+    backoff,
+    beadboard_answers,
+    claim,
+    eligibility,
+    holds,
+    marks,
+    notes,
+    pacing,
+    runs,
+    staleness,
+)
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.eligibility import Reason
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc
 
@@ -27,11 +38,11 @@ def claimed(at: datetime) -> dict[str, object]:
 
 
 # --- holds ---
-@pytest.mark.parametrize(("kind", "furthest"), backoff.FURTHEST.items())
+@pytest.mark.parametrize(("kind", "furthest"), holds.FURTHEST.items())
 def test_a_stored_hold_counts_up_to_the_furthest_of_its_kind(kind: str, furthest: timedelta) -> None:
-    text = backoff.write_hold(Hold(NOW + furthest, 1, "down"))
-    assert backoff.read_hold(kind, text, NOW) == Hold(NOW + furthest, 1, "down")
-    assert backoff.read_hold(kind, text, NOW - SECOND) is None
+    text = holds.write_hold(Hold(NOW + furthest, 1, "down"))
+    assert holds.read_hold(kind, text, NOW) == Hold(NOW + furthest, 1, "down")
+    assert holds.read_hold(kind, text, NOW - SECOND) is None
 
 
 @pytest.mark.parametrize(
@@ -39,38 +50,31 @@ def test_a_stored_hold_counts_up_to_the_furthest_of_its_kind(kind: str, furthest
 )
 def test_the_step_of_a_stored_hold(stored: object, read: int) -> None:
     text = json.dumps({"until": utc(NOW), "step": stored, "reason": "x"})
-    hold = backoff.read_hold(backoff.SERVICE, text, NOW)
+    hold = holds.read_hold(holds.SERVICE, text, NOW)
     assert hold is not None
     assert hold.step == read
 
 
 def test_a_hold_is_stored_as_people_read_it() -> None:
-    assert "→" in backoff.write_hold(Hold(NOW, 1, "502 → down"))
+    assert "→" in holds.write_hold(Hold(NOW, 1, "502 → down"))
 
 
 @pytest.mark.parametrize(("last", "step", "minutes"), [(None, 1, 2), (0, 1, 2), (1, 2, 4), (2, 3, 8), (3, 3, 8)])
 def test_the_hold_after_claims_that_cannot_be_written(last: int | None, step: int, minutes: int) -> None:
     before = None if last is None else Hold(NOW, last, "x")
-    assert backoff.claim_hold(before, NOW, "denied", "t-1") == Hold(NOW + minutes * MINUTE, step, "denied", "t-1")
+    assert holds.claim_hold(before, NOW, "denied", "t-1") == Hold(NOW + minutes * MINUTE, step, "denied", "t-1")
 
 
 @pytest.mark.parametrize(("last", "step"), [(None, 1), (Hold(NOW, 0, "x"), 1), (Hold(NOW, 2, "x"), 2)])
 def test_an_outage_and_a_busy_agent_remember_the_step(last: Hold | None, step: int) -> None:
-    assert backoff.outage(last, NOW, "refused", "t-1") == Hold(NOW, step, "refused", "t-1")
-    assert backoff.busy_hold(last, NOW, "t-1") == Hold(NOW + 2 * MINUTE, step, "returned: agent busy", "t-1")
+    assert holds.outage(last, NOW, "refused", "t-1") == Hold(NOW, step, "refused", "t-1")
+    assert holds.busy_hold(last, NOW, "t-1") == Hold(NOW + 2 * MINUTE, step, "returned: agent busy", "t-1")
 
 
 def test_a_bead_that_fails_waits_twice_as_long_each_time() -> None:
     for attempts, minutes in ((0, 2), (1, 4), (2, 8)):
         change = backoff.refused(bead(metadata={marks.ATTEMPTS: attempts}), NOW)
         assert change[marks.RETRY_AFTER] == utc(NOW + minutes * MINUTE)
-
-
-def test_one_bead_goes_first_after_a_usage_limit_and_counts_only_if_it_was_claimed_after_it() -> None:
-    hold = Hold(NOW, 0, "usage limit", "t-1")
-    for at, allowed in ((NOW, "one"), (NOW + SECOND, "none")):
-        sent = bead("in_progress", metadata=claimed(at))
-        assert backoff.probe(hold, [sent], NOW + 2 * SECOND) == allowed
 
 
 # --- marks, claims and notes ---
@@ -158,8 +162,8 @@ def test_claimable(one: Bead, claimable: bool) -> None:
 
 def test_the_queue_is_looked_at_again_when_the_bead_that_went_first_has_run_a_minute() -> None:
     first = bead("in_progress", metadata=claimed(NOW))
-    holds = {backoff.USAGE: Hold(NOW - MINUTE, 0, "usage limit", "t-1")}
-    assert eligibility.next_wakeup([first], holds, NOW) == NOW + backoff.PROVEN
+    known = {holds.USAGE: Hold(NOW - MINUTE, 0, "usage limit", "t-1")}
+    assert eligibility.next_wakeup([first], known, NOW) == NOW + holds.PROVEN
     assert eligibility.next_wakeup([first], {}, NOW) is None
 
 
@@ -199,14 +203,6 @@ def test_an_agent_s_own_last_write_is_waited_for() -> None:
     assert runs.end(job, one, NOW + runs.PATIENCE, 30 * MINUTE, UTC) is not None
 
 
-def test_a_bead_that_meets_its_fifth_usage_limit_in_a_row_is_blocked() -> None:
-    job = Job(Stage.FAILED, "You've hit your limit", is_error=True, exit_code=1, finished_at=NOW)
-    for count, status in ((0, "open"), (3, "open"), (4, "blocked")):
-        end = runs.end(job, bead("in_progress", metadata={marks.LIMITS: count}), NOW, 30 * MINUTE, UTC)
-        assert end is not None
-        assert end.status == status
-
-
 def test_a_lease_is_a_sign_of_life_until_its_end() -> None:
     for lease, stale in ((NOW + SECOND, False), (NOW, True)):
         one = bead("in_progress", updated_at=NOW - 31 * MINUTE, lease_expires_at=lease)
@@ -223,13 +219,13 @@ def test_what_a_run_has_cost(cost: str, read: float | None) -> None:
 
 def test_a_job_without_a_result_has_no_error_of_its_own() -> None:
     assert runs.parse({"status": "failed"}) == Job(Stage.FAILED)
-    assert not Job(Stage.FAILED).is_error
+    assert not Job(Stage.FAILED).trouble
 
 
 # --- answers and pauses ---
 def test_a_reply_in_brief() -> None:
-    assert outcomes.brief(Reply(502, "down")) == "HTTP 502: down"
-    assert outcomes.brief(Reply(None, "refused")) == "refused"
+    assert beadboard_answers.brief(Reply(502, "down")) == "HTTP 502: down"
+    assert beadboard_answers.brief(Reply(None, "refused")) == "refused"
 
 
 def test_pauses_double_to_their_limits() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from beads_dispatch.adapters.bd.verbs import read_all
 from beads_dispatch.core import backoff, claim, eligibility, marks, notes, pacing, staleness
 from beads_dispatch.core.bead import Bead, parse
+from beads_dispatch.core.claim import Claim
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -134,8 +135,9 @@ CLAIMED, OURS = notes.claimed(NOW, "aaaaaa"), {"beads_dispatch.claim": "taaaaaa 
 )
 def test_claim_lost_reason(fields: dict[str, object], reason: str | None) -> None:
     one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": OURS, **fields})
-    assert claim.claim_lost_reason(one, "agent", "aaaaaa") == reason
-    assert claim.releasable(one, "agent", "aaaaaa") is (reason in (None, "its acceptance criteria are gone"))
+    claimed = Claim(bead(), "aaaaaa")
+    assert claim.lost_reason(one, claimed) == reason
+    assert claim.releasable(one, claimed) is (reason in (None, "its acceptance criteria are gone"))
 
 
 def test_a_bead_gets_its_notice_once() -> None:

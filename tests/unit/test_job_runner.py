@@ -14,9 +14,9 @@ from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.job_runner import CREATE_SECONDS, GONE_SECONDS, JobRunner
 from beads_dispatch.adapters.kubernetes import Kubernetes, address, own_namespace
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Misconfigured, ServiceFailed
-from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.core.runner import Outcome, Room, Stage
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)

@@ -10,13 +10,14 @@ import pytest
 from beads_dispatch.core import kubernetes_jobs as jobs
 from beads_dispatch.core import kubernetes_runs as runs
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.kubernetes_runs import Creation
-from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.core.runner import Job, Stage
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+TIMES = {"started_at": NOW - 5 * MINUTE, "finished_at": NOW - MINUTE}
 
 
 def bead(bead_id: str = "demo-wcw", **fields: object) -> Bead:
@@ -354,11 +355,19 @@ def test_a_deadline_stands_on_the_job(state: Mapping[str, Any] | None, stage: St
         (job(condition("Complete")), Job(Stage.COMPLETED, finished_at=NOW - MINUTE)),
         (
             job(condition("Failed", "BackoffLimitExceeded"), startTime=at(-5)),
-            Job(Stage.FAILED, reason="its pod is gone", started_at=NOW - 5 * MINUTE, finished_at=NOW - MINUTE),
+            Job(
+                Stage.FAILED, reason="its pod is gone", started_at=NOW - 5 * MINUTE, finished_at=NOW - MINUTE, gone=True
+            ),
         ),
         (
             job(condition("Failed", "DeadlineExceeded"), startTime=at(-5)),
-            Job(Stage.TIMEOUT, reason="its pod is gone", started_at=NOW - 5 * MINUTE, finished_at=NOW - MINUTE),
+            Job(
+                Stage.TIMEOUT,
+                reason="its pod is gone",
+                started_at=NOW - 5 * MINUTE,
+                finished_at=NOW - MINUTE,
+                gone=True,
+            ),
         ),
         (job(active=1, startTime=at(-5)), Job(Stage.RUNNING, started_at=NOW - 5 * MINUTE)),
         (job(failed=1, startTime=at(-5)), Job(Stage.RUNNING, started_at=NOW - 5 * MINUTE)),
@@ -398,7 +407,7 @@ def test_the_newest_event_says_why_a_job_has_no_pod() -> None:
 )
 def test_final_words(message: str, log: str, words: str, is_error: bool) -> None:
     known = looked(job(), pod("Failed", ended(1, **({"message": message} if message else {}))), log=log)
-    assert (known.words, known.is_error) == (words, is_error)
+    assert (known.words, bool(known.trouble)) == (words, is_error)
 
 
 def test_a_pod_that_has_not_ended_decides_else_the_last_one() -> None:

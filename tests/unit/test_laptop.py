@@ -78,7 +78,7 @@ def test_a_log_file_does_not_fill_the_disk(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"0123456789\nbeads-agent: the rest is not kept\n"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (5400, "90m")])
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (5400, "1h 30m")])
 def test_how_long(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
@@ -295,6 +295,7 @@ class Written(Shown):
         self.writes.append(change)
 
 
+FAILED = "agent ended: failed (exit 3) after Ns: no"
 STOPPED = "agent ended: stopped with the laptop agent after Ns"
 
 
@@ -310,12 +311,12 @@ def result(**fields: object) -> str:
         ("sleep 300", False, {"status": "blocked"}, None, None),
         ("sleep 300", False, {"status": "closed"}, None, None),
         ("sleep 300", False, {"metadata": {marks.JOB: '"other"'}}, None, None),
-        ("echo no >&2; exit 3", True, {}, "blocked", "agent ended: failed (exit 3) after Ns: no"),
+        ("echo no >&2; exit 3", True, {}, "open", f"{FAILED} (open again, attempt 1 of 3)"),
         ("true", True, {}, "blocked", "agent ended: completed after Ns, bead not closed"),
         ("true", True, {"status": "closed"}, None, None),
         (
             "printf %s '" + result(result="You have hit your limit, resets 9am (UTC)", is_error=True) + "'; exit 1",
-            True, {}, "open", "agent ended: usage limit, resets 2026-11-25T09:00Z",
+            True, {}, "open", "agent ended: usage limit, resets 2026-11-25T09:00Z (open again)",
         ),
     ],
 )  # fmt: skip

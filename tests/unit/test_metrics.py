@@ -8,7 +8,7 @@ import memory
 from memory import NOW
 
 from beads_dispatch.adapters.queue import Snapshot
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.holds import Hold
 from beads_dispatch.monitoring.health import Health, page
 from beads_dispatch.monitoring.metrics import Metrics
 
@@ -57,7 +57,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     expected = {
         ("open", "eligible"), ("open", "not ready"), ("open", "no acceptance criteria"), ("open", "deferred"),
         ("in_progress", "dispatched"), ("in_progress", "dispatch unclear"), ("in_progress", "not sent"),
-        ("blocked", "reaper"), ("blocked", "given up"), ("blocked", "other"),
+        ("blocked", "no progress"), ("blocked", "given up"), ("blocked", "other"),
     }  # fmt: skip
     beads = {name: value for name, value in shown(metrics).items() if name.startswith("beads{")}
     assert beads == {f'beads{{reason="{reason}",state="{state}"}}': 1.0 for state, reason in expected}

@@ -34,8 +34,8 @@ CLAIM = notes.claimed(NOW, "3f9a1c")
             notes.too_large_to_block(timedelta(minutes=31, seconds=59)),
             "reaper: too large to be blocked (no progress for 31m, and bd cannot write it): shorten its texts",
         ),
-        (notes.span(59.9), "59s"),
-        (notes.span(60), "1m"),
+        (notes.ended("failed (exit 1)", "It\nbroke"), "agent ended: failed (exit 1): It broke"),
+        (notes.open_again("agent ended: x", notes.attempt(1, 3)), "agent ended: x (open again, attempt 1 of 3)"),
     ],
 )
 def test_text(line: str, text: str) -> None:
@@ -81,3 +81,19 @@ def test_a_short_line_that_undoes_a_claim_refers_to_the_long_one() -> None:
     lines = f"{CLAIM}\n{failure}\n{CLAIM}\n{notes.AS_BEFORE}"
     assert notes.last_outcome(lines) == failure
     assert not notes.possibly_dispatched(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "possibly"),
+    [
+        ("agent ended: failed (exit 1) after 2s: boom", True),
+        ("agent ended: failed (exit 1) after 2s: boom (attempt 3 of 3)", True),
+        ("agent ended: failed (exit 1) after 2s: boom (open again, attempt 1 of 3)", False),
+        ("agent ended: cannot work: no login (open again)", False),
+        (notes.ENDED_AS_BEFORE, False),
+        ("agent ended: usage limit, resets 2026-11-25T09:00Z", False),  # of an earlier version
+    ],
+)
+def test_an_end_after_which_the_bead_is_open_again_undoes_its_dispatch(line: str, possibly: bool) -> None:
+    text = f"{CLAIM}\ndispatched: job=1\n{line}"
+    assert notes.possibly_dispatched(text) is possibly

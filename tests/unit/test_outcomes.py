@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from beads_dispatch.core.outcomes import Reply, understand
+from beads_dispatch.core.beadboard_answers import Reply, understand
 from beads_dispatch.core.runner import Outcome
 
 

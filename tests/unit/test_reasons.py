@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from beads_dispatch.core import backoff, eligibility, marks, reasons
-from beads_dispatch.core.backoff import SERVICE, USAGE, Hold
+from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.holds import SERVICE, USAGE, Hold, in_force
 from beads_dispatch.core.reasons import Known, QueueState
 from beads_dispatch.core.text import utc
 
@@ -53,9 +53,11 @@ TABLE: list[tuple[Bead, str, str]] = [
     (bead("in_progress", metadata=HAND, notes="dispatch unclear: x"), "dispatch unclear", "dispatch unclear: x"),
     (bead("in_progress", notes="dispatched: job=8"), "dispatched", "dispatched: job=8"),
     (bead("in_progress"), "not sent", "no dispatch recorded"),
-    (bead("blocked", notes="agent ended: failed (exit 1)"), "run ended", "agent ended: failed (exit 1)"),
-    (bead("blocked", notes="reaper: no progress for 31m"), "reaper", "reaper: no progress for 31m"),
+    (bead("blocked", notes="agent ended: failed (exit 1)"), "failed", "agent ended: failed (exit 1)"),
+    (bead("blocked", notes="reaper: no progress for 31m"), "no progress", "reaper: no progress for 31m"),
     (bead("blocked"), "other", "blocked, without a note"),
+    (bead("blocked", notes="which port?", metadata=marked(job='"7"', outcome="dispatched")), "asks", "which port?"),
+    (bead("blocked", notes="x", metadata=marked(outcome="timed out")), "timed out", "x"),
     (bead("deferred", defer_until=LATER), "", "deferred until 2026-11-23T22:02:00Z"),
     (bead("deferred", defer_until=NOW), "", "its deferral has ended: the next tick opens it"),
     (
@@ -106,13 +108,13 @@ ENDED = Hold(NOW - 9 * MINUTE, 0, "t-7: agent ended: usage limit")
             {SERVICE: HELD},
             "held",
             f"held until 2026-11-23T22:02:00Z: t-7: {FAILED}",
-            f"the queue is held until 2026-11-23T22:02:00Z; t-7: {FAILED}",
+            f"the queue is held until 2026-11-23T22:02:00Z: t-7: {FAILED}",
         ),
         (
             {SERVICE: HELD, USAGE: LIMIT},
             "usage limit",
             "held until 2026-11-23T22:09:00Z: t-7: agent ended: usage limit",
-            "the queue is held until 2026-11-23T22:09:00Z; t-7: agent ended: usage limit",
+            "the queue is held until 2026-11-23T22:09:00Z: t-7: agent ended: usage limit",
         ),
         (
             {SERVICE: Hold(NOW - MINUTE, 1, FAILED)},
@@ -131,7 +133,7 @@ ENDED = Hold(NOW - 9 * MINUTE, 0, "t-7: agent ended: usage limit")
 def test_the_queue(holds: dict[str, Hold], kind: str, text: str, reason: str) -> None:
     queue = reasons.queue_state(holds, [], NOW)
     assert (queue.kind, queue.text, queue.reason) == (kind, text, reason)
-    assert queue.until == (hold.until if (hold := backoff.in_force(holds, NOW)) else None)
+    assert queue.until == (hold.until if (hold := in_force(holds, NOW)) else None)
     found = reasons.standings([bead()], known(queue))["t-1"]
     assert (found.reason, found.place, found.retry_at) == (reason or reasons.NEXT, 1, queue.until)
     assert found.kind == ("held" if queue.until else "eligible")
@@ -139,7 +141,7 @@ def test_the_queue(holds: dict[str, Hold], kind: str, text: str, reason: str) ->
 
 def test_the_bead_that_runs_first_after_a_usage_limit_is_named() -> None:
     sent = bead("in_progress", id="t-7", metadata=marked(claim=f"tabcdef {utc(NOW)}", job="1"))
-    usage = Hold(NOW - MINUTE, 0, "x", "t-7")
+    usage = Hold(NOW - MINUTE, 0, "x", "t-1", NOW - MINUTE)
     queue = reasons.queue_state({USAGE: usage}, [sent, bead()], NOW)
     assert queue.text == "open; t-7 runs first, to see whether the usage limit is over"
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import claim, eligibility, holds, marks, notes
 from beads_dispatch.core.bead import Bead, parse
 from beads_dispatch.core.consequence import consequence
+from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.runner import Answer, Outcome
 from beads_dispatch.core.text import utc
 
@@ -16,7 +16,8 @@ NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 CLAIM = notes.claimed(NOW, "abcdef")
 SECOND = notes.claimed(NOW, "fedcba")
-CLAIM_MARK = {marks.CLAIM: marks.claim_value("abcdef", NOW)}
+OURS = marks.claim_value("abcdef", NOW)
+CLAIM_MARK = {marks.CLAIM: OURS}
 
 
 def bead(**fields: object) -> Bead:
@@ -34,14 +35,15 @@ def applied(one: Bead, change: marks.Change) -> Bead:
 @pytest.mark.parametrize(
     ("kind", "hold", "stays"),
     [
-        (backoff.SERVICE, Hold(NOW + MINUTE, 3, "down"), Hold(NOW, 1, "down")),
-        (backoff.SERVICE, Hold(NOW - MINUTE, 1, "down"), Hold(NOW - MINUTE, 1, "down")),
-        (backoff.SERVICE, Hold(NOW + MINUTE, 0, "by hand"), None),
-        (backoff.USAGE, Hold(NOW + MINUTE, 2, "usage limit"), None),
+        (holds.SERVICE, Hold(NOW + MINUTE, 3, "down"), Hold(NOW, 1, "down")),
+        (holds.SERVICE, Hold(NOW - MINUTE, 1, "down"), Hold(NOW - MINUTE, 1, "down")),
+        (holds.SERVICE, Hold(NOW + MINUTE, 0, "by hand"), None),
+        (holds.USAGE, Hold(NOW + MINUTE, 2, "usage limit"), Hold(NOW, 2, "usage limit")),
+        (holds.AGENT, Hold(NOW + MINUTE, 2, "x", set_at=NOW), Hold(NOW, 2, "x", set_at=NOW)),
     ],
 )
 def test_what_stays_of_a_hold_that_a_person_ends(kind: str, hold: Hold, stays: Hold | None) -> None:
-    assert backoff.resumed(kind, hold, NOW) == stays
+    assert holds.resumed(kind, hold, NOW) == stays
 
 
 def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
@@ -49,15 +51,19 @@ def test_a_claim_counts_a_run_and_a_release_takes_it_back() -> None:
     claimed = applied(before, marks.claimed(before, "abcdef", NOW))
     assert marks.claim(claimed) == ("abcdef", NOW)
     assert (marks.runs(claimed), marks.job(claimed), marks.attempts(claimed)) == (3, "", 1)
-    released = applied(claimed, marks.opened(claimed, marks.runs(before)))
+    released = applied(claimed, marks.opened(claimed, marks.runs(before), "returned"))
     assert (marks.claim(released), marks.runs(released), released.metadata) == (
-        None, 2, {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1, marks.REOPENED: CLAIM_MARK[marks.CLAIM]},
+        None, 2,
+        {"other": 1, marks.RUNS: 2, marks.ATTEMPTS: 1, marks.REOPENED: OURS, marks.OUTCOME: "returned"},
     )  # fmt: skip
 
 
 def test_the_first_claim_leaves_no_count_when_it_is_released() -> None:
     claimed = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
-    assert applied(claimed, marks.opened(claimed, 0)).metadata == {marks.REOPENED: CLAIM_MARK[marks.CLAIM]}
+    assert applied(claimed, marks.opened(claimed, 0, "returned")).metadata == {
+        marks.REOPENED: OURS,
+        marks.OUTCOME: "returned",
+    }
 
 
 def test_a_job_id_that_looks_like_a_number_stays_a_text() -> None:
@@ -125,7 +131,7 @@ def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatch
         assert eligibility.not_again([one, bead(), bead(acceptance_criteria="")], NOW) == [
             (one, eligibility.OPENED_LATE)
         ]
-    assert eligibility.eligible([applied(late, marks.ended(late))], NOW + 60 * MINUTE)
+    assert eligibility.eligible([applied(late, marks.blocked(late, "opened late"))], NOW + 60 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatch
 )
 def test_a_release_that_lands_on_the_next_ones_dispatch_sends_nothing_again(job: str, text: str, sent: bool) -> None:
     first = applied(bead(), marks.claimed(bead(), "abcdef", NOW))
-    release = marks.opened(first, 0)
+    release = marks.opened(first, 0, "returned")
     second = applied(applied(first, marks.claimed(first, "fedcba", NOW)), {marks.JOB: f'"{job}"'} if job else {})
     one = replace(applied(second, release), notes=text)
     assert (eligibility.not_again([one], NOW + 60 * MINUTE) == [(one, eligibility.OPENED_LATE)]) is sent
@@ -154,7 +160,9 @@ def test_a_bead_is_blocked_instead_of_a_sixth_run() -> None:
     one = bead(metadata={**CLAIM_MARK, marks.RUNS: 5})
     assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
     assert eligibility.not_again([one, bead()], NOW) == [(one, eligibility.RUNS_USED_UP)]
-    assert applied(one, marks.ended(one)).metadata == CLAIM_MARK
+    blocked = applied(one, marks.blocked(one, "runs used up")).metadata
+    left = {key: value for key, value in (blocked or {}).items() if value is not None}
+    assert left == {**CLAIM_MARK, marks.OUTCOME: "runs used up"}
 
 
 def test_a_bead_that_failed_comes_behind_all_that_have_not() -> None:
@@ -166,7 +174,7 @@ def test_a_bead_that_failed_comes_behind_all_that_have_not() -> None:
 
 def test_a_hold_comes_back_as_it_was_written() -> None:
     hold = Hold(NOW + MINUTE, 3, "dispatch failed HTTP 502: „x“", "t-1")
-    assert backoff.read_hold("service", backoff.write_hold(hold), NOW) == hold
+    assert holds.read_hold("service", holds.write_hold(hold), NOW) == hold
 
 
 @pytest.mark.parametrize(
@@ -182,13 +190,13 @@ def test_a_hold_comes_back_as_it_was_written() -> None:
     ],
 )
 def test_a_hold_that_cannot_be_right_is_none(kind: str, text: str) -> None:
-    assert backoff.read_hold(kind, text, NOW) is None
+    assert holds.read_hold(kind, text, NOW) is None
 
 
 def test_the_hold_that_ends_last_is_in_force() -> None:
     service, usage = Hold(NOW + MINUTE, 1, "a"), Hold(NOW + 2 * MINUTE, 0, "b")
-    assert backoff.in_force({"service": service, "usage": usage}, NOW) == usage
-    assert backoff.in_force({"service": service}, NOW + MINUTE) is None
+    assert holds.in_force({"service": service, "usage": usage}, NOW) == usage
+    assert holds.in_force({"service": service}, NOW + MINUTE) is None
 
 
 ANSWERS = {

@@ -5,16 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from beads_dispatch.core import backoff, marks, runs
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import marks, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runner import Job, Stage
+from beads_dispatch.core.runs import Fault
 
 NOW = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 HALF_HOUR = 30 * MINUTE
 BEAD = Bead("t-1", "in_progress", 2, NOW - 5 * MINUTE, assignee="agent", metadata={marks.JOB: '"abc"', marks.RUNS: 1})
 RAN = {"started_at": "2026-11-25T07:55:00.123456+00:00", "finished_at": "2026-11-25T07:59:00.123456+00:00"}
+QUICK = {"started_at": "2026-11-25T07:58:58+00:00", "finished_at": "2026-11-25T07:59:00+00:00"}
+LOGIN = "Invalid API key · Please run /login"
+OVER_BUDGET = {"subtype": "error_max_budget_usd", "errors": ["Reached maximum budget ($5)"]}
 LIMIT = "You've hit your limit · resets 9am (UTC)"
 
 
@@ -23,87 +26,135 @@ def document(status: str, **fields: object) -> dict[str, object]:
     return {"status": status, "prompt": "x", "agent": "y", **known, **fields}
 
 
-def result(text: str, **fields: object) -> list[str]:
+def result(text: str | None, **fields: object) -> list[str]:
     import json
 
     return ["a line\n", json.dumps({"type": "result", "result": text, **fields}) + "\n"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "line"),
+    ("answer", "outcome", "fault", "line"),
     [
-        (document("queued"), None, ""),
-        (document("running"), None, ""),
+        (document("queued"), None, None, ""),
+        (document("running"), None, None, ""),
         (
             document("running", started_at="2026-11-25T05:00:00+00:00"),
-            "stuck",
-            "reaper: no progress for 180m — blocking (threshold 30m, the agent service still calls its job running)",
+            "stuck", Fault.BEAD, "agent ended: still running after 180m, limit 120m (4 × threshold)",
         ),
         (
             document("completed", exit_code=0, output=result("I need a key")),
-            "completed",
-            "agent ended: completed after 4m, bead not closed: I need a key",
+            "completed", Fault.BEAD, "agent ended: completed after 4m, bead not closed: I need a key",
         ),
         (
             document("completed", exit_code=0, output=["words\n"]),
-            "completed",
-            "agent ended: completed after 4m, bead not closed: words",
+            "completed", Fault.BEAD, "agent ended: completed after 4m, bead not closed: words",
         ),
         (
             document("failed", exit_code=1, output=result("It broke", is_error=True)),
-            "failed",
-            "agent ended: failed (exit 1) after 4m: It broke",
+            "failed", Fault.BEAD, "agent ended: failed (exit 1) after 4m: It broke",
         ),
         (
-            document("failed", exit_code=127, output=[], stderr="warning\n/bin/sh: 1: claudee: not found\n"),
-            "failed",
-            "agent ended: failed (exit 127) after 4m: claudee: not found",
+            document("failed", exit_code=1, stderr="It broke", **QUICK),
+            "failed", Fault.UNKNOWN, "agent ended: failed (exit 1) after 2s: It broke",
         ),
-        (document("failed", exit_code=-9), "failed", "agent ended: failed (exit -9) after 4m"),
+        (
+            document("failed", exit_code=127, output=[], stderr="warning\n/bin/sh: 1: claudee: not found\n", **QUICK),
+            "cannot run", Fault.AGENT, "agent ended: failed (exit 127) after 2s: claudee: not found",
+        ),
+        (
+            document("failed", exit_code=126, **QUICK),
+            "cannot run", Fault.AGENT, "agent ended: failed (exit 126) after 2s",
+        ),
+        # later, a shell's exit status can be the last command's of a script that worked
+        (document("failed", exit_code=127), "failed", Fault.BEAD, "agent ended: failed (exit 127) after 4m"),
+        (document("failed", exit_code=-9), "killed", Fault.BEAD, "agent ended: failed (exit -9) after 4m"),
+        (
+            document("failed", exit_code=137, **QUICK),
+            "killed", Fault.UNKNOWN, "agent ended: failed (exit 137) after 2s",
+        ),
         (
             document("timeout"),
-            "timeout",
-            "agent ended: timed out after 4m; its process may still be at work",
+            "timed out", Fault.BEAD, "agent ended: timed out after 4m; its process may still be working",
         ),
         (
-            document("error", error="[Errno 2] No such file or directory: 'claude'"),
-            "error",
-            "agent ended: error: [Errno 2] No such file or directory: 'claude'; its process may still be at work",
+            document("error", error="Separator is found, but chunk is longer than limit"),
+            "lost", Fault.BEAD,
+            "agent ended: error: Separator is found, but chunk is longer than limit; its process may still be working",
         ),
         (
             document("failed", exit_code=1, output=result(LIMIT, is_error=True)),
-            "usage limit",
-            "agent ended: usage limit, resets 2026-11-25T09:00Z",
+            "usage limit", Fault.AGENT, "agent ended: usage limit, resets 2026-11-25T09:00Z",
         ),
         (
             document("completed", exit_code=0, output=result("429 rate_limit_error", is_error=True)),
-            "usage limit",
-            "agent ended: usage limit, no reset time, next try 2026-11-25T08:30Z",
+            "usage limit", Fault.AGENT, "agent ended: usage limit, no reset time known",
         ),
         (
             document("completed", exit_code=0, output=result(f"I read: {LIMIT}", is_error=False)),
-            "completed",
-            f"agent ended: completed after 4m, bead not closed: I read: {LIMIT}",
+            "completed", Fault.BEAD, f"agent ended: completed after 4m, bead not closed: I read: {LIMIT}",
+        ),
+        (
+            document("failed", exit_code=1, output=[LIMIT], **QUICK),
+            "usage limit", Fault.AGENT, "agent ended: usage limit, resets 2026-11-25T09:00Z",
         ),
         (
             document("failed", exit_code=1, output=[LIMIT]),
-            "usage limit",
-            "agent ended: usage limit, resets 2026-11-25T09:00Z",
+            "failed", Fault.BEAD, f"agent ended: failed (exit 1) after 4m: {LIMIT}",
         ),
         (
             document("failed", exit_code=1, output=["I read in the bead:\n", "\n", LIMIT, "\n", "So I stopped.\n"]),
-            "failed",
-            f"agent ended: failed (exit 1) after 4m: I read in the bead: {LIMIT} So I stopped.",
+            "failed", Fault.BEAD, f"agent ended: failed (exit 1) after 4m: I read in the bead: {LIMIT} So I stopped.",
         ),
-        (document("dancing"), None, ""),
-        ({}, None, ""),
+        (
+            document("failed", exit_code=1, output=result(LOGIN, is_error=True)),
+            "cannot work", Fault.AGENT, f"agent ended: cannot work (login) after 4m: {LOGIN}",
+        ),
+        (
+            document("failed", exit_code=1, output=result(None, total_cost_usd=5, **OVER_BUDGET)),
+            "budget used up", Fault.BEAD, "agent ended: budget used up after 4m, $5.00: Reached maximum budget ($5)",
+        ),
+        (
+            document("error", error="[Errno 2] No such file or directory: 'claude'"),
+            "cannot run", Fault.AGENT, "agent ended: cannot run: [Errno 2] No such file or directory: 'claude'",
+        ),
+        (document("dancing"), None, None, ""),
+        ({}, None, None, ""),
+    ],
+)  # fmt: skip
+def test_what_the_end_of_a_job_means(
+    answer: dict[str, object], outcome: str | None, fault: Fault | None, line: str
+) -> None:
+    end = runs.end(runs.parse(answer), BEAD, NOW, HALF_HOUR, UTC)
+    assert (end.outcome.word if end else None) == outcome
+    assert (end.fault if end else None) == fault
+    assert (end.line if end else "") == line
+
+
+@pytest.mark.parametrize(
+    ("job", "may_live"),
+    [
+        (Job(Stage.TIMEOUT), True),
+        (Job(Stage.TIMEOUT, gone=True), False),
+        (Job(Stage.ERROR, "x"), True),
+        (Job(Stage.UNKNOWN), True),
+        (Job(Stage.FAILED, exit_code=1), False),
+        (Job(Stage.FAILED, "ErrImagePull", cannot_run=True), False),
     ],
 )
-def test_what_the_end_of_a_job_means(answer: dict[str, object], kind: str | None, line: str) -> None:
-    end = runs.end(runs.parse(answer), BEAD, NOW, HALF_HOUR, UTC)
-    assert (end.kind if end else None) == kind
-    assert (end.line if end else "") == line
-    assert (end.status if end else None) == (None if kind is None else "open" if kind == "usage limit" else "blocked")
+def test_a_run_that_may_still_live_says_so(job: Job, may_live: bool) -> None:
+    end = runs.end(job, BEAD, NOW, HALF_HOUR, UTC)
+    assert end is not None
+    assert end.may_live is may_live
+
+
+def test_a_job_that_could_not_be_started_at_all_is_the_agents_fault() -> None:
+    end = runs.end(Job(Stage.FAILED, "ErrImagePull", cannot_run=True), BEAD, NOW, HALF_HOUR, UTC)
+    assert end is not None
+    assert (end.outcome.word, end.fault, end.line) == (
+        "cannot run",
+        Fault.AGENT,
+        "agent ended: cannot run: ErrImagePull",
+    )
 
 
 def test_an_unknown_job_has_ended_and_a_doubtful_answer_says_nothing() -> None:
@@ -132,46 +183,6 @@ def test_a_bead_that_somebody_took_over_is_left_to_the_threshold() -> None:
     assert runs.end(job, replace(BEAD, updated_at=NOW + MINUTE), NOW, HALF_HOUR, UTC) is None
 
 
-def test_a_usage_limit_counts_no_run_and_the_fifth_in_a_row_blocks() -> None:
-    assert runs.reopened(BEAD) == {marks.JOB: None, marks.RUNS: None, marks.LIMITS: "1"}
-    ran_before = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.RUNS: 2})
-    assert runs.reopened(ran_before)[marks.RUNS] == "1"
-    claim = marks.claim_value("abcdef", NOW)
-    claimed = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.CLAIM: claim})
-    assert runs.reopened(claimed)[marks.REOPENED] == claim
-    job = runs.parse(document("failed", exit_code=1, output=result(LIMIT, is_error=True)))
-    tired = replace(BEAD, metadata={**(BEAD.metadata or {}), marks.LIMITS: 4})
-    end = runs.end(job, tired, NOW, HALF_HOUR, UTC)
-    assert end is not None
-    assert (end.status, end.line) == ("blocked", "agent ended: usage limit, resets 2026-11-25T09:00Z; 5 in a row")
-
-
-USAGE = Hold(NOW, 0, "usage limit")
-
-
-def claimed(minutes: float, **fields: object) -> Bead:
-    return replace(BEAD, metadata={marks.CLAIM: marks.claim_value("abcdef", NOW + minutes * MINUTE)}, **fields)
-
-
-@pytest.mark.parametrize(
-    ("hold", "beads", "minutes", "allows"),
-    [
-        (None, [], 0, "all"),
-        (USAGE, [], 1, "one"),
-        (replace(USAGE, bead_id="t-1"), [claimed(1)], 1.5, "none"),
-        (replace(USAGE, bead_id="t-1"), [claimed(1)], 2, "over"),
-        (replace(USAGE, bead_id="t-1"), [], 2, "over"),
-        (replace(USAGE, bead_id="t-1"), [claimed(-1)], 2, "one"),
-        (replace(USAGE, bead_id="t-1"), [claimed(1, status="open")], 2, "one"),
-        (replace(USAGE, bead_id="t-1"), [claimed(1, status="blocked")], 2, "one"),
-    ],
-)
-def test_after_a_usage_limit_one_bead_goes_first(
-    hold: Hold | None, beads: list[Bead], minutes: float, allows: str
-) -> None:
-    assert backoff.probe(hold, beads, NOW + minutes * MINUTE) == allows
-
-
 @pytest.mark.parametrize(
     ("cost", "known"), [(0.25, 0.25), (0, 0.0), (-1, None), (10**400, None), (True, None), ("1", None)]
 )
@@ -184,17 +195,17 @@ def test_a_job_that_ended_at_the_end_of_time() -> None:
     job = runs.parse(document("failed", exit_code=1, finished_at="9999-12-31T23:59:59+00:00"))
     found = runs.end(job, BEAD, NOW, HALF_HOUR, UTC)
     assert found is not None
-    assert found.kind == "failed"
+    assert found.outcome.word == "failed"
 
 
 @pytest.mark.parametrize(
     ("words", "after", "line"),
     [
         ("resets 9am (UTC)", 10 * MINUTE, "resets 2026-11-25T09:00Z"),
-        ("resets 9am (UTC)", 180 * MINUTE, "no reset time, next try 2026-11-25T11:29Z"),  # not tomorrow's
+        ("resets 9am (UTC)", 180 * MINUTE, "no reset time known"),  # not tomorrow's
         ("resets 9am (UTC)", -180 * MINUTE, "resets 2026-11-25T09:00Z"),  # the service's clock is ahead
         ("resets in 2h", 60 * MINUTE, "resets 2026-11-25T09:59Z"),
-        ("resets in 2h", 180 * MINUTE, "no reset time, next try 2026-11-25T11:29Z"),
+        ("resets in 2h", 180 * MINUTE, "no reset time known"),
     ],
 )
 def test_a_limit_that_is_read_late_resets_when_it_said(words: str, after: timedelta, line: str) -> None:

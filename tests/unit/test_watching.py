@@ -15,13 +15,18 @@ from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import pacing
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import Failure
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.holds import Hold
+from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs import dispatcher, reaper, watcher
 from beads_dispatch.jobs.following import Follower
+from beads_dispatch.jobs.sweeping import Sweeping
+from beads_dispatch.jobs.ticking import Ticking
+from beads_dispatch.jobs.watched_database import WatchedDatabase
+from beads_dispatch.jobs.watching import Jobs
 
 MINUTE = timedelta(minutes=1)
 
@@ -41,7 +46,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         clock = Clock(lambda: datetime.fromtimestamp(self.wall, UTC), lambda: self.seconds, self.sleep)
-        jobs = watcher.Jobs(
+        jobs = Jobs(
             open_queue=lambda: MemoryQueue(self.database),
             tick=self._tick,
             sweep=self._sweep,
@@ -51,8 +56,8 @@ class Watched:
             log=Log("watcher", clock.now),
             follower=None if self.places is None else Follower(self._service(), clock, 30 * MINUTE),
         )
-        database = watcher._Database(jobs, MemoryQueue(self.database))
-        self.work = watcher._Watcher(jobs, database, watcher._Ticking(jobs), watcher._Sweeping(jobs))
+        database = WatchedDatabase(jobs, MemoryQueue(self.database))
+        self.work = watcher._Watcher(jobs, database, Ticking(jobs), Sweeping(jobs))
 
     def _service(self) -> BeadBoardRunner:
         def request(ask: Ask) -> Reply:
@@ -125,7 +130,7 @@ def test_it_waits_for_the_end_of_a_back_off_a_hold_or_a_deferral(fields: dict[st
 
 
 def test_it_asks_for_room_again_and_sooner_after_an_agent_has_ended() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(waits=True))
+    watched = Watched(tick=lambda: dispatcher.Report(Came.BUSY))
     watched.database.put("a")
     watched.database.put("b", status="in_progress")
     watched.turn(35)
@@ -136,15 +141,15 @@ def test_it_asks_for_room_again_and_sooner_after_an_agent_has_ended() -> None:
 
 
 def test_a_free_place_is_filled_at_the_next_turn_where_the_agent_service_counts_them() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(waits=True, full=True), places=lambda: watched.seconds >= 1007)
+    watched = Watched(tick=lambda: dispatcher.Report(Came.FULL), places=lambda: watched.seconds >= 1007)
     watched.database.put("a")
-    watched.work.ticking.waits = 1
+    watched.work.ticking.came, watched.work.ticking.times = Came.FULL, 1
     watched.turn(8)
     assert watched.ticks == [1000, 1007]
 
 
 def test_a_service_that_is_busy_for_another_reason_is_not_asked_each_second() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(waits=True), places=lambda: True)
+    watched = Watched(tick=lambda: dispatcher.Report(Came.BUSY), places=lambda: True)
     watched.database.put("a")
     watched.turn(33)
     assert between(watched.ticks) == [3, pacing.ROOM_SECONDS]
@@ -155,7 +160,7 @@ def test_a_backlog_goes_on_without_a_pause_where_the_agent_service_counts_its_pl
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", priority=len(watched.ticks))  # a tick writes
-        return dispatcher.Report(answers=[Outcome.ACCEPTED])
+        return dispatcher.Report(Came.SENT, answers=[Outcome.ACCEPTED])
 
     watched.tick = tick
     watched.database.put("a")
@@ -178,7 +183,7 @@ def test_after_a_dispatch_it_waits_until_beadboard_has_forgotten_its_status() ->
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", priority=len(watched.ticks))  # a tick writes
-        return dispatcher.Report(answers=[Outcome.ACCEPTED])
+        return dispatcher.Report(Came.SENT, answers=[Outcome.ACCEPTED])
 
     watched.tick = tick
     watched.database.put("a")
@@ -192,7 +197,7 @@ def test_the_queue_waits_even_where_its_hold_could_not_be_written(outcome: Outco
 
     def tick() -> dispatcher.Report:
         watched.database.set("a", notes="a claim, and what became of it")
-        return dispatcher.Report(failed=outcome is not Outcome.BUSY, answers=[outcome])
+        return dispatcher.Report(Came.HELD, failed=outcome is not Outcome.BUSY, answers=[outcome])
 
     watched.tick = tick
     watched.database.put("a", metadata=None)
@@ -206,7 +211,7 @@ def test_once_a_person_has_ended_the_hold_a_tick_runs_at_once() -> None:
     def tick() -> dispatcher.Report:
         watched.database.holds["service"] = Hold(watched.database.now + 2 * MINUTE, 1, "down")
         watched.database.set("a", notes="a claim, and what became of it")
-        return dispatcher.Report(failed=True, answers=[Outcome.NOT_STARTED])
+        return dispatcher.Report(Came.HELD, failed=True, answers=[Outcome.NOT_STARTED])
 
     watched.tick = tick
     watched.database.put("a")
@@ -222,7 +227,7 @@ def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -
 
     def tick() -> dispatcher.Report:
         watched.database.put(f"another {len(watched.ticks)}")
-        return dispatcher.Report(failed=True, answers=[Outcome.BEAD_AT_FAULT])
+        return dispatcher.Report(Came.SENT, failed=True, answers=[Outcome.BEAD_AT_FAULT])
 
     watched.tick = tick
     watched.database.put("a")
@@ -231,7 +236,7 @@ def test_beads_that_are_refused_for_their_own_fault_do_not_slow_the_next_one() -
 
 
 def test_a_bead_that_is_not_ready_does_not_cost_a_call_of_bd_at_every_change() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(not_ready=frozenset({"a"})))
+    watched = Watched(tick=lambda: dispatcher.Report(Came.NOT_READY, not_ready=frozenset({"a"})))
     watched.database.put("a")
     for _ in range(30):
         watched.database.put("another", status="closed")
@@ -254,19 +259,19 @@ def test_after_a_laptop_slept_it_takes_a_snapshot_at_once_and_gives_the_agents_t
 
 
 def test_ticks_that_fail_and_send_nothing_run_less_and_less_often() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched = Watched(tick=lambda: dispatcher.Report(Came.FAILED, failed=True))
     watched.database.put("a")
     watched.turn(400)
     waits = between(watched.ticks)
     assert waits[:4] == [3, 3, 4, 8]
     assert waits[-1] == pacing.LONGEST_PAUSE
-    watched.tick = lambda: dispatcher.Report(failed=True, answers=[Outcome.ACCEPTED])
+    watched.tick = lambda: dispatcher.Report(Came.SENT, failed=True, answers=[Outcome.ACCEPTED])
     watched.turn(120)
-    assert watched.work.ticking.failures == 0
+    assert watched.work.ticking.came is not Came.FAILED
 
 
 def test_once_the_database_answers_again_a_tick_that_failed_with_it_runs_at_once() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched = Watched(tick=lambda: dispatcher.Report(Came.FAILED, failed=True))
     watched.database.put("a")
     watched.turn(400)
     watched.database.gone = True
@@ -277,7 +282,7 @@ def test_once_the_database_answers_again_a_tick_that_failed_with_it_runs_at_once
 
 
 def test_a_new_bead_does_not_wait_for_the_failures_of_another() -> None:
-    watched = Watched(tick=lambda: dispatcher.Report(failed=True))
+    watched = Watched(tick=lambda: dispatcher.Report(Came.FAILED, failed=True))
     watched.database.put("a")
     watched.turn(400)
     watched.database.put("b")

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.adapters.waiting import Waiting
+from beads_dispatch.core.beadboard_answers import brief
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.outcomes import brief, json_object
+from beads_dispatch.core.text import json_object
 
 if TYPE_CHECKING:
     from beads_dispatch.core.runner import Job, Room

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.adapters.waiting import Waiting
+from beads_dispatch.core.beadboard_answers import Reply, brief
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.outcomes import Reply, brief, json_object
+from beads_dispatch.core.text import json_object
 
 ASK_SECONDS = 10.0
 WAKE_SECONDS = 45.0  # how long BeadBoard may take to wake up from zero replicas

@@ -2,8 +2,8 @@
 
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.core.beadboard_answers import understand
 from beads_dispatch.core.claim import Claim
-from beads_dispatch.core.outcomes import understand
 from beads_dispatch.core.runner import Answer, Job, Room, Stage
 
 UNSET = "AGENT_SERVICE_URL is not set"

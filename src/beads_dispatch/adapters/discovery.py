@@ -10,8 +10,7 @@ from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Server, Workspace, is_on, parse, text_of
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured
-from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.core.text import one_line
+from beads_dispatch.core.text import json_object, one_line
 
 SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
 

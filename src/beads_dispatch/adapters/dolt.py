@@ -33,6 +33,8 @@ _ASSIGNED, _ASSIGNED_WISPS = (
     f"SELECT UTC_TIMESTAMP() AS utc_now, {_COLUMNS} FROM {table} WHERE assignee = %s AND status <> 'closed'"
     for table in ("issues", "wisps")
 )
+# `closed_at` is in UTC, as bd writes it.
+_CLOSED = f"SELECT {_COLUMNS} FROM issues WHERE assignee = %s AND status = 'closed' AND closed_at >= %s"
 _AGENT_BEADS = "SELECT issue_id FROM labels WHERE label = 'gt:agent' AND issue_id IN %s"
 
 # For the few beads where it matters.
@@ -120,6 +122,11 @@ class Dolt:
         agents = self._agent_beads([str(row["id"]) for row in rows])
         wisps = self.ask(_ASSIGNED_WISPS, assignee)
         return [_as_bd_writes_it(row, agent=row["id"] in agents) for row in (*rows, *wisps)]
+
+    def closed(self, assignee: str, since: datetime) -> list[dict[str, Any]]:
+        """The assignee's rows that were closed since."""
+        rows = self.ask(_CLOSED, assignee, f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+        return [_as_bd_writes_it(row, agent=False) for row in rows]
 
     def _agent_beads(self, beads: Sequence[str]) -> frozenset[str]:
         """Which of these are no work for an agent, but stand for one."""

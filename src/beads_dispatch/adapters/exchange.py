@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.beadboard_answers import Reply
 
 MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
 

@@ -11,7 +11,7 @@ import httpx
 
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.waiting import NOTICE_SECONDS
-from beads_dispatch.core.outcomes import Reply
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.text import hidden, one_line
 
 CONNECT_SECONDS = 5.0  # well below any deadline, or a connection that never came about looks like a lost answer

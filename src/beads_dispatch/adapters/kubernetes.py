@@ -8,8 +8,9 @@ from urllib.parse import quote, urlencode
 
 from beads_dispatch.adapters.exchange import Ask, Request
 from beads_dispatch.adapters.waiting import Waiting
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import Misconfigured, ServiceFailed
-from beads_dispatch.core.outcomes import Reply, json_object
+from beads_dispatch.core.text import json_object
 
 if TYPE_CHECKING:
     from beads_dispatch.core.kubernetes_jobs import Document

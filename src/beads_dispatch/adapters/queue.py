@@ -18,10 +18,10 @@ from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.lock_file import LockFile
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.core import bead, eligibility
-from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, read_hold, write_hold
+from beads_dispatch.core import bead, eligibility, marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import DoltFailed, Failure, NoBead
+from beads_dispatch.core.holds import FURTHEST, Hold, Holds, read_hold, write_hold
 
 Now = Callable[[], datetime]
 
@@ -70,6 +70,12 @@ class Queue(Protocol):
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         """Records a hold, for as long as it takes. None removes it."""
 
+    def closed(self, since: datetime) -> tuple[Bead, ...]:
+        """Return the assignee's beads that were closed since and still bear their run's job mark: an agent closed them.
+
+        `updated_at` of each is when that was, or later. A block takes the mark away, so a person's close shows none.
+        """
+
     def check_writable(self) -> None:
         """Raises Failure where neither beads nor holds can be written."""
 
@@ -98,6 +104,10 @@ def _who(assignee: str) -> str:
 def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
     read = {kind: read_hold(kind, text, now) for kind, text in stored.items()}
     return {kind: hold for kind, hold in read.items() if hold}
+
+
+def _by_agents(beads: Iterable[Bead]) -> tuple[Bead, ...]:
+    return tuple(one for one in beads if marks.job(one))
 
 
 def _too_large(one: Bead) -> bool:
@@ -156,6 +166,9 @@ class ServerQueue:
             self._ahead = self._dolt.now() - self._now()
         stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
         return _read_holds({kind: stored.get(self._key(kind), "") for kind in FURTHEST}, self.now())
+
+    def closed(self, since: datetime) -> tuple[Bead, ...]:
+        return _by_agents(read_all(self._dolt.closed(self._assignee, since))[0])
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         """On a new connection where ours is gone: a hold must be written also after the lock is lost."""
@@ -227,6 +240,9 @@ class EmbeddedQueue:
             stored = {}
         known = stored if isinstance(stored, dict) else {}
         return _read_holds({kind: str(known.get(kind) or "") for kind in FURTHEST}, self.now())
+
+    def closed(self, since: datetime) -> tuple[Bead, ...]:
+        return _by_agents(self._bd.closed(self._assignee, since))
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         holds = {**self.holds(), kind: hold}

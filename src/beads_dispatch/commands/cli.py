@@ -18,9 +18,8 @@ from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.adapters.stop import Stop, Stopping
 from beads_dispatch.commands.arguments import parser
 from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
-from beads_dispatch.core import backoff
-from beads_dispatch.core.backoff import Hold
 from beads_dispatch.core.errors import Failure, Misconfigured
+from beads_dispatch.core.holds import Hold, resumed
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
@@ -98,7 +97,21 @@ def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: L
         return _explain(args.id, wiring, chosen, log)
     if args.command == "resume":
         return _resume(wiring, chosen, log)
-    return int(wiring.run(_job(args), chosen, log).exit_status)
+    sweep = partial(_learn_ends, wiring, log) if ticks else _nothing_learnt
+    return int(wiring.run(_job(args), chosen, log, sweep=sweep).exit_status)
+
+
+def _learn_ends(wiring: Wiring, log: Log) -> bool:
+    """Sweep right before a tick starts anything, under the sweep's own lock. Return whether it has written."""
+    from beads_dispatch.jobs import reaper
+
+    name = NAMES["sweep"]
+    report = wiring.run(reaper.sweep, wiring.settings(name, needs_beadboard=False), replace(log, name=name))
+    return bool(report.ended or report.blocked)
+
+
+def _nothing_learnt() -> bool:
+    return False
 
 
 def _working_folder() -> Path:
@@ -143,7 +156,7 @@ def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
     """Whether there was anything to end: a failure that is only remembered holds nothing."""
-    stays = backoff.resumed(kind, hold, queue.now())
+    stays = resumed(kind, hold, queue.now())
     if stays != hold:
         queue.set_hold(kind, stays)
     return stays != hold

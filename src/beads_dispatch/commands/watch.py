@@ -17,8 +17,8 @@ from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
     from beads_dispatch.adapters.runner import Runner
-    from beads_dispatch.jobs import watcher
     from beads_dispatch.jobs.following import Follower
+    from beads_dispatch.jobs.watching import Jobs
     from beads_dispatch.monitoring.metrics import Metrics
 
 R = TypeVar("R")
@@ -86,11 +86,12 @@ def _check_notify_urls(urls: str, wiring: Wiring) -> None:
         raise Misconfigured(f"BEADS_NOTIFY_URLS: {problem}")
 
 
-def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
+def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
     """The watcher's two jobs, each with its own actor and log."""
     import random
 
-    from beads_dispatch.jobs import dispatcher, reaper, watcher
+    from beads_dispatch.jobs import dispatcher, reaper
+    from beads_dispatch.jobs.watching import Jobs
 
     logs = {name: Log(name, SYSTEM.now, first.json_log, repeats=False) for name in (NAMES["tick"], NAMES["sweep"])}
 
@@ -98,7 +99,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "watcher.Jobs":
         name = NAMES[command]
         return wiring.run(job, _settings(wiring, name), logs[name])
 
-    return watcher.Jobs(
+    return Jobs(
         open_queue=wiring.queues(first),
         tick=lambda: run("tick", dispatcher.tick),
         sweep=lambda gone: run("sweep", partial(reaper.sweep, no_job_left=gone)),

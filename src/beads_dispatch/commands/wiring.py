@@ -21,8 +21,8 @@ from beads_dispatch.adapters.queue import Queue, open_queue
 from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Workspace
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import Misconfigured
-from beads_dispatch.core.outcomes import Reply
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
@@ -131,17 +131,20 @@ class Wiring:
         api = kubernetes.Kubernetes(url, namespace, _request, to_log(log))
         return JobRunner(api, cron_job, places, SYSTEM, self.stopping)
 
-    def run(self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True) -> R:
-        """Runs a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
+    def run(
+        self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True,
+        sweep: Callable[[], bool] = lambda: False,
+    ) -> R:  # fmt: skip
+        """Run a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
 
-        `waits`: for a BeadBoard that is waking up.
+        `waits`: for a BeadBoard that is waking up. `sweep`: learns how runs ended, before a tick starts anything.
         """
         runner = self.runner(chosen, log, waits=waits)
         notices: list[str] = []
         try:
             with closing(self.queue(chosen)) as queue:
                 outside = Outside(
-                    queue, self.bd(chosen), runner, SYSTEM, _new_token, log, self.stopping, _warm_up, notices
+                    queue, self.bd(chosen), runner, SYSTEM, _new_token, log, self.stopping, _warm_up, sweep, notices
                 )
                 return job(outside, chosen)
         finally:

@@ -1,11 +1,10 @@
 """What a bead's standing means, and the single thing to do next."""
 
-import re
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
-from beads_dispatch.core import eligibility, marks, notes, reasons, runs, staleness, times
+from beads_dispatch.core import eligibility, marks, notes, outcomes, reasons, runs, staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState
 from beads_dispatch.core.reasons import Known, Standing
@@ -92,6 +91,7 @@ def _escaped(c: str) -> str:
     return c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" if ord(c) < 128 else f"\\U{ord(c):08x}"
 
 
+_SEND = "Then send it again:"
 _FIX = "Nothing is sent to an agent until a person fixes this."
 # By the reason's text: what it means, what to do, bd's command.
 _INELIGIBLE: dict[str, tuple[str, str, str]] = {
@@ -135,7 +135,7 @@ def _open(case: Case) -> Advice:
         )
     if reason is eligibility.OPENED_LATE:
         return Advice(
-            f"{_LATE} The next tick blocks it.",
+            f"{outcomes.OPENED_LATE.means} The next tick blocks it.",
             "See what its agent has done. Once it is blocked, set it open:",
             case.send_again,
         )
@@ -202,6 +202,9 @@ def _could_go(case: Case) -> Advice:
         case "usage limit":
             means = "The agent hit a usage limit. When it resets, one bead is dispatched first, then the others."
             return Advice(means, "Wait: dispatch resumes by itself. To try now:", "beads-dispatch resume")
+        case "agent":
+            means = "The agent cannot work. When the hold ends, one bead is dispatched first, then the others."
+            return Advice(means, "Fix what the reason names. To try one bead now:", "beads-dispatch resume")
         case "held":
             return _held(queue.text)
         case "probing":
@@ -341,7 +344,7 @@ def _by_job(case: Case, job: Job) -> Advice:
     end = runs.end(job, case.bead, now, case.threshold, case.zone)
     if end is None:
         return Advice("Its run has just ended. The agent has a few seconds left to close the bead.", WAIT)
-    if end.kind == "stuck":
+    if end.outcome is outcomes.STUCK:
         means = "The agent service calls its job running, for more than four times the threshold."
         return Advice(means, "The next sweep blocks it. To do it now:", "beads-dispatch sweep")
     return Advice(
@@ -351,78 +354,8 @@ def _by_job(case: Case, job: Job) -> Advice:
     )
 
 
-_LATE = "A tick's write that came late opened it after it had been dispatched."
-_SEND = "Then send it again:"
-_SURE = "Make sure that no agent is at work on it. Then send it again:"
-# By how the last note begins or ends: what it means, what to do before `bd update ID -s open`. The first that fits.
-_BLOCKED: tuple[tuple[str, str, str], ...] = (
-    (
-        r"agent ended: completed",
-        "The agent ended by itself and left the bead open.",
-        f"Read its last words, and give the bead what it lacks. {_SEND}",
-    ),
-    (
-        r"agent ended: failed \(exit 127\)",
-        "The agent's command was not found.",
-        f"Fix the command that the agent is started with. {_SEND}",
-    ),
-    (
-        r"agent ended: failed \(exit (-9|-15|137|143)\)",
-        "The agent was killed: by a person, by a restart, or because memory ran out.",
-        "Look at the agent's machine. Then send it again:",
-    ),
-    (r"agent ended: failed", "The agent ended with an error.", f"Fix what the note names. {_SEND}"),
-    (r"agent ended: timed out", "The agent took too long. Its process may still be at work.", _SURE),
-    (
-        r"agent ended: error",
-        "The agent service could not run the agent, or lost it. Its process may still be at work.",
-        f"Fix what the note names. {_SURE}",
-    ),
-    (
-        r"agent ended: usage limit",
-        "Five runs of this bead in a row ended on a usage limit.",
-        "Wait until the limit is over. Then send it again:",
-    ),
-    (
-        r"agent ended: stopped with the laptop agent",
-        "The laptop agent was stopped while its command worked on this bead.",
-        "Start the laptop agent again. Then send it again:",
-    ),
-    (
-        r"agent ended: the agent service",
-        "The agent service has no such job any more: it was restarted, or the run ended over an hour ago.",
-        _SURE,
-    ),
-    (r"agent ended: ", "The run has ended, and the bead was not closed.", f"Read why. {_SEND}"),
-    (
-        r"reaper: .*still calls its job running",
-        "Its job runs for more than four times the threshold: the agent hangs.",
-        f"End its process. {_SEND}",
-    ),
-    (
-        r"reaper: .*no dispatch recorded",
-        "It was in progress, but no dispatch is recorded: a tick may have been stopped in between.",
-        _SURE,
-    ),
-    (r"reaper: ", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE),
-    (r".*\(attempt \d of \d\)$", "BeadBoard refused it five times.", f"Fix what the note names. {_SEND}"),
-    (
-        r"not dispatched: 5 runs",
-        "Its agent set it back to open again and again instead of closing it.",
-        "See in its notes what it lacks, and say it there. Then start over:",
-    ),
-    (
-        r"not dispatched: its deferral",
-        "It was sent before it was deferred, so only a person can have it sent again.",
-        "See what its agent did. To send it again:",
-    ),
-    (r"not dispatched: a late write", _LATE, "See what its agent did. To send it again:"),
-    (r"$", "Its agent or a person blocked it.", "To dispatch it:"),
-    (r"", "Its agent or a person blocked it.", f"Give it what the note asks for. {_SEND}"),
-)
-
-
 def _blocked(case: Case) -> Advice:
-    last = notes.last_line(case.bead.notes)
-    means, do = next((means, do) for begins, means, do in _BLOCKED if re.match(begins, last))
-    return Advice(means, do, case.send_again)
+    if outcome := outcomes.ALL.get(reasons.block_outcome(case.bead)):
+        return Advice(outcome.means, outcome.do, case.send_again)
+    means, noted = "Its agent or a person blocked it.", notes.last_line(case.bead.notes)
+    return Advice(means, f"Give it what the note asks for. {_SEND}" if noted else "To dispatch it:", case.send_again)

@@ -9,7 +9,7 @@ from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.eligibility import blank
 from beads_dispatch.core.marks import Change
 
-RECORD_AGE = timedelta(minutes=10)  # later, an agent that rewrites its notes is left in peace
+RECORD_AGE = timedelta(minutes=10)  # after this, don't restore our lines: the agent may have removed them on purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def dispatch_recorded(bead: Bead) -> bool:
     return bool(marks.job(bead)) or notes.dispatch_recorded(bead.notes)
 
 
-def claim_lost_reason(bead: Bead | None, assignee: str, token: str) -> str | None:
-    """Why a bead that we claimed with `token` must not be POSTed. None: it is still ours."""
-    reason = _not_ours(bead, assignee, token)
+def lost_reason(bead: Bead | None, claimed: Claim) -> str | None:
+    """Return why a bead that we claimed must not be started. None: it is still ours."""
+    reason = _not_ours(bead, claimed)
     if reason or bead is None:
         return reason
     if job := marks.job(bead):
@@ -68,27 +68,27 @@ def claim_lost_reason(bead: Bead | None, assignee: str, token: str) -> str | Non
     return "its acceptance criteria are gone" if blank(bead.acceptance_criteria) else None
 
 
-def holds_claim(bead: Bead | None, assignee: str, token: str) -> bool:
-    """Whether our claim stands: in progress, our assignee's, our claim the newest."""
-    return not _not_ours(bead, assignee, token)
+def stands(bead: Bead | None, claimed: Claim) -> bool:
+    """Return whether our claim stands: in progress, our assignee's, our claim the newest."""
+    return not _not_ours(bead, claimed)
 
 
-def releasable(bead: Bead, assignee: str, token: str) -> bool:
-    """Whether we may still release a bead: our claim stands, and no job is on it.
+def releasable(bead: Bead | None, claimed: Claim) -> bool:
+    """Return whether we may still release a bead: our claim stands, and no job is on it.
 
-    A person can set it open during a slow POST. The job of that POST is then recorded beside our claim.
+    A person can set it open during a slow start. The job of that start is then recorded beside our claim.
     """
-    return holds_claim(bead, assignee, token) and not marks.job(bead)
+    return bead is not None and stands(bead, claimed) and not marks.job(bead)
 
 
-def _not_ours(bead: Bead | None, assignee: str, token: str) -> str | None:
+def _not_ours(bead: Bead | None, claimed: Claim) -> str | None:
     if bead is None:
         return "it is gone"
     if bead.status != "in_progress":
         return f"its status is now {bead.status}"
-    if bead.assignee != assignee:
+    if bead.assignee != claimed.bead.assignee:
         return f"it is now assigned to {bead.assignee or 'nobody'}"
-    claim = marks.claim(bead)
-    if claim is None or claim[0] != token:
+    known = marks.claim(bead)
+    if known is None or known[0] != claimed.token:
         return "our claim is no longer the newest on it"
     return None

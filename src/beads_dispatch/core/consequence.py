@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.core import backoff, marks, notes
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import backoff, holds, marks, notes, outcomes
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.runner import Answer, Outcome
 from beads_dispatch.core.text import utc
@@ -15,13 +15,15 @@ from beads_dispatch.core.text import utc
 class Consequence:
     """`status` None: it is not written, because an agent may have the bead. `level`: of the log line.
 
-    `marks`: those to set beside what a release undoes. `hold`: the queue's new hold. `notice`: for a person.
+    `became`: the word for the outcome mark. `marks`: those to set beside what a release undoes.
+    `hold`: the queue's new hold. `notice`: for a person.
     """
 
     event: str
     level: str
     text: str  # the log line
     line: str  # the note
+    became: str
     status: str | None = None
     marks: Change = field(default_factory=dict)
     hold: Hold | None = None
@@ -33,15 +35,19 @@ def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) ->
     match answer.outcome:
         case Outcome.ACCEPTED:  # no status: the agent may already have closed the bead
             line = notes.dispatched(answer.job)
-            return Consequence("dispatched", "info", line, line, None, marks.accepted(bead, answer.job))
+            became, change = outcomes.DISPATCHED.word, marks.accepted(bead, answer.job)
+            return Consequence("dispatched", "info", line, line, became, marks=change)
         case Outcome.BUSY:
-            hold = backoff.busy_hold(last, now, bead.id)
-            text = "the agent is busy: back to open"
-            return Consequence("busy", "info", text, notes.returned("agent busy"), "open", hold=hold)
+            hold = holds.busy_hold(last, now, bead.id)
+            text, line = "the agent is busy: back to open", notes.returned("agent busy")
+            return Consequence("busy", "info", text, line, outcomes.BUSY.word, "open", hold=hold)
         case Outcome.UNCLEAR:
             line = notes.unclear(answer.status, answer.text)
-            hold = backoff.next_hold(last, now, line, bead.id)
-            return Consequence("unclear", "error", f"{line} (stays claimed)", line, None, hold=hold, notice="unclear")
+            hold = holds.next_hold(last, now, line, bead.id)
+            became = outcomes.UNCLEAR.word
+            change = {marks.OUTCOME: became}
+            text = f"{line} (stays claimed)"
+            return Consequence("unclear", "error", text, line, became, marks=change, hold=hold, notice="unclear")
         case Outcome.NOT_STARTED:
             return _not_started(answer, bead, last, now)
     return _bead_at_fault(answer, bead, now)
@@ -50,17 +56,20 @@ def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) ->
 def _not_started(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
     """The first failure of an outage counts against the bead that met it: it may be the bead's own fault."""
     line = notes.failed(answer.status, answer.text)
-    hold = backoff.next_hold(last, now, line, bead.id)
+    hold = holds.next_hold(last, now, line, bead.id)
     first = last is None or not last.step
     if first and marks.attempts(bead) + 1 >= backoff.MAX_ATTEMPTS:
         return _bead_at_fault(answer, bead, now)
     change = backoff.refused(bead, now) if first else {marks.FAILED_AT: utc(now)}
-    return Consequence("not_started", "error", f"{line} (back to open)", line, "open", change, hold)
+    became = outcomes.NOT_STARTED.word
+    return Consequence("not_started", "error", f"{line} (back to open)", line, became, "open", change, hold)
 
 
 def _bead_at_fault(answer: Answer, bead: Bead, now: datetime) -> Consequence:
     number = marks.attempts(bead) + 1
     line = notes.failed(answer.status, answer.text, notes.attempt(number, backoff.MAX_ATTEMPTS))
     if number >= backoff.MAX_ATTEMPTS:
-        return Consequence("given_up", "warning", f"{line} (blocked)", line, "blocked", notice="given up")
-    return Consequence("bead_at_fault", "error", f"{line} (back to open)", line, "open", backoff.refused(bead, now))
+        became, text = outcomes.GIVEN_UP.word, f"{line} (blocked)"
+        return Consequence("given_up", "warning", text, line, became, "blocked", notice="given up")
+    became, text = outcomes.REFUSED.word, f"{line} (back to open)"
+    return Consequence("bead_at_fault", "error", text, line, became, "open", backoff.refused(bead, now))

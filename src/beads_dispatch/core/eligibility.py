@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from beads_dispatch.core import backoff, marks, notes
-from beads_dispatch.core.backoff import Holds
+from beads_dispatch.core import backoff, holds, marks, notes
 from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.holds import Holds
 from beads_dispatch.core.text import utc
 
 MAX_SIZE = 48 * 1024  # bytes; at 64 KB bd's writes begin to fail
@@ -139,11 +139,11 @@ def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
     return (bead.status, bead.assignee) == ("open", assignee) and not ineligible_reason(bead, now)
 
 
-def next_wakeup(beads: Iterable[Bead], holds: Holds, now: datetime) -> datetime | None:
+def next_wakeup(beads: Iterable[Bead], known_holds: Holds, now: datetime) -> datetime | None:
     """When the first hold, back-off, wait or deferral ends. None: none is in force."""
     known = tuple(beads)
-    ends = [hold.until for hold in holds.values()]
-    ends += [claim[1] + backoff.PROVEN for bead in known if holds and (claim := marks.claim(bead))]
+    ends = [hold.until for hold in known_holds.values()]
+    ends += [claim[1] + holds.PROVEN for bead in known if known_holds and (claim := marks.claim(bead))]
     ends += [end for bead in known if bead.status == "open" for end in _waits(bead, now) if end]
     ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred") and bead.defer_until]
     return min((end for end in ends if end > now), default=None)

@@ -8,11 +8,11 @@ from enum import Enum
 
 from beads_dispatch.core import runs
 from beads_dispatch.core.bead import read_time
+from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.kubernetes_jobs import Document
-from beads_dispatch.core.notes import span
-from beads_dispatch.core.outcomes import Reply, json_object
 from beads_dispatch.core.runner import Job, Stage
-from beads_dispatch.core.text import one_line
+from beads_dispatch.core.text import json_object, one_line
+from beads_dispatch.core.times import span
 
 MUST_RUN_WITHIN = timedelta(minutes=10)
 CREATE_ARRIVES_WITHIN = timedelta(minutes=2)  # the API server may work for a minute on a request that we gave up
@@ -130,7 +130,7 @@ def _without_pod(name: str, job: Document | None, now: datetime, events: Sequenc
     if failed := _condition(job, "Failed"):
         stage = Stage.TIMEOUT if failed.get("reason") == "DeadlineExceeded" else Stage.FAILED
         ended = read_time(failed.get("lastTransitionTime"))
-        return Job(stage, reason="its pod is gone", started_at=started, finished_at=ended)
+        return Job(stage, reason="its pod is gone", started_at=started, finished_at=ended, gone=True)
     if any(_status(job).get(key) for key in ("active", "failed", "succeeded", "uncountedTerminatedPods")):
         return _running(job, started or _created(job), now)  # its controller is about to say how its pod has ended
     return _waiting(_created(job), now, next((_says(one) for one in reversed(events)), "it has no pod"))
@@ -175,7 +175,7 @@ def _ended(job: Document | None, pod: Document, log: str) -> Job:
     )
     if stage is Stage.ERROR:
         return replace(told, words=reason, cannot_run=True)
-    return replace(told, reason=reason)
+    return replace(told, reason=reason, gone=True)
 
 
 def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:

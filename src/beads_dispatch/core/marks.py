@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from beads_dispatch.core import notes
+from beads_dispatch.core import notes, outcomes
 from beads_dispatch.core.bead import MARK, Bead, read_time
 from beads_dispatch.core.text import one_line, utc
 
@@ -15,14 +15,17 @@ Change = Mapping[str, str | None]
 
 CLAIM, JOB, RUNS = MARK + "claim", MARK + "job", MARK + "runs"
 ATTEMPTS, FAILED_AT, RETRY_AFTER = MARK + "attempts", MARK + "failed_at", MARK + "retry_after"
-LIMITS, REOPENED = MARK + "limits", MARK + "reopened"
-ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, LIMITS, REOPENED)
+REOPENED, OUTCOME = MARK + "reopened", MARK + "outcome"
+FAILURES, ENDED = MARK + "failures", MARK + "ended"
+_LIMITS = MARK + "limits"  # of an earlier version
+ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FAILURES, ENDED, _LIMITS)
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
 
 # bd reads a value as JSON where it can (`1234567890e5` becomes a number), so a token begins with a letter.
 _CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")
+_FAILURES = re.compile(r"f(\d{1,3}) (\S+)")
 
 
 def claim(bead: Bead) -> tuple[str, datetime] | None:
@@ -68,9 +71,25 @@ def attempts(bead: Bead) -> int:
     return _count(bead, "attempts")
 
 
-def limits(bead: Bead) -> int:
-    """How many runs in a row have ended on a usage limit."""
-    return _count(bead, "limits")
+def outcome(bead: Bead) -> str:
+    """Return the word for what last became of the bead (see outcomes.py), or nothing."""
+    return str(bead.mark("outcome") or "")
+
+
+def failures(bead: Bead) -> tuple[int, datetime | None]:
+    """Return how many of its runs were charged as failures, and when the first run ended without closing it, UTC.
+
+    An acceptance does not end these: they count runs, and ATTEMPTS counts dispatches.
+    """
+    match = _FAILURES.fullmatch(str(bead.mark("failures") or ""))
+    return (int(match[1]), read_time(match[2])) if match else (0, None)
+
+
+def ended(bead: Bead) -> tuple[str, datetime] | None:
+    """Return how its last run ended without closing it (a word of faults.py) and when, UTC; None if none did."""
+    word, _, at = str(bead.mark("ended") or "").partition(" ")
+    time = read_time(at)
+    return (word, time) if time else None
 
 
 def failed_at(bead: Bead, now: datetime) -> datetime | None:
@@ -107,6 +126,11 @@ def opened_late(bead: Bead) -> bool:
     return another or _has_record(bead) or notes.sent(bead.notes)
 
 
+def asks(bead: Bead) -> bool:
+    """Return whether its agent has blocked the bead to ask a question. A block of ours takes the job mark away."""
+    return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))
+
+
 def _count(bead: Bead, name: str) -> int:
     value = bead.mark(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else 0
@@ -123,14 +147,14 @@ def removed(bead: Bead, *names: str) -> Change:
 
 
 def claimed(bead: Bead, token: str, now: datetime) -> Change:
-    """A claim: one more run; the last job, the back-off and the mark of a bead that we opened are gone."""
+    """Return a claim: one more run; the last job, the back-off, our opening and what became of it before are gone."""
     count = {RUNS: str(runs(bead) + 1)}
-    return {**removed(bead, JOB, RETRY_AFTER, REOPENED), CLAIM: claim_value(token, now), **count}
+    return {**removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME), CLAIM: claim_value(token, now), **count}
 
 
 def accepted(bead: Bead, job: str) -> Change:
     """An accepted dispatch of a bead that was claimed as `bead` says."""
-    return {**removed(bead, ATTEMPTS, FAILED_AT), JOB: job_value(job)}
+    return {**removed(bead, ATTEMPTS, FAILED_AT), JOB: job_value(job), OUTCOME: outcomes.DISPATCHED.word}
 
 
 def reopened(now: datetime) -> Change:
@@ -138,17 +162,17 @@ def reopened(now: datetime) -> Change:
     return {REOPENED: utc(now)}
 
 
-def opened(claimed: Bead, count: int) -> Change:
+def opened(claimed: Bead, count: int, outcome: str) -> Change:
     """We open a bead that we had claimed: `count` runs still count. Which claim it was stays until the next one."""
     mark = claimed.mark("claim")
     undone = {} if mark is None else {REOPENED: str(mark)}
     counted = {RUNS: str(count)} if count > 0 else removed(claimed, RUNS)
-    return {**removed(claimed, CLAIM, JOB), **counted, **undone}
+    return {**removed(claimed, CLAIM, JOB), **counted, **undone, OUTCOME: outcome}
 
 
-def ended(bead: Bead) -> Change:
+def blocked(bead: Bead, outcome: str) -> Change:
     """Nothing counts any more for a bead that is blocked, but its claim stays as the record that an agent had it.
 
     Without it, an agent that replaces the notes leaves no record, and `bd defer` opens the bead when it is due.
     """
-    return removed(bead, *(name for name in ALL if name != CLAIM))
+    return {**removed(bead, *(name for name in ALL if name not in (CLAIM, OUTCOME))), OUTCOME: outcome}

@@ -19,15 +19,13 @@ _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+)(?: \(tick ([0-9a-f]{6})\)
 _DISPATCHED = "dispatched: job="
 _SENT = (_DISPATCHED, "dispatch unclear")
 AS_BEFORE = "returned: not started, as before"  # undoes a claim without a long line that already stands there
-_NOT_SENT = ("dispatch failed", "returned: ", "agent ended: usage limit")
-_OUTCOME = (*_SENT, *_NOT_SENT)
-_OURS = re.compile(rf"{_CLAIM.pattern}$|{'|'.join(_OUTCOME)}")
+ENDED_AS_BEFORE = "agent ended: as before (open again)"  # the same after a run
+# An end after which we open the bead again. (An earlier version did so after a usage limit only.)
+_OPEN_AGAIN = re.compile(r"agent ended: (?:usage limit|.*\(open again(?:, attempt \d of \d)?\)$)")
+_NOT_SENT = re.compile(rf"dispatch failed|returned: |{_OPEN_AGAIN.pattern}")
+_OUTCOME = re.compile(rf"{'|'.join(_SENT)}|{_NOT_SENT.pattern}")
+_OURS = re.compile(rf"{_CLAIM.pattern}$|{_OUTCOME.pattern}")
 _LAST_ATTEMPT = re.compile(r"\(attempt (\d) of \1\)$")
-
-
-def span(seconds: float) -> str:
-    """A duration in a word: `0s`, `59s`, `4m`, `95m`."""
-    return f"{int(seconds)}s" if seconds < 60 else f"{int(seconds // 60)}m"
 
 
 def claimed(now: datetime, token: str) -> str:
@@ -56,8 +54,19 @@ def _answer(what: str, status: int | None, body: str) -> str:
 
 
 def attempt(number: int, limit: int) -> str:
-    """What `failed` adds where the bead itself is at fault."""
+    """Return what a line adds if the failure is charged to the bead."""
     return f"attempt {number} of {limit}"
+
+
+def ended(what: str, words: str = "") -> str:
+    """Return the line of a run's end: what happened, and the agent's final message."""
+    last = one_line(words)
+    return f"agent ended: {what}" + (f": {last}" if last else "")
+
+
+def open_again(line: str, attempt: str = "") -> str:
+    """Return the line of an end after which the bead is open again, so that a reader of the notes can tell."""
+    return f"{line} (open again{', ' + attempt if attempt else ''})"
 
 
 def returned(why: str) -> str:
@@ -105,7 +114,7 @@ def newest_job(notes: str) -> str:
 
 def last_outcome(notes: str) -> str | None:
     """The newest line that says what became of a dispatch, or None. (`AS_BEFORE` refers to an older one.)"""
-    return _newest(notes, lambda line: line.startswith(_OUTCOME) and line != AS_BEFORE)
+    return _newest(notes, lambda line: _OUTCOME.match(line) and line not in (AS_BEFORE, ENDED_AS_BEFORE))
 
 
 def last_line(notes: str) -> str:
@@ -116,14 +125,6 @@ def last_line(notes: str) -> str:
 def kind_of_outcome(notes: str) -> str:
     """The last outcome without what differs between beads: `dispatched`, `dispatch unclear` and so on."""
     return re.split(r":| HTTP", last_outcome(notes) or "", maxsplit=1)[0]
-
-
-def kind_of_block(notes: str) -> str:
-    """Why the bead is blocked: by the `reaper`, `given up`, its `run ended`, or `other`."""
-    last = last_line(notes)
-    if last.startswith("agent ended: "):
-        return "run ended"
-    return "reaper" if last.startswith("reaper: ") else "given up" if _LAST_ATTEMPT.search(last) else "other"
 
 
 def has_line(notes: str, line: str) -> bool:
@@ -141,7 +142,7 @@ def dispatches(notes: str) -> int:
     ends = ("reaper: ", "agent ended: ", "not dispatched: ")
     count = 0
     for line in reversed(notes.split("\n")):
-        if line.startswith(ends) or _LAST_ATTEMPT.search(line):
+        if (line.startswith(ends) and not _OPEN_AGAIN.match(line)) or _LAST_ATTEMPT.search(line):
             break
         count += line.startswith(_SENT)
     return count
@@ -156,7 +157,7 @@ def dispatch_recorded(notes: str) -> bool:
 def possibly_dispatched(notes: str) -> bool:
     """Whether the notes say that an agent may have the bead: a claim, and no line that undoes it."""
     newest = _newest(notes, _OURS.match)
-    return newest is not None and not newest.startswith(_NOT_SENT)
+    return newest is not None and not _NOT_SENT.match(newest)
 
 
 def sent(notes: str) -> bool:

@@ -1,84 +1,118 @@
-"""What BeadBoard's answer to a dispatch means: the table of the design, as data."""
+"""What last became of a bead: a word from a fixed list, what it means, and what a person does next.
 
-import json
+The word stands in the bead's `beads_dispatch.outcome` mark. `status`, `explain`, the metrics and the pages look it up
+here; nothing reads it back from our own sentences.
+"""
+
 import re
 from dataclasses import dataclass
 
-from beads_dispatch.core.runner import Answer, Outcome
-from beads_dispatch.core.text import one_line
-
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. `status` None: no HTTP answer. `delivered` False: the request cannot have arrived."""
+class Outcome:
+    """`word`: the mark's value. `do`: for a person, before the command that sends the bead again."""
 
-    status: int | None
-    body: str
-    delivered: bool = True
+    word: str
+    means: str
+    do: str = ""
 
 
-# The first row whose status and whole error text match gives the outcome. No row: unclear.
-_ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
-    ((409, 429), ".*", Outcome.BUSY),
-    ((502,), "Queue full", Outcome.BUSY),
-    ((500,), r"Claude agent service is not configured.*", Outcome.NOT_STARTED),
-    # What FastAPI says before it calls any code of the agent service; BeadBoard passes it on.
-    ((502,), r"Invalid token|Missing bearer token|Service unauthenticated|Not authenticated", Outcome.NOT_STARTED),
-    ((502,), r"Not Found|Method Not Allowed|Unauthorized|Forbidden", Outcome.NOT_STARTED),
-    ((502,), r"Agent service returned HTTP 4\d\d\.|Failed to parse URL.*", Outcome.NOT_STARTED),
-    ((*range(300, 400), 401, 403, 404, 405, 413), ".*", Outcome.NOT_STARTED),
-    # BeadBoard says so whenever its own Dolt read fails, so it does not count against the bead.
-    ((400,), r"Bead .* not found\.", Outcome.NOT_STARTED),
-    ((400,), ".*", Outcome.BEAD_AT_FAULT),
+_SEND = "Then send it again:"
+_SURE = f"Make sure that no agent is working on it. {_SEND}"
+_FIX = f"Fix what the note names. {_SEND}"
+_LACKS = f"Give the bead what it lacks. {_SEND}"
+_SEE = "See what its agent has done. To send it again:"
+
+# A start.
+DISPATCHED = Outcome("dispatched", "It was handed over: an agent has the bead.")
+UNCLEAR = Outcome("dispatch unclear", "The answer was lost: an agent may have the bead.", _SURE)
+NOT_STARTED = Outcome("not started", "The runner could not start an agent.")
+BUSY = Outcome("busy", "The runner had no room after all.")
+REFUSED = Outcome("refused", "The runner refused the bead.")
+RETURNED = Outcome("returned", "The tick took its claim back before anything was started.")
+GIVEN_UP = Outcome("given up", "The runner refused it five times.", _FIX)
+# The end of a run.
+COMPLETED = Outcome(
+    "completed", "The agent ended by itself and left the bead open.", f"Read its final message. {_LACKS}"
+)
+FAILED = Outcome("failed", "The agent ended with an error.", _FIX)
+KILLED = Outcome(
+    "killed",
+    "The agent was killed: by a person, by a restart, or because memory ran out.",
+    f"Look at the agent's machine. {_SEND}",
+)
+OUT_OF_MEMORY = Outcome(
+    "out of memory", "The agent used more memory than its limit.", f"Give it more memory, or split the bead. {_SEND}"
+)
+TIMED_OUT = Outcome("timed out", "The agent took too long. Its process may still be working.", _SURE)
+LOST = Outcome(
+    "lost", "The agent service could not run the agent, or lost it. Its process may still be working.", _SURE
+)
+CANNOT_RUN = Outcome(
+    "cannot run", "The agent's command or image could not be started.", f"Fix how the agent is started. {_SEND}"
+)
+CANNOT_WORK = Outcome(
+    "cannot work",
+    "The agent itself could not work: its login, its credit, its provider or the network.",
+    f"Fix what the note names. {_SEND}",
+)
+USAGE_LIMIT = Outcome("usage limit", "The agent met a usage limit.", f"Wait until the limit is over. {_SEND}")
+TURNS = Outcome("turns used up", "The agent used all the turns that it may take.", f"Allow more, or split it. {_SEND}")
+BUDGET = Outcome("budget used up", "The agent spent all that it may spend.", f"Allow more, or split it. {_SEND}")
+STOPPED = Outcome("stopped", "Its run was stopped.", "To send it again:")
+CHECK_FAILED = Outcome("check failed", "The agent ended well, but the check did not pass.", _FIX)
+NO_JOB = Outcome(
+    "job unknown", "Its runner has no such job any more: it was restarted, or the run ended over an hour ago.", _SURE
+)
+STUCK = Outcome(
+    "stuck", "Its job has been running for more than four times the threshold: the agent hangs.", f"Stop it. {_SEND}"
+)
+SILENT = Outcome("no progress", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE)
+NOT_SENT = Outcome(
+    "not sent", "It was in progress, but no dispatch is recorded: a tick may have been stopped in between.", _SURE
+)
+# A tick found that it must not run.
+RUNS_USED_UP = Outcome(
+    "runs used up",
+    "Its agent reopened it again and again instead of closing it.",
+    "See in its notes what it lacks, and say it there. Then start over:",
+)
+DEFERRED = Outcome(
+    "deferral ended", "It was sent before it was deferred, so only a person can have it sent again.", _SEE
+)
+OPENED_LATE = Outcome("opened late", "A tick's write that came late opened it after it had been dispatched.", _SEE)
+TAKEN_BACK = Outcome(
+    "taken back", "Another client has undone the record of its dispatch (an import, a restore or a merge).", _SEE
+)
+
+ALL = {known.word: known for known in list(globals().values()) if isinstance(known, Outcome)}
+# Starts after which an agent may have the bead, or nothing more follows for it.
+SENT = frozenset({DISPATCHED.word, UNCLEAR.word})
+
+
+# How the last line of the notes shows it, on a bead of an earlier version without the mark. The first that fits.
+_IN_NOTES = (
+    (r"agent ended: completed", COMPLETED),
+    (r"agent ended: failed \(exit 127\)", CANNOT_RUN),
+    (r"agent ended: failed \(exit (-9|-15|137|143)\)", KILLED),
+    (r"agent ended: failed", FAILED),
+    (r"agent ended: timed out", TIMED_OUT),
+    (r"agent ended: error", LOST),
+    (r"agent ended: usage limit", USAGE_LIMIT),
+    (r"agent ended: stopped", STOPPED),
+    (r"agent ended: the agent service", NO_JOB),
+    (r"agent ended: ", FAILED),
+    (r"reaper: .*still calls its job running", STUCK),
+    (r"reaper: .*no dispatch recorded", NOT_SENT),
+    (r"reaper: ", SILENT),
+    (r".*\((attempt )?(\d) of \2\)$", GIVEN_UP),
+    (r"not dispatched: 5 runs", RUNS_USED_UP),
+    (r"not dispatched: its deferral", DEFERRED),
+    (r"not dispatched: a late write", OPENED_LATE),
 )
 
 
-def understand(reply: Reply) -> Answer:
-    """What a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/notes.md."""
-    document = json_object(reply.body) or {}
-    text = _error_text(document, reply.body)
-    if not reply.delivered:
-        return Answer(Outcome.NOT_STARTED, reply.status, text)
-    job = _job(document) if reply.status == 200 else ""
-    if job:
-        return Answer(Outcome.ACCEPTED, reply.status, text, job)
-    return Answer(_outcome(reply.status, text), reply.status, text)
-
-
-def _outcome(status: int | None, text: str) -> Outcome:
-    if status is None:
-        return Outcome.UNCLEAR
-    rows = (
-        outcome for statuses, known, outcome in _ROWS
-        if status in statuses and re.fullmatch(known, text, re.DOTALL)
-    )  # fmt: skip
-    return next(rows, Outcome.UNCLEAR)
-
-
-def brief(reply: Reply) -> str:
-    """A reply in a few words, for a message."""
-    http = f"HTTP {reply.status}: " if reply.status is not None else ""
-    return http + (one_line(reply.body) or "(empty body)")
-
-
-def json_object(body: str) -> dict[str, object] | None:
-    """The JSON object that a body is, or None."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _error_text(document: dict[str, object], body: str) -> str:
-    """`error` where there is one (it can be an array). Where it is missing or empty: the body as it came."""
-    error = document.get("error", body) or body
-    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-
-
-def _job(document: dict[str, object]) -> str:
-    """The job id. BeadBoard passes it through untyped: a text or a number."""
-    job = document.get("job_id")
-    if isinstance(job, str):
-        return job.strip()
-    return str(job) if isinstance(job, int) and not isinstance(job, bool) else ""
+def of_notes(last_line: str) -> str:
+    """Return the word for a blocked bead of an earlier version, by the last line of its notes; empty if none fits."""
+    found = (outcome for begins, outcome in _IN_NOTES if re.match(begins, last_line))
+    return next((outcome.word for outcome in found), "")

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from beads_dispatch.core import backoff, claim, eligibility, marks, notes, times
-from beads_dispatch.core.backoff import SERVICE, USAGE, Holds
+from beads_dispatch.core import claim, eligibility, marks, notes, outcomes, times
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.holds import AGENT, SERVICE, USAGE, Holds, allowance, in_force
 from beads_dispatch.core.text import utc
 
 HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
+HELD_KINDS = {USAGE: "usage limit", AGENT: "agent"}  # how `status --json` names a hold; the others are `held`
 NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
 
 
@@ -66,22 +67,17 @@ def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: 
     if unwritable:
         text = f"nothing can be claimed: {unwritable}"
         return QueueState("unwritable", text, text)
-    if hold := backoff.in_force(holds, now):
-        name, until = "usage limit" if hold is holds.get(USAGE) else "held", utc(hold.until)
-        return QueueState(name, f"held until {until}: {hold}", f"the queue is held until {until}; {hold}", hold.until)
-    if text := _after_usage_limit(holds, beads, now):
-        return QueueState("probing", f"open; {text}", text)
+    if hold := in_force(holds, now):
+        kind, until = next(kind for kind, known in holds.items() if known is hold), utc(hold.until)
+        text = f"held until {until}: {hold}"
+        return QueueState(HELD_KINDS.get(kind, "held"), text, f"the queue is {text}", hold.until)
+    allows = allowance(holds, tuple(beads), now)
+    if allows.why:
+        return QueueState("probing", f"open; {allows.why}", allows.why)
     if failure := holds.get(SERVICE):
         text = f"tried again at each tick; last time: {failure.reason}"
         return QueueState("failing", f"open; {text}", text)
     return QueueState()
-
-
-def _after_usage_limit(holds: Holds, beads: Iterable[Bead], now: datetime) -> str:
-    allows = backoff.probe(holds.get(USAGE), beads, now)
-    if allows == "none":
-        return f"{holds[USAGE].bead_id} runs first, to see whether the usage limit is over"
-    return "one bead runs first, to see whether the usage limit is over" if allows == "one" else ""
 
 
 def places(beads: Iterable[Bead], known: Known) -> Mapping[str, int]:
@@ -169,8 +165,16 @@ def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: object) -> 
         case "in_progress":
             return bead.status, _kind_sent(bead)
         case "blocked":
-            return bead.status, notes.kind_of_block(bead.notes)
+            return bead.status, block_outcome(bead) or ("asks" if marks.asks(bead) else "other")
     return bead.status, ""
+
+
+def block_outcome(bead: Bead) -> str:
+    """Return the word for why we blocked this bead; empty if its agent or a person did."""
+    word = marks.outcome(bead)
+    if not word:  # blocked by an earlier version
+        return outcomes.of_notes(notes.last_line(bead.notes))
+    return "" if word in outcomes.SENT else word
 
 
 def _kind_sent(bead: Bead) -> str:

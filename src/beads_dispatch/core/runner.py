@@ -65,8 +65,10 @@ class Stage(Enum):
 class Job:
     """A job as its runner describes it. Times are aware, UTC.
 
-    `words`: the agent's own result, else its last line of stderr, else the service's error.
-    `is_error`: what the agent's result says of itself. `cost`: US dollars.
+    `words`: the agent's final message, or the line that says what went wrong, or the runner's own error.
+    `trouble`: why the agent could not work by its own words (a value of wordings.Trouble), or nothing. `sure`: a result
+    object or an event says so, and not only plain words. `cost`: US dollars. `session`: what an agent continues with.
+    `gone`: its process is known to be gone, also after a timeout.
     `timed`: its runner ends it at a timeout of its own, so no length of a run means that it hangs.
     `reason`: what ended it if that was not the agent: `out of memory`, an eviction.
     `cannot_run`: the agent never ran, and `words` say why. Its runner must `stop` the job before the bead is opened.
@@ -75,11 +77,14 @@ class Job:
 
     stage: Stage
     words: str = ""
-    is_error: bool = False
     exit_code: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    trouble: str = ""
+    sure: bool = False
     cost: float | None = None
+    session: str = ""
+    gone: bool = False
     timed: bool = False
     reason: str = ""
     cannot_run: bool = False

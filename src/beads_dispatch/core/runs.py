@@ -1,34 +1,50 @@
-"""How a run ends: what the agent service says of a job, and what follows for its bead."""
+"""How a run ended, and whose fault that was: what its runner says of the job, read once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from enum import Enum
 
-from beads_dispatch.core import limits, marks, notes, words
+from beads_dispatch.core import limits, marks, notes, outcomes, times, words
 from beads_dispatch.core.bead import Bead, read_time
-from beads_dispatch.core.marks import Change
+from beads_dispatch.core.outcomes import Outcome
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.text import one_line, utc_minute
-from beads_dispatch.core.wordings import Trouble
+from beads_dispatch.core.wordings import CANNOT_WORK, Trouble
 
 PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
 TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
 LONGEST_RUN = 4  # times the threshold
-MAX_LIMITS = 5  # usage limits in a row on one bead
+QUICK = timedelta(seconds=60)  # a failure within it may be the agent's; later, plain words prove nothing
+_KILLED = (-9, -15, 137, 143)
+
+
+class Fault(Enum):
+    """Whose fault it was that a run ended without closing its bead."""
+
+    BEAD = "bead"
+    AGENT = "agent"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What a run's end means for its bead. `kind`: a word to count by. `hold_until`: of a usage limit, UTC."""
+    """How a run ended, and whose fault that was. `line`: for the note.
 
-    kind: str
+    `reset`: when a usage limit is over, UTC, if its words say so. `sure`: a result says so, and not only plain words.
+    `may_live`: its process may still be working, so its bead must not be opened by us.
+    """
+
+    outcome: Outcome
+    fault: Fault
     line: str
-    status: str = "blocked"
-    hold_until: datetime | None = None
+    reset: datetime | None = None
+    sure: bool = False
+    may_live: bool = False
 
 
 def parse(document: Mapping[str, object]) -> Job:
-    """A job from the body of `GET /jobs/{id}` (shapes: claude-agent-service eccf0dd and its first generation)."""
+    """Return a job from the body of `GET /jobs/{id}` (claude-agent-service eccf0dd and its first generation)."""
     stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.FOREIGN, Stage.DOUBT)}
     output, stderr, code = document.get("output"), document.get("stderr"), document.get("exit_code")
     return described(
@@ -52,23 +68,27 @@ def described(
     finished_at: datetime | None,
     error: str = "",
     timed: bool = False,
+    gone: bool = False,
 ) -> Job:
     """Return a job from what its agent wrote. `output`: the lines of its stdout. `error`: the runner's own words."""
     said = words.said([line for line in output if isinstance(line, str)], stderr, error)
     return Job(
         stage,
         said.text,
-        is_error=said.is_error if said.structured else said.trouble is Trouble.USAGE,
         exit_code=exit_code,
         started_at=started_at,
         finished_at=finished_at,
+        trouble=said.trouble.value,
+        sure=said.structured,
         cost=said.cost,
+        session=said.session,
         timed=timed,
+        gone=gone,
     )
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
-    """Whether the job is a sign of life. A running one is, up to four times the threshold from its start.
+    """Return whether the job is a sign of life. A running one is, up to four times the threshold from its start.
 
     (The first generation of the agent service calls a timed-out job running for ever.)
     """
@@ -78,43 +98,105 @@ def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
 
 
 def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo) -> End | None:
-    """What the end of this job means for its bead, which is in progress. None: nothing is concluded now."""
+    """Return how this job of a bead in progress ended. None: nothing is concluded now.
+
+    Source of the rows: design.md, "How a run ends".
+    """
     finished = job.finished_at
-    if finished and bead.updated_at - finished > TAKEN_OVER:  # a person took it over: the threshold decides
+    if taken_over(bead, finished):  # the threshold decides
         return None
     match job.stage:
         case Stage.RUNNING if not at_work(job, now, threshold):
             return _stuck(job, now, threshold)
-        case Stage.COMPLETED | Stage.FAILED if job.is_error and limits.is_usage_limit(job.words):
-            return _usage_limit(job, bead, now, zone)
+        case Stage.COMPLETED | Stage.FAILED | Stage.ERROR if told := _by_its_words(job, now, zone):
+            return told
         case Stage.COMPLETED if not finished or now - finished >= PATIENCE:
-            return End("completed", _ended(f"completed{_after(job)}, bead not closed", job.words))
+            return End(outcomes.COMPLETED, Fault.BEAD, _line(job, "completed", "bead not closed"))
         case Stage.FAILED:
-            return End("failed", _ended(f"failed ({_cause(job)}){_after(job)}", job.words))
+            return _failed(job)
         case Stage.TIMEOUT:
-            return End("timeout", _ended(f"timed out{_after(job)}; its process may still be at work"))
+            line = _maybe_alive(job, f"timed out{_after(job)}")
+            return End(outcomes.TIMED_OUT, Fault.BEAD, line, may_live=not job.gone)
         case Stage.ERROR:
-            what = one_line(job.words) or "no reason given"
-            return End("error", _ended(f"error: {what}; its process may still be at work"))
+            what = f"error: {one_line(job.words) or 'no reason given'}"
+            return End(outcomes.LOST, Fault.BEAD, _maybe_alive(job, what), may_live=not job.gone)
         case Stage.UNKNOWN if not _claimed_within(job.final_after, bead, now):
-            why = (
-                job.words
-                or f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
-            )
-            return End("unknown", _ended(why))
+            unknown = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
+            return End(outcomes.NO_JOB, Fault.UNKNOWN, notes.ended(job.words or unknown), may_live=True)
     return None
 
 
-NO_JOB_LEFT = End("no job left", "agent ended: the agent service has no job left, bead not closed")
+NO_JOB_LEFT = End(
+    outcomes.NO_JOB,
+    Fault.UNKNOWN,
+    "agent ended: the agent service has no job left, bead not closed "
+    "(without its token we cannot see why; set API_BEARER_TOKEN)",
+    may_live=True,
+)
 
 
-def _ended(how: str, words: str = "") -> str:
-    last = one_line(words)
-    return f"agent ended: {how}" + (f": {last}" if last else "")
+def _by_its_words(job: Job, now: datetime, zone: tzinfo) -> End | None:
+    """Return the end that the run's own words name, or None. Plain words count only if it failed at once."""
+    trouble = Trouble(job.trouble)
+    if job.cannot_run or (trouble is Trouble.COMMAND and job.stage is Stage.ERROR):
+        return End(outcomes.CANNOT_RUN, Fault.AGENT, notes.ended("cannot run", job.words), sure=True)
+    if trouble in (Trouble.TURNS, Trouble.BUDGET):
+        outcome = outcomes.TURNS if trouble is Trouble.TURNS else outcomes.BUDGET
+        cost = "" if job.cost is None else f", ${job.cost:.2f}"
+        return End(outcome, Fault.BEAD, notes.ended(f"{outcome.word}{_after(job)}{cost}", job.words))
+    if job.stage is Stage.ERROR or trouble not in CANNOT_WORK or not (job.sure or is_quick(job)):
+        return None
+    if trouble is Trouble.USAGE:
+        return _usage_limit(job, now, zone)
+    if trouble is Trouble.COMMAND:
+        return End(outcomes.CANNOT_RUN, Fault.AGENT, _line(job, f"failed ({_cause(job)})"), sure=job.sure)
+    return End(outcomes.CANNOT_WORK, Fault.AGENT, _line(job, f"cannot work ({trouble.value})"), sure=job.sure)
+
+
+def _failed(job: Job) -> End:
+    line = _line(job, f"failed ({_cause(job)})")
+    if job.reason == "out of memory":
+        return End(outcomes.OUT_OF_MEMORY, Fault.BEAD, line)
+    if job.exit_code in (126, 127) and is_quick(job):  # a shell's "not executable" and "not found"
+        return End(outcomes.CANNOT_RUN, Fault.AGENT, line)
+    killed = job.exit_code in _KILLED or job.reason
+    fault = Fault.UNKNOWN if is_quick(job) or job.reason else Fault.BEAD  # a reason: an eviction, a lost node
+    return End(outcomes.KILLED if killed else outcomes.FAILED, fault, line)
+
+
+def taken_over(bead: Bead, finished: datetime | None) -> bool:
+    """Return whether somebody changed the bead so long after its job's end that it is theirs now."""
+    return finished is not None and bead.updated_at - finished > TAKEN_OVER
+
+
+def seconds(job: Job) -> float | None:
+    """Return how long it ran, in seconds; None if that is not known."""
+    return (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+
+
+def is_quick(job: Job) -> bool:
+    """Return whether it is known to have ended within a minute."""
+    ran = seconds(job)
+    return ran is not None and ran <= QUICK.total_seconds()
+
+
+def _line(job: Job, what: str, more: str = "") -> str:
+    return notes.ended(f"{what}{_after(job)}" + (f", {more}" if more else ""), job.words)
+
+
+def _after(job: Job) -> str:
+    ran = seconds(job)
+    return "" if ran is None else f" after {times.span(ran)}"
 
 
 def _cause(job: Job) -> str:
     return ", ".join(filter(None, ("" if job.exit_code is None else f"exit {job.exit_code}", job.reason)))
+
+
+def _maybe_alive(job: Job, what: str) -> str:
+    if job.gone:
+        return notes.ended(what, job.words if job.stage is Stage.TIMEOUT else "")
+    return notes.ended(f"{what}; its process may still be working")
 
 
 def _claimed_within(time: timedelta, bead: Bead, now: datetime) -> bool:
@@ -122,38 +204,20 @@ def _claimed_within(time: timedelta, bead: Bead, now: datetime) -> bool:
     return claim is not None and now - claim[1] < time
 
 
-def _after(job: Job) -> str:
-    if not (job.started_at and job.finished_at):
-        return ""
-    return f" after {notes.span((job.finished_at - job.started_at).total_seconds())}"
-
-
 def _stuck(job: Job, now: datetime, threshold: timedelta) -> End:
     minutes = (now - job.started_at) // timedelta(minutes=1) if job.started_at else 0
-    limit = f"threshold {threshold / timedelta(minutes=1):g}m, the agent service still calls its job running"
-    return End("stuck", f"reaper: no progress for {minutes}m — blocking ({limit})")
+    limit = LONGEST_RUN * threshold / timedelta(minutes=1)
+    line = notes.ended(f"still running after {minutes}m, limit {limit:g}m ({LONGEST_RUN} × threshold)")
+    return End(outcomes.STUCK, Fault.BEAD, line, may_live=True)
 
 
-def _usage_limit(job: Job, bead: Bead, now: datetime, zone: tzinfo) -> End:
+def _usage_limit(job: Job, now: datetime, zone: tzinfo) -> End:
     """Its words are as old as the job's end: read hours later, after a laptop's sleep, `3pm` is not tomorrow's.
 
     (Found by the simulation.)
     """
     reset = limits.reset_at(job.words, min(job.finished_at or now, now), zone)
     reset = reset if reset and reset > now else None
-    until = limits.hold_until(reset, now)
-    when = f"resets {utc_minute(reset)}" if reset else f"no reset time, next try {utc_minute(until)}"
-    line = f"agent ended: usage limit, {when}"
-    if marks.limits(bead) + 1 >= MAX_LIMITS:
-        return End("usage limit", f"{line}; {MAX_LIMITS} in a row", "blocked", until)
-    return End("usage limit", line, "open", until)
-
-
-def change(end: End, bead: Bead) -> Change:
-    """The marks that go with this end of the bead's run."""
-    return reopened(bead) if end.status == "open" else marks.ended(bead)
-
-
-def reopened(bead: Bead) -> Change:
-    """The marks of a bead that goes back to open after a usage limit: the run does not count, the limit does."""
-    return {**marks.opened(bead, marks.runs(bead) - 1), marks.LIMITS: str(marks.limits(bead) + 1)}
+    when = f"resets {utc_minute(reset)}" if reset else "no reset time known"
+    until = reset + limits.MARGIN if reset else None
+    return End(outcomes.USAGE_LIMIT, Fault.AGENT, f"agent ended: usage limit, {when}", until, sure=job.sure)

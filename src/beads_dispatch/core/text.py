@@ -1,5 +1,6 @@
 """Text as everybody needs it: one line of somebody else's words, a secret hidden, a time as it is stored."""
 
+import json
 from datetime import UTC, datetime
 
 LIMIT = 200  # characters of somebody else's text that go into a note
@@ -25,3 +26,12 @@ def utc_minute(time: datetime) -> str:
 def utc(time: datetime) -> str:
     """A time as notes and marks store it: UTC, whole seconds, `2026-11-23T22:14:05Z`."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def json_object(body: str) -> dict[str, object] | None:
+    """The JSON object that a body is, or None."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

@@ -9,8 +9,7 @@ from beads_dispatch.core import bead as beads
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.errors import Unreadable
-from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.core.text import one_line, utc
+from beads_dispatch.core.text import json_object, one_line, utc
 
 NOBODY = "someone"  # bd has not recorded who
 SAME_WRITE = timedelta(seconds=60)  # clients' clocks differ

@@ -17,7 +17,8 @@ from beads_dispatch.settings import Settings
 class Outside:
     """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early.
 
-    `warm_up` loads what a dispatch will need, in the background.
+    `warm_up` loads what a dispatch will need, in the background. `sweep`: learns how runs ended, on a queue of its own,
+    and returns whether it has written anything; for a watcher, which sweeps before each tick anyway, it does nothing.
     `notices`: the messages to a person, sent once all is recorded.
     """
 
@@ -29,6 +30,7 @@ class Outside:
     log: Log
     stopping: Callable[[], bool]
     warm_up: Callable[[], None] = lambda: None
+    sweep: Callable[[], bool] = lambda: False
     notices: list[str] = field(default_factory=list)
 
 

@@ -1,35 +1,35 @@
-"""A tick: lock → select → ask → claim → verify → POST → record."""
+"""A tick: lock → select → ask → claim → verify → start → record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.core import backoff, eligibility, staleness
-from beads_dispatch.core.backoff import Hold
+from beads_dispatch.core import eligibility, holds, marks, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed
+from beads_dispatch.core.holds import Hold
+from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
+from beads_dispatch.core.writes import Record, Release
 from beads_dispatch.jobs import claims, housekeeping, room
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
+from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
 
-CLAIM_SECONDS = 90.0  # no claim later than this: claim, POST and record then end within the Job's five minutes
+CLAIM_SECONDS = 90.0  # no claim later than this: claim, start and record then end within the Job's five minutes
 GOES_ON = (Outcome.ACCEPTED, Outcome.BEAD_AT_FAULT)  # after any other outcome the queue must wait
 
 
 @dataclass(slots=True)
 class Report:
-    """What a tick did. `accepted_after`: for each accepted bead, the seconds since its last change."""
+    """What a tick did. `came`: what it came to. `accepted_after`: for each accepted bead, seconds since its change."""
 
+    came: Came = Came.IDLE
     failed: bool = False
     unreadable: bool = False  # a bead that cannot be read was left alone
-    locked: bool = False  # another tick was running
-    waits: bool = False  # the next bead must wait: the runner has no room, or its own last job still runs
-    full: bool = False  # the runner counts its places, and none is free
-    unreachable: bool = False  # a service that was asked for room did not answer
     not_ready: frozenset[str] | None = None  # eligible beads that bd does not list as ready. None: bd was not asked
     answers: list[Outcome] = field(default_factory=list)
     accepted_after: list[float] = field(default_factory=list)
@@ -43,7 +43,7 @@ def tick(outside: Outside, settings: Settings) -> Report:
     """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raises Failure if it cannot begin."""
     if not outside.queue.lock("dispatcher"):
         outside.log.info("locked", "another tick is running")
-        return Report(locked=True)
+        return Report(Came.LOCKED)
     return run(outside, settings, Tick.run)
 
 
@@ -61,6 +61,8 @@ def run(outside: Outside, settings: Settings, steps: "Callable[[Tick], None]") -
         cycle.failed = True
         outside.log.error("failed", str(error))
     report.failed = cycle.failed
+    if report.failed and not report.answers and report.came is not Came.NO_ANSWER:
+        report.came = Came.FAILED
     return report
 
 
@@ -72,6 +74,7 @@ class Tick:
     report: Report
     beads: Sequence[Bead]
     holding: Holding
+    most: int = 0
 
     def run(self) -> None:
         housekeeping.notify(self.cycle, self.beads)
@@ -80,31 +83,45 @@ class Tick:
             self.dispatch(self.select())
 
     def select(self) -> list[Bead]:
-        """The beads to try, in order. Logs why there is none. bd is asked only where a bead is eligible."""
+        """Return the beads to try, in order. Logs why there is none. bd is asked only if a bead is eligible."""
         outside, now = self.cycle.outside, self.cycle.now()
         eligible = eligibility.eligible(self.beads, now)
-        if eligible and self.holding.in_force():
+        if not eligible:
+            outside.log.info("idle", _why_idle(self.beads, eligible, now))
             return []
-        if eligible:
-            outside.warm_up()  # while bd works
-        ready = outside.bd.ready(self.cycle.settings.assignee) if eligible else frozenset()
+        allows = self.holding.allowance(self.learn_ends())
+        if allows.most == 0:
+            return []
+        self.most = min(self.cycle.settings.per_tick, allows.most or self.cycle.settings.per_tick)
+        outside.warm_up()  # while bd works
+        ready = outside.bd.ready(self.cycle.settings.assignee)
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
-        selected = [bead for bead in eligible if bead.id in ready]
+        selected = [bead for bead in eligible if bead.id in ready and (allows.only is None or bead.id in allows.only)]
         if not selected:
+            self.report.came = Came.NOT_READY
             outside.log.info("idle", _why_idle(self.beads, eligible, now))
         return selected
 
+    def learn_ends(self) -> Sequence[Bead]:
+        """Have a sweep learn how runs ended, before anything more is started. Return the beads as they are then.
+
+        A watcher sweeps by itself. Between CronJobs' sweeps, an agent that always fails would use up five beads.
+        """
+        running = any(bead.status == "in_progress" and marks.job(bead) for bead in self.beads)
+        if running and self.cycle.outside.runner.follows and self.cycle.outside.sweep():
+            self.beads = self.cycle.outside.queue.snapshot().beads
+        return self.beads
+
     def dispatch(self, selected: Sequence[Bead]) -> None:
-        """Ask → claim → verify → POST → record, for each bead, while there is room."""
-        most = left = self.holding.places(self.beads)
-        unclaimed = None
+        """Ask → claim → verify → start → record, for each bead, while there is room."""
+        left, unclaimed = self.most, None
         if selected:
             self.cycle.outside.queue.check_writable()
         for bead in selected:
             if not left or self.out_of_time() or not self.has_room(bead) or self.out_of_time():
                 break
             if room.still_runs(self.cycle, bead):
-                self.report.waits = True
+                self.report.came = Came.BUSY
                 continue
             try:
                 claimed = claims.make(self.cycle, bead)
@@ -115,33 +132,32 @@ class Tick:
                 left -= 1
                 if not self.send(claimed):
                     break
-        if unclaimed and left == most:
+        if unclaimed and left == self.most:
             self.holding.set(unclaimed)
 
     def out_of_time(self) -> bool:
         return self.cycle.out_of_time(CLAIM_SECONDS, "the rest is left to the next tick")
 
     def has_room(self, bead: Bead) -> bool:
-        """Whether an agent can start. `bead`: the one that waits for it."""
+        """Return whether an agent can start. `bead`: the one that waits for it."""
         try:
             return self.ask_for_room(bead)
         except ServiceFailed as error:
-            self.report.unreachable = True
+            self.report.came = Came.NO_ANSWER
             if not self.cycle.outside.stopping():
                 room.note_outage(self.cycle, self.holding, bead, error)
             return False
 
     def ask_for_room(self, bead: Bead) -> bool:
-        """The same, where the services answer. Raises ServiceFailed."""
-        room = self.cycle.outside.runner.room()
-        self.report.full = not room.free and not room.cached
-        if not room.free:
-            self.report.waits = True
+        """Return the same if the services answer. Raises ServiceFailed."""
+        found = self.cycle.outside.runner.room()
+        if not found.free:
+            self.report.came = Came.BUSY if found.cached else Came.FULL
             self.cycle.info("busy", "waiting: the agent is busy", bead)
-        return room.free
+        return found.free
 
     def send(self, claimed: Claim) -> bool:
-        """POST → record. Returns whether the queue may go on."""
+        """Start → record. Return whether the queue may go on."""
         cycle, bead = self.cycle, claimed.bead
         answer = cycle.outside.runner.start(claimed)
         self.report.answers.append(answer.outcome)
@@ -152,26 +168,29 @@ class Tick:
         if what.hold:  # before the bead is open again
             self.holding.set(what.hold)
         if what.status:
-            claims.release(cycle, claimed, what.line, what.marks, what.status)
+            release = Release(claimed, what.line, what.became, what.marks, what.status)
+            until_settled(cycle, bead.id, what.line, release)
         else:
-            claims.record(cycle, claimed, what.line, what.marks)
+            until_settled(cycle, bead.id, what.line, Record(claimed, what.line, what.marks))
         if answer.outcome is Outcome.ACCEPTED:
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
             self.holding.sent(bead)
         if what.notice:
             cycle.notify(bead, what.notice, what.line)
         cycle.answered_at = None
-        return answer.outcome in GOES_ON
+        goes_on = answer.outcome in GOES_ON
+        self.report.came = Came.SENT if goes_on else Came.HELD
+        return goes_on
 
 
 def _not_claimed(cycle: Cycle, holding: Holding, bead: Bead, error: BdFailed) -> Hold:
     """Logs a claim that could not be written. Returns the hold for a tick in which no claim can be."""
     reason = f"could not be claimed: {error}"
     cycle.error("not_claimed", reason, bead)
-    return backoff.claim_hold(holding.service, cycle.now(), reason, bead.id)
+    return holds.claim_hold(holding.service, cycle.now(), reason, bead.id)
 
 
 def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:
     counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in not_ready})
     why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    return f"nothing to do{': ' + why if why else ''}"
+    return f"nothing to dispatch{': ' + why if why else ''}"

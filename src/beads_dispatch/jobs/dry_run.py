@@ -25,9 +25,8 @@ def _show(tick: Tick) -> None:
     selected = tick.select()
     if not selected:
         return
-    left = tick.holding.allowed(tick.holding.probe(beads))
-    if left and _would_have_room(tick, selected[0]):
-        for bead in [bead for bead in selected if not room.still_runs(cycle, bead)][:left]:
+    if _would_have_room(tick, selected[0]):
+        for bead in [bead for bead in selected if not room.still_runs(cycle, bead)][: tick.most]:
             cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
 
 

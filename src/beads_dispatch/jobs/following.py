@@ -1,104 +1,145 @@
-"""How runs end: what the agent service says of the jobs of beads in progress, and what is written for each end."""
+"""How runs end: what the runner says of the jobs of beads in progress, and what is written for each end."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.runner import Runner
-from beads_dispatch.core import marks, runs
-from beads_dispatch.core.backoff import USAGE, Hold
+from beads_dispatch.core import faults, marks, runs
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import NotAsExpected, ServiceFailed
+from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected, ServiceFailed
+from beads_dispatch.core.faults import Recent, Verdict
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.runs import NO_JOB_LEFT, End
 from beads_dispatch.core.text import utc
+from beads_dispatch.core.writes import EndRun
 from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.writing import fetch, once
 
 FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
 EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
-QUIET_SECONDS = 15.0  # for how long the service must have had no job, where only its health can be asked
+QUIET_SECONDS = 15.0  # for how long the runner must have had no job, if only that can be asked
+ASK_SECONDS = 150.0  # no job is asked about later than this in a sweep; the writes still follow
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A bead in progress, its job by the runner's word, and how its run ended, if it has."""
+
+    bead: Bead
+    job: Job
+    end: End | None
+    at_work: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run whose end was written. `seconds`: how long it ran; `cost`: US dollars; both where they are known."""
+    """A run whose end was written. `seconds`: how long it ran; `cost`: US dollars; both if they are known."""
 
-    kind: str
+    outcome: str
     seconds: float | None = None
     cost: float | None = None
 
 
-def conclude(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool, dry_run: bool) -> Ended | bool:
-    """Writes what follows from the job's end. True: the job is a sign of life. False: the threshold decides.
+def look(cycle: Cycle, running: Sequence[Bead], no_job_left: frozenset[str]) -> list[Seen]:
+    """Ask the runner about the job of each of these beads. A doubtful answer is logged once."""
+    seen, doubt = [], ""
+    for bead in running:
+        if cycle.out_of_time(ASK_SECONDS, "the rest is left to the next sweep"):
+            break
+        job, now = cycle.outside.runner.job(marks.job(bead)), cycle.now()
+        end = runs.end(job, bead, now, cycle.settings.threshold, cycle.outside.clock.zone())
+        if job.stage is Stage.DOUBT:
+            end = NO_JOB_LEFT if bead.id in no_job_left else None
+            if job.words != doubt:
+                doubt = job.words
+                cycle.outside.log.info("doubt", f"the runner does not say how jobs are: {doubt}")
+        seen.append(Seen(bead, job, end, runs.at_work(job, now, cycle.settings.threshold)))
+    return seen
 
-    Raises BdFailed; NotAsExpected where the bead has changed meanwhile; Failure where the hold cannot be written.
-    """
-    end = _end(cycle, bead, job, no_job_left=no_job_left)
-    if end is None:
-        return runs.at_work(job, cycle.now(), cycle.settings.threshold)
-    if end.hold_until and not dry_run:  # before the bead is open again; its write follows its read at once
-        _hold(cycle, bead, end, end.hold_until)
-    fresh = cycle.outside.bd.show(bead.id)
-    if (fresh.status, fresh.assignee, marks.job(fresh)) != ("in_progress", cycle.settings.assignee, marks.job(bead)):
+
+def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_run: bool) -> list[Ended]:
+    """Write what follows from the ends, in their order. `beads`: the assignee's, for what is known of earlier runs."""
+    ends = [(one, one.end) for one in seen if one.end]
+    if not ends:
+        return []
+    ends.sort(key=lambda pair: pair[0].job.finished_at or cycle.now())
+    known = faults.together(_recent(cycle, beads), [(one.bead, end) for one, end in ends])
+    written = []
+    for one, end in ends:
+        verdict, after = faults.judge(end, one.bead, runs.seconds(one.job), known, cycle.now())
+        if dry_run:
+            cycle.info("would_end", f"would set it to {verdict.status}: {verdict.line}", one.bead)
+            continue
+        try:
+            _write(cycle, one, end, verdict, known)
+        except NotAsExpected:
+            cycle.info("alive", "changed meanwhile: left alone", one.bead)
+            continue
+        except BdFailed as error:
+            cycle.error("not_blocked", f"its run has ended, but that could not be written: {error}", one.bead)
+            continue
+        except Failure as error:
+            cycle.error("not_held", f"its run has ended, but that could not be written: {error}", one.bead)
+            continue
+        known = after
+        written.append(Ended(verdict.outcome, runs.seconds(one.job), one.job.cost))
+    return written
+
+
+def _recent(cycle: Cycle, beads: Sequence[Bead]) -> Recent:
+    """Return what is known of earlier runs. Whether an agent has closed a bead since is asked only if there are any."""
+    known = cycle.outside.queue.holds()
+    times = [how[1] for bead in beads if (how := marks.ended(bead))]
+    times += [first for bead in beads if (first := marks.failures(bead)[1])]
+    closed = cycle.outside.queue.closed(min(times)) if times else ()
+    return faults.recent(beads, known, max((bead.updated_at for bead in closed), default=None))
+
+
+def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -> None:
+    """The hold first, then the bead: once it is open, a tick can send it."""
+    bead, seconds = one.bead, runs.seconds(one.job)
+    if verdict.hold:
+        cycle.outside.queue.set_hold(verdict.kind, verdict.hold)
+    intent = EndRun(bead, end, seconds, one.job.finished_at, known)
+    written = once(cycle, intent, fetch(cycle, bead.id))
+    if written is None:
         raise NotAsExpected
-    end = _end(cycle, fresh, job, no_job_left=no_job_left)
-    if end is None:
-        return False
-    if dry_run:
-        cycle.info("would_end", f"would set it to {end.status}: {end.line}", bead, job=marks.job(bead))
-        return True
-    seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
-    _write(cycle, fresh, end, seconds)
-    return Ended(end.kind, seconds, job.cost)
-
-
-def _end(cycle: Cycle, bead: Bead, job: Job, *, no_job_left: bool) -> End | None:
-    if job.stage is Stage.DOUBT:
-        return NO_JOB_LEFT if no_job_left else None
-    return runs.end(job, bead, cycle.now(), cycle.settings.threshold, cycle.outside.clock.zone())
-
-
-def _write(cycle: Cycle, bead: Bead, end: End, seconds: float | None) -> None:
-    cycle.outside.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead))
-    cycle.info("run_ended", f"{end.line} ({end.status})", bead, level="warning", job=marks.job(bead), seconds=seconds)
-    if end.status == "blocked":
+    text = f"{written.note} ({written.status})"
+    cycle.info("run_ended", text, bead, level="warning", job=marks.job(bead), seconds=seconds)
+    if verdict.hold:
+        text = f"nothing is dispatched until {utc(verdict.hold.until)}: {end.line}"
+        cycle.info("run_hold", text, bead, job=marks.job(bead))
+        if verdict.kind not in known.holds:  # one message for all that it meets
+            what = f"could not be worked on, nothing is dispatched until {utc(verdict.hold.until)}"
+            cycle.notify(bead, what, end.line)
+    elif written.status == "blocked":
         cycle.notify(bead, "blocked", end.line)
-
-
-def _hold(cycle: Cycle, bead: Bead, end: End, until: datetime) -> None:
-    known = cycle.outside.queue.holds().get(USAGE)
-    if known is None or known.until < until:
-        cycle.outside.queue.set_hold(USAGE, Hold(until, 0, f"{bead.id}: {end.line}"))
-        text = f"nothing is dispatched until {utc(until)}: {end.line}"
-        cycle.info("usage_limit", text, bead, job=marks.job(bead))
-    if known is None or known.until <= cycle.now():  # one message for a limit that several beads meet
-        cycle.notify(bead, f"met a usage limit, nothing is dispatched until {utc(until)}", end.line)
 
 
 @dataclass(slots=True)
 class Follower:
-    """What the watcher knows of the agent service between two jobs. Times are monotonic seconds."""
+    """What the watcher knows of the runner between two jobs. Times are monotonic seconds."""
 
     runner: Runner
     clock: Clock
     threshold: timedelta
     asked_at: float = -math.inf
     at_work: frozenset[str] = frozenset()  # beads whose job is a sign of life
-    seen: frozenset[str] = frozenset()  # jobs during which the service's health has shown some job
-    quiet_since: float = math.inf
+    quiet: Mapping[str, float] = field(default_factory=dict)  # since when the runner has had no job, by job
     gone: frozenset[str] = frozenset()  # beads whose job is known to be gone
 
     def has_room(self) -> bool:
-        """Whether the service has a place for one more agent. One that does not answer has none."""
+        """Return whether the runner has a place for one more agent. One that does not answer has none."""
         try:
             return self.runner.room().free
         except ServiceFailed:
             return False
 
     def found_end(self, running: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
-        """Whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.
+        """Return whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.
 
         `eager`: sooner, because a tick comes next.
         """
@@ -116,15 +157,11 @@ class Follower:
         return runs.end(job, bead, now, self.threshold, self.clock.zone()) is not None
 
     def _no_job_left(self, running: Sequence[Bead], jobs: Mapping[str, Job]) -> frozenset[str]:
-        """Where jobs cannot be asked about: the beads whose job was there, and now for 15 s no job is."""
-        doubtful = [bead for bead in running if jobs[bead.id].stage is Stage.DOUBT]
-        idle = self.runner.idle() if doubtful else None
-        now = self.clock.monotonic()
-        if idle is not True:
-            self.quiet_since = math.inf
-            self.seen |= {marks.job(bead) for bead in doubtful if idle is False}
-            return frozenset()
-        self.quiet_since = min(self.quiet_since, now)
-        if now - self.quiet_since < QUIET_SECONDS:
-            return frozenset()
-        return frozenset(bead.id for bead in doubtful if marks.job(bead) in self.seen)
+        """Return the beads whose jobs cannot be asked about, once the runner has had no job at all for 15 s.
+
+        A dispatch that was accepted has been seen: right after it no agent service ever showed none (0 of 60).
+        """
+        doubtful = {bead.id: marks.job(bead) for bead in running if jobs[bead.id].stage is Stage.DOUBT}
+        quiet, now = bool(doubtful) and self.runner.idle() is True, self.clock.monotonic()
+        self.quiet = {job: self.quiet.get(job, now) for job in doubtful.values()} if quiet else {}
+        return frozenset(key for key, job in doubtful.items() if now - self.quiet.get(job, now) >= QUIET_SECONDS)

@@ -1,86 +1,92 @@
-"""The queue's hold: why nothing is dispatched, recorded beside the queue."""
+"""The queue's holds as a tick knows them: what they let it start, and what its own dispatches make of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from beads_dispatch.core import backoff
-from beads_dispatch.core.backoff import SERVICE, USAGE, Hold, Holds
+from beads_dispatch.core import holds, marks
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.holds import SERVICE, Allowance, Hold, Holds
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Cycle
-from beads_dispatch.jobs.persistence import Left, until_written
+from beads_dispatch.jobs.writing import Left, until_written
 
 
 @dataclass(slots=True)
 class Holding:
-    """The holds as this tick knows them."""
+    """The holds by kind, once they have been read."""
 
     cycle: Cycle
-    holds: Holds = field(default_factory=dict)
-
-    def in_force(self) -> bool:
-        """Reads the holds. Whether one keeps the queue from dispatching now: then the log has it."""
-        self.holds = self.cycle.outside.queue.holds()
-        hold = backoff.in_force(self.holds, self.cycle.now())
-        if hold:
-            text = f"nothing is dispatched until {utc(hold.until)}: {hold}"
-            self.cycle.outside.log.info("held", text)
-        return hold is not None
+    known: Holds = field(default_factory=dict)
 
     @property
     def service(self) -> Hold | None:
         """What is recorded of the services' last failure. An acceptance removes it."""
-        return self.holds.get(SERVICE)
+        return self.known.get(SERVICE)
+
+    def allowance(self, beads: Sequence[Bead]) -> Allowance:
+        """Read the holds, and return what they let this tick start. Logs what keeps it from starting anything."""
+        self.known, now = self.cycle.outside.queue.holds(), self.cycle.now()
+        others = {kind: hold for kind, hold in self.known.items() if kind not in holds.OF_RUNS}
+        if hold := holds.in_force(others, now):
+            allows = Allowance(0, f"held until {utc(hold.until)}: {hold}")
+        else:
+            self._learn(beads)
+            allows = holds.allowance(self.known, beads, now)
+        if allows.most == 0:
+            self.cycle.outside.log.info("held", f"nothing is dispatched: {allows.why}")
+        return allows
+
+    def _learn(self, beads: Sequence[Bead]) -> None:
+        """Ask what became of the runs that started after a hold, and record what that shows."""
+        now, queue = self.cycle.now(), self.cycle.outside.queue
+        for kind, hold in holds.of_runs(self.known).items():
+            ran = holds.started_since(hold, beads)
+            alive = {bead.id for start, bead in ran if now - start >= holds.PROVEN and self._is_at_work(bead)}
+            closed = [claim[1] for bead in queue.closed(hold.set_at or now) if (claim := marks.claim(bead))]
+            stays = holds.after_runs(hold, beads, alive, closed, now)
+            if stays != hold:
+                self._replace(kind, stays, hold.bead_id, "what became of the queue's hold")
+
+    def _is_at_work(self, bead: Bead) -> bool:
+        from beads_dispatch.core import runs  # most ticks ask about no job
+        from beads_dispatch.core.runner import Stage
+
+        runner = self.cycle.outside.runner
+        job = runner.job(marks.job(bead))
+        return runs.at_work(job, self.cycle.now(), self.cycle.settings.threshold) or (
+            job.stage is Stage.DOUBT and runner.idle() is False
+        )
 
     def set(self, hold: Hold) -> bool:
-        """Records a hold until it is written. Returns whether it is."""
-        self.holds = {**self.holds, SERVICE: hold}
-        return self._write(SERVICE, hold, hold.bead_id, f"the queue's hold ({hold.reason})")
-
-    def clear(self, bead: Bead) -> None:
-        """Ends the services' hold. `bead`: the one that was accepted."""
-        if self.service:
-            self._remove(SERVICE, bead.id, "the end of the queue's hold")
-
-    def places(self, beads: Sequence[Bead]) -> int:
-        """How many beads this tick may hand over. Removes a usage limit's hold that has shown to be over."""
-        allows = self.probe(beads)
-        if allows == "over":
-            self._remove(USAGE, "", "the end of the usage limit's hold")
-            if self.in_force():  # a sweep has met the next limit meanwhile (found by the simulation)
-                return 0
-        return self.allowed(allows)
-
-    def probe(self, beads: Sequence[Bead]) -> str:
-        """What an ended usage limit allows: see `backoff.probe`."""
-        return backoff.probe(self.holds.get(USAGE), beads, self.cycle.now())
-
-    def allowed(self, allows: str) -> int:
-        """The same as a number of beads: after a usage limit one goes first."""
-        if allows == "none":
-            self.cycle.outside.log.info("held", "waiting: one bead runs first after the usage limit")
-        return {"none": 0, "one": 1}.get(allows, self.cycle.settings.per_tick)
+        """Record the services' hold until it is written. Return whether it is."""
+        self.known = {**self.known, SERVICE: hold}
+        return self._write(hold.bead_id, f"the queue's hold ({hold.reason})", SERVICE, hold)
 
     def sent(self, bead: Bead) -> None:
-        """A bead was accepted: it ends the services' hold, and shows whether a usage limit is over."""
-        self.clear(bead)
-        if usage := self.holds.get(USAGE):
-            self._write(USAGE, replace(usage, bead_id=bead.id), bead.id, "the first bead after a usage limit")
+        """A bead was accepted: that ends the services' hold, and its run will show whether an agent works again."""
+        if self.service:
+            self._replace(SERVICE, None, bead.id, "the end of the queue's hold")
+        for kind, hold in holds.of_runs(self.known).items():
+            if not hold.proven:
+                first = replace(hold, first=bead.id)
+                self._replace(kind, first, bead.id, "the first bead after the queue's hold")
 
-    def _is_newer(self, known: Hold) -> bool:
-        """Whether a sweep has met another usage limit since we read the hold: that one stays."""
-        stored = self.cycle.outside.queue.holds().get(USAGE)
-        return stored is not None and stored.until > known.until
+    def _replace(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> None:
+        """Write a hold over the one that we have read. A sweep may have met the next one meanwhile: that one stays."""
+        before = self.known[kind]
 
-    def _remove(self, kind: str, bead_id: str, what: str) -> None:
-        self._write(kind, None, bead_id, what)
-        self.holds = {other: hold for other, hold in self.holds.items() if other != kind}
+        def unchanged() -> bool:
+            return kind == SERVICE or self.cycle.outside.queue.holds().get(kind) == before
 
-    def _write(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> bool:
-        known = self.holds.get(USAGE)
+        self._write(bead_id, what, kind, hold, unchanged)
+        others = {other: known for other, known in self.known.items() if other != kind}
+        self.known = {**others, kind: hold} if hold else others
 
+    def _write(
+        self, bead_id: str, what: str, kind: str, hold: Hold | None, wanted: Callable[[], bool] = lambda: True
+    ) -> bool:
         def step(_: Left) -> bool:
-            if not (kind == USAGE and known and self._is_newer(known)):
+            if wanted():
                 self.cycle.outside.queue.set_hold(kind, hold)
             return True
 

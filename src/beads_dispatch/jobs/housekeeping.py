@@ -1,13 +1,14 @@
 """What a tick does before it selects: notices, ended deferrals, beads that must not run again, and lost records."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from beads_dispatch.core import claim, eligibility, marks, notes
+from beads_dispatch.core import claim, eligibility, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.jobs.claims import fetch
+from beads_dispatch.core.writes import EndDeferral, Intent, Restore, StopRunning, Write
 from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.writing import fetch, once
 
 NOTICE_SECONDS = 60.0  # what a tick may spend on notices
 
@@ -33,61 +34,35 @@ def _add_notice(cycle: Cycle, bead: Bead, reason: Reason, line: str) -> None:
 
 
 def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
-    """Restores lost records, blocks the beads that must not run again, and ends the deferrals whose time has come.
+    """Restore lost records, block the beads that must not run again, and end the deferrals whose time has come.
 
     This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens every deferred bead.
     """
-    known, now = tuple(beads), cycle.now()
-    work: list[tuple[Bead, Callable[[Cycle, Bead], None]]] = [
-        *((bead, _restore) for bead in claim.lost_records(known, now)),
-        *((bead, _stop_running) for bead, _ in eligibility.not_again(known, now)),
-        *((bead, _end_deferral) for bead in eligibility.expired_deferrals(known, now)),
+    known, now, assignee = tuple(beads), cycle.now(), cycle.settings.assignee
+    work: list[tuple[Bead, Intent]] = [
+        *((bead, Restore(assignee)) for bead in claim.lost_records(known, now)),
+        *((bead, StopRunning(assignee)) for bead, _ in eligibility.not_again(known, now)),
+        *((bead, EndDeferral(assignee)) for bead in eligibility.expired_deferrals(known, now)),
     ]
-    for bead, change in work:
+    for bead, intent in work:
         if cycle.out_of_time(seconds, "the rest is left to the next tick"):
             return
-        _try(cycle, bead, change)
+        try:
+            fresh = bead if bead.kept_apart else fetch(cycle, bead.id)  # in another table, and never dispatched
+            _say(cycle, bead, once(cycle, intent, fresh))
+        except NotAsExpected:
+            _say(cycle, bead, None)
+        except BdFailed as error:
+            cycle.error("not_tidied", f"could not be written: {error}", bead)
 
 
-def _try(cycle: Cycle, known: Bead, change: Callable[[Cycle, Bead], None]) -> None:
-    try:
-        bead = known if known.kept_apart else fetch(cycle, known)  # in another table, and never dispatched
-        if bead is None or bead.assignee != cycle.settings.assignee:
-            raise NotAsExpected
-        change(cycle, bead)
-    except NotAsExpected:
-        cycle.info("changed", "changed meanwhile: left alone", known)
-    except BdFailed as error:
-        cycle.error("not_tidied", f"could not be written: {error}", known)
-
-
-def _restore(cycle: Cycle, bead: Bead) -> None:
-    line, change = claim.lost_record(bead, cycle.now())
-    if (line, change) == (None, {}):
-        raise NotAsExpected
-    cycle.outside.bd.update(bead, note=line, marks=change)
-    cycle.info("restored", "the record of its dispatch was lost to another write: written again", bead)
-
-
-def _stop_running(cycle: Cycle, bead: Bead) -> None:
-    found = eligibility.not_again([bead], cycle.now())
-    if not found:
-        raise NotAsExpected
-    _block(cycle, bead, found[0][1].text)
-
-
-def _end_deferral(cycle: Cycle, bead: Bead) -> None:
-    if not eligibility.expired_deferrals([bead], cycle.now()):
-        raise NotAsExpected
-    if marks.possibly_dispatched(bead):
-        _block(cycle, bead, notes.SENT_BEFORE)
-    else:
-        cycle.outside.bd.update(bead, status="open", marks=marks.reopened(cycle.now()))
+def _say(cycle: Cycle, bead: Bead, written: Write | None) -> None:
+    if written is None:
+        cycle.info("changed", "changed meanwhile: left alone", bead)
+    elif written.status == "blocked":
+        cycle.info("blocked", written.note or "", bead, level="warning")
+        cycle.notify(bead, "blocked", written.note or "")
+    elif written.status == "open":
         cycle.info("reopened", "its deferral has ended: open again", bead)
-
-
-def _block(cycle: Cycle, bead: Bead, why: str) -> None:
-    line = notes.not_dispatched(why)
-    cycle.outside.bd.update(bead, status="blocked", note=line, marks=marks.ended(bead))
-    cycle.info("blocked", line, bead, level="warning")
-    cycle.notify(bead, "blocked", line)
+    else:
+        cycle.info("restored", "the record of its dispatch was lost to another write: written again", bead)

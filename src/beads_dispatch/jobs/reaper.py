@@ -1,17 +1,18 @@
 """A sweep: learns how each run ended, and blocks the beads in progress that have made no progress for too long."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from beads_dispatch.core import claim, eligibility, marks, notes, staleness
+from beads_dispatch.core import eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected
+from beads_dispatch.core.errors import BdFailed, NotAsExpected
+from beads_dispatch.core.writes import BlockSilent, Settled, Write
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
-    from beads_dispatch.jobs.following import Ended
+    from beads_dispatch.jobs.following import Ended, Seen
 
 SWEEP_SECONDS = 180.0  # nothing is begun later than this, so that a sweep ends within five minutes
 
@@ -33,7 +34,7 @@ class Report:
 def sweep(
     outside: Outside, settings: Settings, *, dry_run: bool = False, no_job_left: frozenset[str] = frozenset()
 ) -> Report:
-    """Looks after every bead of the assignee that is in progress. Raises Failure.
+    """Look after every bead of the assignee that is in progress. Raises Failure.
 
     `dry_run`: prints what it would do. No lock, no write. `no_job_left`: beads whose job is known to be gone.
     """
@@ -44,12 +45,7 @@ def sweep(
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
     outside.log.unreadable(snapshot.unreadable)
-    this = _Sweep(cycle, report, no_job_left, dry_run=dry_run)
-    for bead in sorted(snapshot.running, key=staleness.last_sign):  # time may run out: the one that is due comes first
-        if not this.check(bead):
-            break
-    if not this.acted:
-        outside.log.info("idle", f"nothing to do: {len(snapshot.running)} in progress, none stalled")
+    _Sweep(cycle, report, snapshot.beads, no_job_left, dry_run=dry_run).run(snapshot.running)
     report.failed = cycle.failed
     return report
 
@@ -60,76 +56,63 @@ class _Sweep:
 
     cycle: Cycle
     report: Report
+    beads: Sequence[Bead]
     no_job_left: frozenset[str]
     dry_run: bool
     acted: bool = False
-    doubt: str = ""  # what the agent service answered instead of a job, once it has been logged
 
-    def check(self, bead: Bead) -> bool:
-        """Ends the run or blocks the bead, if it is time. Returns whether the sweep may go on."""
-        job_id = marks.job(bead) if self.cycle.outside.runner.follows else ""
-        stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
-        if not (job_id or stale):
-            return True
-        if self.cycle.out_of_time(SWEEP_SECONDS, "the rest is left to the next sweep"):
-            self.acted = True
-            return False
-        try:
-            if not (job_id and self.follow(bead, job_id)) and stale:
-                self.acted = True
-                self.report.blocked += self.block(bead)
-        except NotAsExpected:
-            self.cycle.info("alive", "changed meanwhile: left alone", bead)
-        except BdFailed as error:
-            self.cycle.error("not_blocked", f"has made no progress, but could not be blocked: {error}", bead)
-        except Failure as error:
-            self.cycle.error("not_held", f"its run has ended, but that could not be written: {error}", bead)
-        return True
+    def run(self, running: Sequence[Bead]) -> None:
+        """Ask how runs ended, judge those that have together, and block the silent beads whose job nobody knows."""
+        followed = [bead for bead in running if self.cycle.outside.runner.follows and marks.job(bead)]
+        seen: Sequence[Seen] = []
+        if followed:
+            from beads_dispatch.jobs import following  # an idle sweep asks about no job
 
-    def follow(self, bead: Bead, job_id: str) -> bool:
-        """Asks the agent service. Returns whether that decides; otherwise the threshold does."""
-        from beads_dispatch.core.runner import Stage
-        from beads_dispatch.jobs import following  # an idle sweep asks about no job
-
-        job = self.cycle.outside.runner.job(job_id)
-        if job.stage is Stage.DOUBT and job.words != self.doubt:
-            self.doubt = job.words
-            self.cycle.outside.log.info("doubt", f"the agent service does not say how jobs are: {job.words}")
-        done = following.conclude(self.cycle, bead, job, no_job_left=bead.id in self.no_job_left, dry_run=self.dry_run)
-        if isinstance(done, bool):
-            return done
-        self.acted = True
-        self.report.ended.append(done)
-        return True
+            seen = following.look(self.cycle, followed, self.no_job_left)
+            self.report.ended += following.conclude(self.cycle, seen, self.beads, dry_run=self.dry_run)
+            self.acted = any(one.end for one in seen)
+        settled = {one.bead.id for one in seen if one.end or one.at_work}
+        for bead in sorted(running, key=staleness.last_sign):  # time may run out: the one that is due comes first
+            stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
+            if stale and bead.id not in settled and not self.block(bead):
+                break
+        if not self.acted:
+            self.cycle.outside.log.info("idle", f"nothing to do: {len(running)} in progress, none stalled")
 
     def block(self, chosen: Bead) -> bool:
-        """Reads the bead again, with its comments, heartbeat and lease, and blocks it if it is still stale."""
-        cycle, threshold = self.cycle, self.cycle.settings.threshold
-        bead, now = cycle.outside.bd.show(chosen.id), cycle.now()
-        age = staleness.idle_for(bead, now)
-        line = notes.blocked(age, threshold, sent=claim.dispatch_recorded(bead))
-        if bead.assignee != cycle.settings.assignee or not staleness.stale(bead, now, threshold):
-            cycle.info("alive", "active again: left alone", bead)
-        elif self.dry_run:
-            cycle.info("would_block", f"would block: {line}", bead)
-        else:
-            _write(cycle, bead, line, age)
-            cycle.info("blocked", line, bead, level="warning", job=marks.job(bead), seconds=age.total_seconds())
-            cycle.notify(bead, "blocked", line)
-            return True
-        return False
+        """Block a bead if it is still silent. Return whether there is time for the next one."""
+        cycle, self.acted = self.cycle, True
+        if cycle.out_of_time(SWEEP_SECONDS, "the rest is left to the next sweep"):
+            return False
+        try:
+            bead = cycle.outside.bd.show(chosen.id)  # with its comments, heartbeat and lease
+            found = BlockSilent(cycle.settings.assignee, cycle.settings.threshold).next(bead, cycle.now())
+            if isinstance(found, Settled):
+                cycle.info("alive", "active again: left alone", bead)
+            elif self.dry_run:
+                cycle.info("would_block", f"would block: {found.note}", bead)
+            else:
+                self._write(bead, found)
+        except NotAsExpected:
+            cycle.info("alive", "changed meanwhile: left alone", chosen)
+        except BdFailed as error:
+            cycle.error("not_blocked", f"has made no progress, but could not be blocked: {error}", chosen)
+        return True
 
-
-def _write(cycle: Cycle, bead: Bead, line: str, age: timedelta) -> None:
-    """The block and its note. For a bead too large for another note: a comment, once, and the block alone."""
-    bd = cycle.outside.bd
-    try:
-        bd.update(bead, status="blocked", note=line, marks=marks.ended(bead))
-    except NotAsExpected:
-        raise
-    except BdFailed:
-        if bead.size <= eligibility.MAX_SIZE:
+    def _write(self, bead: Bead, found: Write) -> None:
+        cycle, age = self.cycle, staleness.idle_for(bead, self.cycle.now())
+        try:
+            cycle.outside.bd.update(bead, status=found.status, note=found.note, marks=found.marks)
+        except NotAsExpected:
             raise
-        if not eligibility.has_too_large_notice(bead):
-            bd.comment(bead.id, notes.too_large_to_block(age))
-        bd.update(bead, status="blocked", marks=marks.ended(bead))  # bd 1.3 can; 1.0 cannot write such a bead at all
+        except BdFailed:  # too large for another note: a comment, once, and the block alone
+            if bead.size <= eligibility.MAX_SIZE:
+                raise
+            if not eligibility.has_too_large_notice(bead):
+                cycle.outside.bd.comment(bead.id, notes.too_large_to_block(age))
+            # bd 1.3 can; 1.0 cannot write such a bead at all
+            cycle.outside.bd.update(bead, status=found.status, marks=found.marks)
+        line = found.note or ""
+        cycle.info("blocked", line, bead, level="warning", job=marks.job(bead), seconds=age.total_seconds())
+        cycle.notify(bead, "blocked", line)
+        self.report.blocked += 1

@@ -1,12 +1,12 @@
 """Before a claim: would an agent start, and is the bead's last one gone?"""
 
-from beads_dispatch.core import backoff, marks, notes
+from beads_dispatch.core import holds, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.jobs import claims
+from beads_dispatch.core.writes import Note
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.holding import Holding
-from beads_dispatch.jobs.persistence import Left, until_written
+from beads_dispatch.jobs.writing import until_settled
 
 
 def still_runs(cycle: Cycle, bead: Bead) -> bool:
@@ -33,17 +33,10 @@ def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed
     if last is not None and last.reason == line:
         return
     noted = last is not None and _culprit(last.reason) == _culprit(line)
-    if holding.set(backoff.outage(last, cycle.now(), line, bead.id)) and not noted:
-        until_written(cycle, bead.id, line, lambda left: _noted(cycle, bead, line, left))
+    if holding.set(holds.outage(last, cycle.now(), line, bead.id)) and not noted:
+        until_settled(cycle, bead.id, line, Note(line))
 
 
 def _culprit(line: str) -> list[str]:
     """`dispatch failed: the agent service is not healthy: refused` without how it failed."""
     return line.split(": ")[:2]
-
-
-def _noted(cycle: Cycle, bead: Bead, line: str, left: Left) -> bool:
-    known = claims.read(cycle, bead, left)
-    if known and notes.last_outcome(known.notes) != line and notes.fits(known.notes, line):
-        cycle.outside.bd.update(known, note=line, within=left())
-    return True

@@ -12,8 +12,9 @@ from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import runner, runs
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.notes import last_line, span
+from beads_dispatch.core.notes import last_line
 from beads_dispatch.core.text import one_line
+from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs
 from beads_dispatch.laptop.output import Output, Process
 
@@ -129,6 +130,7 @@ class Jobs:
             started_at=(job.finished_at or self.clock.now()) - ran,
             finished_at=job.finished_at,
             timed=True,
+            gone=True,
         )
 
     def close(self) -> None:

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
-from beads_dispatch.core import marks, runs
+from beads_dispatch.core import faults, marks, outcomes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import Failure, NoBead
-from beads_dispatch.core.notes import span
-from beads_dispatch.core.runs import End
+from beads_dispatch.core.runs import End, Fault
+from beads_dispatch.core.times import span
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.jobs import Job, Jobs
 
@@ -98,7 +98,8 @@ class Supervisor:
             bead = self.bd.show(job.bead.id, within)
             end = self._end_of(job, bead)
             if end and bead.status == "in_progress" and marks.job(bead) == job.id:
-                self.bd.update(bead, status=end.status, note=end.line, marks=runs.change(end, bead), within=within)
+                what, _ = faults.judge(end, bead, job.seconds, faults.Recent(), self.clock.now())
+                self.bd.update(bead, status=what.status, note=what.line, marks=what.marks, within=within)
             elif end and job.stopped and bead.status in ("open", "in_progress") and not marks.job(bead):
                 self.bd.update(bead, note=end.line, within=within)  # dispatched by hand: it is the person's
         except NoBead:
@@ -110,6 +111,7 @@ class Supervisor:
     def _end_of(self, job: Job, bead: Bead) -> End | None:
         """What a sweep would have made of it. None: the bead has changed long after."""
         if job.stopped:
-            return End("stopped", f"agent ended: {job.stopped} after {span(job.seconds)}")
+            line = f"agent ended: {job.stopped} after {span(job.seconds)}"
+            return End(outcomes.STOPPED, Fault.BEAD, line)
         later = self.clock.now() + runs.PATIENCE  # nobody can wait for an agent's last word now
         return runs.end(self.jobs.described(job), bead, later, self.timeout, self.clock.zone())

@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import eligibility, marks, reasons
-from beads_dispatch.core.backoff import FURTHEST, Hold, Holds, in_force
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.holds import FURTHEST, Hold, Holds, in_force
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.jobs import dispatcher, reaper
 from beads_dispatch.monitoring.health import Health
@@ -105,7 +105,7 @@ class Metrics:
         self._sweeps.labels(RESULTS[report.failed]).inc()
         self._blocked.inc(report.blocked)
         for run in report.ended:
-            self._ended.labels(run.kind).inc()
+            self._ended.labels(run.outcome).inc()
             if run.seconds is not None:
                 self._run_seconds.observe(run.seconds)
             self._cost.inc(run.cost or 0)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from beads_dispatch.adapters.waiting import Waiting, reported
 from beads_dispatch.core.errors import BdFailed, Misconfigured
-from beads_dispatch.core.outcomes import json_object
-from beads_dispatch.core.text import one_line
+from beads_dispatch.core.text import json_object, one_line
 
 MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
 

@@ -1,11 +1,13 @@
 """bd's verbs: each builds its arguments, runs bd once, and returns Beads or raises BdFailed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.core import bead
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, NoBead, NotAsExpected, Unreadable
+from beads_dispatch.core.text import utc
 
 TRIES = 3
 RETRY_SECONDS = 0.1
@@ -35,6 +37,11 @@ class Bd:
         hidden = ("--include-gates", "--include-infra", "--include-templates")
         rows = _rows(self._json("list", f"--assignee={assignee}", "-n", "0", *hidden))
         return read_all(row for row in rows if row.get("status") != "closed")
+
+    def closed(self, assignee: str, since: datetime) -> tuple[Bead, ...]:
+        """The assignee's beads that were closed since then, UTC."""
+        words = (f"--assignee={assignee}", "--status=closed", f"--closed-after={utc(since)}", "-n", "0")
+        return read_all(_rows(self._json("list", *words)))[0]
 
     def show(self, bead_id: str, within: float | None = None) -> Bead:
         """One bead, with its comments and its heartbeat. `within`: seconds, where they are fewer than usual."""

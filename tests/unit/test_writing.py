@@ -7,7 +7,7 @@ import pytest
 
 from beads_dispatch.core.errors import BdFailed
 from beads_dispatch.jobs.cycle import Cycle
-from beads_dispatch.jobs.persistence import until_written
+from beads_dispatch.jobs.writing import until_written
 
 
 class Tick:

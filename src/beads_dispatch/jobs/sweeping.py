@@ -1,0 +1,35 @@
+"""When a watcher's sweep is due: a run has ended, or a bead becomes stale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from beads_dispatch.core import pacing, staleness
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.jobs import reaper
+from beads_dispatch.jobs.watching import Jobs
+
+
+@dataclass(slots=True)
+class Sweeping:
+    """When a sweep is due: when a run has ended, or a bead becomes stale."""
+
+    jobs: Jobs
+    sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
+
+    def due(self, running: Sequence[Bead], now: datetime, *, before_tick: bool) -> bool:
+        """`running`: the beads in progress."""
+        follower = self.jobs.follower
+        if follower and follower.found_end(running, now, eager=before_tick):
+            return True
+        at_work = follower.at_work if follower else frozenset()
+        unknown = (bead for bead in running if bead.id not in at_work)
+        stale = any(staleness.stale_at(bead, self.jobs.threshold) < now for bead in unknown)
+        return stale and self.jobs.clock.monotonic() >= self.sweep_at
+
+    def postpone(self) -> None:
+        """No bead can become stale twice within a third of the threshold."""
+        self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
+
+    def sweep(self) -> reaper.Report:
+        return self.jobs.sweep(self.jobs.follower.gone if self.jobs.follower else frozenset())
