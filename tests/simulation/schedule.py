@@ -20,7 +20,7 @@ from simulation.service import Service
 from simulation.world import BEGIN, Broken, World
 
 _read_text = cache(beads._read_text)
-SETTLES = 4 * 3600.0  # simulated seconds after which, once all is healthy, no bead waits for us any more
+SETTLES = 9 * 3600.0  # simulated seconds: once all is healthy, a usage limit may still hold for 4 h
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,12 @@ class Holding:
         return allows
 
     def _learn(self, beads: Sequence[Bead]) -> None:
-        """Ask what became of the runs that started after a hold, and record what that shows."""
+        """Ask what became of the runs that started after a hold, if any did, and record what that shows."""
         now, queue = self.cycle.now(), self.cycle.outside.queue
         for kind, hold in holds.of_runs(self.known).items():
             ran = holds.started_since(hold, beads)
+            if not (ran or hold.first):
+                continue
             alive = {bead.id for start, bead in ran if now - start >= holds.PROVEN and self._is_at_work(bead)}
             closed = [claim[1] for bead in queue.closed(hold.set_at or now) if (claim := marks.claim(bead))]
             stays = holds.after_runs(hold, beads, alive, closed, now)
