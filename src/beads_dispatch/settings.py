@@ -4,10 +4,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from beads_dispatch.core.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from beads_dispatch.core.hours import Hours
 
 T = TypeVar("T")
 
@@ -20,7 +23,8 @@ class Settings:
     """Everything that the environment can set. The URLs have no trailing slash and are empty if unset.
 
     `cron_job`: the namespace, empty for our own, and the name of the CronJob that is the agent; None: another runner.
-    `agent_jobs`: how many Jobs made from it may run at once.
+    `agent_jobs`: how many Jobs made from it may run at once. `hours`: when runs may start; None: always.
+    `per_day`: how many runs may start in a local day; None: any number.
     """
 
     assignee: str
@@ -34,6 +38,8 @@ class Settings:
     notify_urls: str = field(default="", repr=False)  # Apprise's, each with its password
     cron_job: tuple[str, str] | None = None
     agent_jobs: int = 1
+    hours: "Hours | None" = None
+    per_day: int | None = None
 
 
 def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Settings:
@@ -59,6 +65,8 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Se
         notify_urls=checked(lambda: _notify_urls(environ), ""),
         cron_job=checked(lambda: _cron_job(environ), None),
         agent_jobs=checked(lambda: _count(environ, "BEADS_AGENT_JOBS"), 1),
+        hours=checked(lambda: _hours(environ), None),
+        per_day=checked(lambda: _per_day(environ), None),
     )
     if wrong:
         raise Misconfigured("; ".join(wrong))
@@ -72,11 +80,27 @@ def _name(environ: Mapping[str, str], variable: str, default: str) -> str:
     return name
 
 
-def _count(environ: Mapping[str, str], variable: str) -> int:
+def _count(environ: Mapping[str, str], variable: str, most: int = 999) -> int:
     text = environ.get(variable) or "1"
-    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
-        raise ValueError(f"{variable}: {text[:40]!r} is not a whole number from 1 to 999")
+    if not re.fullmatch(r"[1-9]\d{0,3}", text, re.ASCII) or int(text) > most:
+        raise ValueError(f"{variable}: {text[:40]!r} is not a whole number from 1 to {most}")
     return int(text)
+
+
+def _hours(environ: Mapping[str, str]) -> "Hours | None":
+    text = environ.get("BEADS_DISPATCH_HOURS") or ""
+    if not text.strip():
+        return None
+    from beads_dispatch.core import hours  # an idle tick without hours needs none of it
+
+    try:
+        return hours.parse(text)
+    except ValueError as error:
+        raise ValueError(f"BEADS_DISPATCH_HOURS: {error}") from None
+
+
+def _per_day(environ: Mapping[str, str]) -> int | None:
+    return _count(environ, "BEADS_DISPATCH_PER_DAY", 9999) if environ.get("BEADS_DISPATCH_PER_DAY") else None
 
 
 def _threshold(environ: Mapping[str, str]) -> timedelta:

@@ -32,6 +32,16 @@ def test_defaults() -> None:
     assert (read.threshold, read.json_log) == (timedelta(minutes=30), False)
 
 
+def test_hours_and_a_budget() -> None:
+    known = settings.read({}, actor="a", needs_beadboard=False)
+    assert (known.hours, known.per_day) == (None, None)
+    environ = {"BEADS_DISPATCH_HOURS": " Sat-Sun", "BEADS_DISPATCH_PER_DAY": "9999"}
+    known = settings.read(environ, actor="a", needs_beadboard=False)
+    assert (str(known.hours), known.per_day) == ("Sat-Sun", 9999)
+    blank = settings.read({"BEADS_DISPATCH_HOURS": " ", "BEADS_DISPATCH_PER_DAY": ""}, actor="a", needs_beadboard=False)
+    assert (blank.hours, blank.per_day) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("value", "read"),
     [
@@ -65,6 +75,14 @@ def test_agents_run_in_one_place() -> None:
         ("AGENT_SERVICE_URL", "ftp://h", "must be http"),
         ("BEADS_DISPATCH_PER_TICK", "0", "not a whole number"),
         ("BEADS_DISPATCH_PER_TICK", "1.5", "not a whole number"),
+        ("BEADS_DISPATCH_PER_TICK", "1000", "from 1 to 999$"),
+        ("BEADS_DISPATCH_PER_DAY", "0", "BEADS_DISPATCH_PER_DAY: '0' is not a whole number from 1 to 9999$"),
+        ("BEADS_DISPATCH_PER_DAY", "10000", "not a whole number"),
+        (
+            "BEADS_DISPATCH_HOURS",
+            "nights",
+            "^BEADS_DISPATCH_HOURS: 'nights' is no part of hours such as 'Mon-Fri 19:00-07",
+        ),
         ("BEADS_AGENT_JOBS", "0", "BEADS_AGENT_JOBS: '0' is not a whole number"),
         ("BEADS_AGENT_CRONJOB", "Agent", "no name of a CronJob"),
         ("BEADS_AGENT_CRONJOB", "a/b/c", "no name of a CronJob"),

@@ -23,6 +23,8 @@ VARIABLES = {
     "BEADS_ASSIGNEE": "whose beads these are (default: agent)",
     "BEADS_ACTOR": "who bd says has written (default: beads-dispatcher, beads-reaper)",
     "BEADS_DISPATCH_PER_TICK": "how many beads a tick hands over at most (default: 1)",
+    "BEADS_DISPATCH_HOURS": "when runs may start, such as Mon-Fri 19:00-07:00, Sat-Sun (default: always)",
+    "BEADS_DISPATCH_PER_DAY": "how many runs may start in a day (default: any number)",
     "BEADS_REAPER_THRESHOLD_MINUTES": "how long a bead may show no sign of life (default: 30)",
     "BEADS_NOTIFY_URLS": "Apprise URLs that get a message when a bead needs a person (extra: notify)",
     "LOG_FORMAT": "text or json (default: text)",
@@ -32,6 +34,7 @@ VARIABLES = {
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 CLAUDE = 'claude -p "Do bead $BEAD_ID, then close it" --permission-mode bypassPermissions'
+LIMITS = ("BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY")
 THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
 
 
@@ -73,7 +76,7 @@ PAGES = {
         "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
         "run it every two minutes, or use `watch`. Also installed as beads-dispatcher. "
         "BEADBOARD_URL or BEADS_AGENT_CRONJOB is required, except with --dry-run.",
-        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
+        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", *LIMITS, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
     ),
     "sweep": Page(
@@ -85,7 +88,10 @@ PAGES = {
     "watch": Page(
         "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks "
         "nothing of anybody but the database while there is none. Ctrl-C ends it after the step under way.",
-        (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
+        (
+            *(*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", *LIMITS, THRESHOLD),
+            *("BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
+        ),
         (
             f"beads-dispatch watch --command '{CLAUDE}'",
             "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
@@ -95,13 +101,13 @@ PAGES = {
     "status": Page(
         "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it "
         "changed (AGE), and why it is not running. Writes nothing. docs/status.md explains each reason and the JSON.",
-        (*SERVICES, *WORKSPACE, "NO_COLOR"),
+        (*SERVICES, *WORKSPACE, *LIMITS, "NO_COLOR"),
         ("beads-dispatch status", "beads-dispatch status demo-ycm demo-wcw", "beads-dispatch status --json"),
     ),
     "explain": Page(
         "Tells one bead's story: what happened to it, when and by whom; why it is where it is; and the one thing to "
         "do next, as a command to paste. Writes nothing.",
-        (*SERVICES, *WORKSPACE, THRESHOLD, "NO_COLOR"),
+        (*SERVICES, *WORKSPACE, *LIMITS, THRESHOLD, "NO_COLOR"),
         ("beads-dispatch explain demo-ycm",),
     ),
     "logs": Page(
