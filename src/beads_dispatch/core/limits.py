@@ -4,10 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
 
-from beads_dispatch.core import wordings
-
-UNREADABLE = timedelta(minutes=30)  # the wait if no reset time can be read, or if it has just passed
-MARGIN = timedelta(minutes=2)  # clocks differ
+MARGIN = timedelta(minutes=2)  # to wait after the reset: clocks differ
 JUST_PASSED = timedelta(hours=1)
 LONGEST = timedelta(days=8)
 MOST_CHARACTERS = 2000
@@ -39,16 +36,6 @@ _NAME = re.compile(r"[a-z]\w*(?:[/+-]\w+)*\b(?!\s*[+-]\s*\d)", re.IGNORECASE)
 _BEIJING = re.compile(r"\[13\d\d\]|\"13\d\d\"")  # z.ai's codes: its times name no zone
 
 
-def is_usage_limit(text: str) -> bool:
-    """Return whether the words of a run that ended with an error name a usage limit."""
-    return wordings.trouble(text) is wordings.Trouble.USAGE
-
-
-def hold_until(reset: datetime | None, now: datetime) -> datetime:
-    """Return until when the queue waits, UTC: two minutes after the reset, or 30 minutes if none could be read."""
-    return reset + MARGIN if reset else now + UNREADABLE
-
-
 def reset_at(text: str, now: datetime, zone: tzinfo) -> datetime | None:
     """Return when the limit resets, UTC. None: no time can be read, it has just passed, or it is over 8 days away.
 
@@ -60,7 +47,7 @@ def reset_at(text: str, now: datetime, zone: tzinfo) -> datetime | None:
         reset = _reset(start, now, where)
     except (ValueError, OverflowError, ArithmeticError, LookupError, TypeError):  # dateutil raises them all
         reset = None
-    if reset is None or reset <= now or reset + MARGIN > now + LONGEST:
+    if reset is None or not now < reset <= now + LONGEST - MARGIN:
         return None
     return reset.astimezone(UTC)
 
