@@ -10,7 +10,7 @@ from beads_dispatch.core.text import json_object, one_line
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `status` None: no HTTP answer. `delivered` False: the request cannot have arrived."""
+    """What BeadBoard answered. `status` None: no HTTP answer. `delivered` False: the request cannot have arrived."""
 
     status: int | None
     body: str
@@ -34,7 +34,7 @@ _ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
 
 
 def understand(reply: Reply) -> Answer:
-    """What a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/notes.md."""
+    """Return what a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/notes.md."""
     document = json_object(reply.body) or {}
     text = _error_text(document, reply.body)
     if not reply.delivered:
@@ -56,19 +56,19 @@ def _outcome(status: int | None, text: str) -> Outcome:
 
 
 def brief(reply: Reply) -> str:
-    """A reply in a few words, for a message."""
+    """Return a reply in a few words, for a message."""
     http = f"HTTP {reply.status}: " if reply.status is not None else ""
     return http + (one_line(reply.body) or "(empty body)")
 
 
 def _error_text(document: dict[str, object], body: str) -> str:
-    """`error` where there is one (it can be an array). Where it is missing or empty: the body as it came."""
+    """Return the reply's `error`, which can be an array; the whole body if it is missing or empty."""
     error = document.get("error", body) or body
     return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
 
 
 def _job(document: dict[str, object]) -> str:
-    """The job id. BeadBoard passes it through untyped: a text or a number."""
+    """Return the job id. BeadBoard passes it on untyped, as a string or a number."""
     job = document.get("job_id")
     if isinstance(job, str):
         return job.strip()

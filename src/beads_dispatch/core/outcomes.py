@@ -86,11 +86,11 @@ TAKEN_BACK = Outcome(
 )
 
 ALL = {known.word: known for known in list(globals().values()) if isinstance(known, Outcome)}
-# Starts after which an agent may have the bead, or nothing more follows for it.
+# After these, an agent may have the bead.
 SENT = frozenset({DISPATCHED.word, UNCLEAR.word})
 
 
-# How the last line of the notes shows it, on a bead of an earlier version without the mark. The first that fits.
+# How an earlier version, which wrote no mark, put each outcome into the notes. The first row that fits counts.
 _IN_NOTES = (
     (r"agent ended: completed", COMPLETED),
     (r"agent ended: failed \(exit 127\)", CANNOT_RUN),

@@ -1,4 +1,4 @@
-"""Why each bead is where it is. `status`, `explain` and the metrics say what these functions say, in the same words."""
+"""Why each bead is where it is. `status`, `explain` and the metrics all take their words from here."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Whether the queue dispatches. `kind`: a word for a program. `text`: a few for a person.
+    """Whether the queue dispatches. `kind`: one word, for programs. `text`: a few words, for people.
 
-    `reason`: why a bead that could be dispatched is not; empty where only the agent's room decides.
+    `reason`: why an eligible bead is not dispatched; empty if only the agent's room decides.
     `until`: when a hold ends, UTC.
     """
 
@@ -30,7 +30,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known besides the bead. `ready`: the ids that bd lists as ready.
+    """What we know besides the bead itself. `ready`: the ids that bd lists as ready.
 
     `at_work`: open beads whose last job still runs.
     """
@@ -44,9 +44,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a bead stands. `kind`: a word to count by. `reason`: a sentence that needs nothing else to be read.
+    """Where a bead stands. `kind`: a word to count by. `reason`: a sentence that stands on its own.
 
-    `place`: in the line of those that can be dispatched, from 1. `retry_at`: when it is tried again by itself, UTC.
+    `place`: its place in line, from 1, if it can be dispatched. `retry_at`: when it is retried automatically, UTC.
     """
 
     kind: str
@@ -56,14 +56,14 @@ class Standing:
 
     @property
     def brief(self) -> str:
-        """The reason where the queue's state is shown beside it."""
+        """Return the reason without what the queue's state, shown beside it, already says."""
         if self.place:
             return f"{times.ordinal(self.place)} in line"
         return self.reason.removeprefix("bd does not list it as ready: it ")
 
 
 def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: str = "") -> QueueState:
-    """What keeps every bead from being dispatched. `unwritable`: why no claim could be written, if so."""
+    """Return what keeps all beads from being dispatched. `unwritable`: why no claim could be written, if so."""
     if unwritable:
         text = f"nothing can be claimed: {unwritable}"
         return QueueState("unwritable", text, text)
@@ -81,21 +81,21 @@ def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: 
 
 
 def places(beads: Iterable[Bead], known: Known) -> Mapping[str, int]:
-    """The beads that a tick would try: each one's place in its order, from 1, by id."""
+    """Return the place in line, from 1, of each bead that a tick would try, by id."""
     eligible = eligibility.eligible(beads, known.now)
     tried = [bead.id for bead in eligible if bead.id in known.ready and bead.id not in known.at_work]
     return {bead_id: place for place, bead_id in enumerate(tried, 1)}
 
 
 def standings(beads: Iterable[Bead], known: Known) -> Mapping[str, Standing]:
-    """Where each of the assignee's beads stands, by id."""
+    """Return where each of the assignee's beads stands, by id."""
     every = tuple(beads)
     line = places(every, known)
     return {bead.id: standing(bead, known, line.get(bead.id)) for bead in every}
 
 
 def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
-    """Where one bead stands. `place`: its place in line, where it is in it."""
+    """Return where one bead stands. `place`: its place in line, if it is in line."""
     now = known.now
     if bead.assignee != known.assignee and bead.status != "closed":
         return Standing("other", f"assigned to {bead.assignee or 'nobody'}, not to {known.assignee}")
@@ -129,7 +129,7 @@ def _open(bead: Bead, known: Known, place: int | None) -> Standing:
 
 
 def being_handed_over(bead: Bead, now: datetime) -> bool:
-    """Whether a tick is at work on it: claimed a moment ago, and what came of it is not recorded yet."""
+    """Return whether a tick is dispatching it right now: claimed a moment ago, with no outcome recorded yet."""
     made = marks.claim(bead)
     lately = made is not None and now - made[1] < HAND_OVER
     return bead.status == "in_progress" and lately and not claim.dispatch_recorded(bead)
@@ -152,7 +152,7 @@ def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
 
 
 def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: object) -> tuple[str, str]:
-    """State and reason. The reason is short, so that beads can be counted by it."""
+    """Return state and reason. The reason is one of a few words, so that metrics can count beads by it."""
     match bead.status:
         case "open" if reason := eligibility.ineligible_reason(bead, now):
             return bead.status, reason.kind
@@ -178,7 +178,7 @@ def block_outcome(bead: Bead) -> str:
 
 
 def _kind_sent(bead: Bead) -> str:
-    """Where nothing is recorded of this claim, an older outcome in the notes does not count."""
+    """Return what is recorded of the current claim. An older outcome in the notes does not count."""
     if marks.job(bead):
         return "dispatched"
     return notes.kind_of_outcome(bead.notes) if claim.dispatch_recorded(bead) else "not sent"

@@ -1,4 +1,4 @@
-"""What happened to a bead, in order: from bd's history and events, its comments, its notes and our marks."""
+"""What happened to a bead, in order, from bd's history and events, its comments, its notes and our marks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from beads_dispatch.core.bead import Bead, read_time
 from beads_dispatch.core.errors import Unreadable
 from beads_dispatch.core.text import json_object, one_line, utc
 
-NOBODY = "someone"  # bd has not recorded who
+NOBODY = "someone"  # if bd has not recorded who
 SAME_WRITE = timedelta(seconds=60)  # clients' clocks differ
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A bead as one write of bd has left it. `at`: UTC. `made_at`: when the bead was created, where that is known."""
+    """A bead as one write left it. `at`: UTC. `made_at`: when the bead was created, if known."""
 
     at: datetime
     bead: Bead
@@ -32,12 +32,12 @@ class Event:
     actor: str
     old: Mapping[str, object]
     new: Mapping[str, object]
-    text: str  # of the new value, where it is no JSON object: the reason of a close
+    text: str  # the new value as it stands; of a close it is the reason, and no JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One moment of a bead's story. `at`: UTC; None where the time is not known."""
+    """One moment of a bead's story. `at`: UTC; None if the time is unknown."""
 
     at: datetime | None
     who: str
@@ -45,7 +45,7 @@ class Entry:
 
 
 def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
-    """`bd history --json`, oldest first. What cannot be read is left out: bd's older schemas lack some fields."""
+    """Parse `bd history --json`, oldest first. Skip what cannot be read: bd's older schemas lack some fields."""
     found = []
     for row in rows:
         at, issue = read_time(row.get("CommitDate")), row.get("Issue")
@@ -58,7 +58,7 @@ def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
 
 
 def parse_event(row: Mapping[str, object]) -> Event:
-    """A row of `events`, from `bd history --events --json` or from SQL."""
+    """Parse a row of `events`, from `bd history --events --json` or from SQL."""
     new = str(row.get("new_value") or "")
     return Event(
         str(row.get("event_type")), str(row.get("actor") or ""), _object(row.get("old_value")), _object(new), new
@@ -66,7 +66,7 @@ def parse_event(row: Mapping[str, object]) -> Event:
 
 
 def parse_comments(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
-    """`bd comments --json`."""
+    """Parse `bd comments --json`."""
     return [
         Entry(read_time(row.get("created_at")), str(row.get("author") or NOBODY), _lines(f"comment: {row.get('text')}"))
         for row in rows
@@ -80,11 +80,11 @@ def _object(text: object) -> Mapping[str, object]:
 def timeline(
     bead: Bead, versions: Sequence[Version], events: Sequence[Event], comments: Iterable[Entry]
 ) -> list[Entry]:
-    """The story of a bead, oldest first. `bead`: as it now is."""
+    """Return the story of a bead, oldest first. `bead`: as it is now."""
     known = [*versions, Version(bead.updated_at, bead)]
     entries = [*_first(known[0], events), *_changes(known, list(events)), *comments]
     first = datetime.min.replace(tzinfo=UTC)
-    # Stable, and to the second, as comments and claims have it. What has no time comes first.
+    # To the second and stable, because comments and claims have no finer times. Entries without a time come first.
     return sorted([*entries, *_of_marks(bead, entries)], key=lambda entry: (entry.at or first).replace(microsecond=0))
 
 
@@ -148,7 +148,7 @@ def _new_notes(before: str, after: str) -> list[str]:
 
 
 def _note(line: str) -> str:
-    """A line of the notes. The time of a claim stands beside it."""
+    """Return a line of the notes as the timeline shows it. A claim's time is shown beside it, so it is left out."""
     claim = notes.newest_claim(line)
     token = f" (tick {claim[1]})" if claim and claim[1] else ""
     return f"claimed{token}" if claim else one_line(line, 2000)
@@ -159,7 +159,7 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def _made_by(before: Bead, after: Bead, events: list[Event]) -> Event | None:
-    """The event of this change. Events of one second have no order, so their content decides; each is used once."""
+    """Return the event of this change, and use it up. Events of one second have no order, so their content decides."""
     for event in events:
         if _fits(event, before, after):
             events.remove(event)
@@ -182,7 +182,7 @@ def _who(event: Event | None, lines: Sequence[str]) -> str:
 
 
 def _author(lines: Sequence[str]) -> str:
-    """Who writes such lines, where bd does not say."""
+    """Return who writes such lines, for versions whose author bd does not record."""
     if any(line.startswith(("reaper: ", "agent ended: ")) for line in lines):
         return "beads-reaper"
     ours = any(notes.newest_claim(line) or notes.last_outcome(line) or _is_notice(line) for line in lines)
@@ -194,7 +194,7 @@ def _is_notice(line: str) -> bool:
 
 
 def _of_marks(bead: Bead, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """What only our marks still say, because somebody replaced the notes."""
+    """Yield what only our marks still show because somebody replaced the notes."""
     text = "\n".join(line for entry in entries for line in entry.lines)
     claim, job = marks.claim(bead), marks.job(bead)
     if claim and f"(tick {claim[0]})" not in text:
