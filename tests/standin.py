@@ -27,10 +27,7 @@ from beads_dispatch.core import eligibility
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runner import Outcome, Stage
-from beads_dispatch.laptop import runner
-from beads_dispatch.laptop.jobs import Jobs
-from beads_dispatch.laptop.runner import LocalRunner
-from beads_dispatch.laptop.supervisor import Supervisor
+from beads_dispatch.laptop.runner import LocalRunner, Setup
 
 Answer = tuple[int, object]
 
@@ -79,8 +76,9 @@ class Services:
         if job.finished_at:
             known |= {"finished_at": _iso(job.finished_at), "finished_epoch": job.finished_at.timestamp()}
         if job.stage in (Stage.COMPLETED, Stage.FAILED):
-            result = {"type": "result", "is_error": job.is_error, "result": job.words, "total_cost_usd": job.cost}
-            output = [json.dumps(result)] if job.is_error or job.cost is not None else []
+            failed = bool(job.trouble)
+            result = {"type": "result", "is_error": failed, "result": job.words, "total_cost_usd": job.cost}
+            output = [json.dumps(result)] if failed or job.cost is not None else []
             known |= {"exit_code": job.exit_code, "output": output, "stderr": "" if output else f"{job.words}\n"}
         return 200, known
 
@@ -114,7 +112,7 @@ def _iso(time: datetime | None) -> str | None:
     return time.isoformat(timespec="microseconds") if time else None
 
 
-def handler(services: Services) -> type[BaseHTTPRequestHandler]:
+def handler(services: Services, one_at_a_time: threading.Lock) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 30  # seconds; a silent client must not hold a thread for ever
 
@@ -127,7 +125,8 @@ def handler(services: Services) -> type[BaseHTTPRequestHandler]:
 
         def reply(self, method: str, content: bytes) -> None:
             headers = {name: self.headers.get(name, "") for name in ("Host", "Content-Type")}
-            status, document = services.answer(method, self.path, headers, content)
+            with one_at_a_time:
+                status, document = services.answer(method, self.path, headers, content)
             body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -152,15 +151,18 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     log = Log("agent", SYSTEM.now)
     bd = Bd(BdProcess(location.find(os.environ, Path.cwd())), "agent", SYSTEM.sleep)
-    jobs = Jobs(args.command, args.jobs, os.environ, Path.cwd(), SYSTEM, lambda: os.urandom(4).hex(), log)
-    with runner.running(Supervisor(jobs, bd, SYSTEM, timedelta(hours=1))) as local:
-        server = ThreadingHTTPServer(("127.0.0.1", args.port), handler(Services(local, bd)))
-        threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
-        print(f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}", flush=True)
-        while not ended.wait(0.2):
-            pass
-        server.shutdown()
-        server.server_close()
+    setup = Setup(args.command, args.jobs, timedelta(hours=1), Path.cwd(), os.environ)
+    local = LocalRunner(setup, f"standin {os.getpid()}", bd, SYSTEM, lambda: os.urandom(4).hex(), log)
+    one_at_a_time = threading.Lock()
+    server = ThreadingHTTPServer(("127.0.0.1", args.port), handler(Services(local, bd), one_at_a_time))
+    threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
+    print(f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}", flush=True)
+    while not ended.wait(0.2):
+        with one_at_a_time:
+            local.notice_ends()
+    server.shutdown()
+    server.server_close()
+    local.stop_all("stopped with the stand-in")
     return 0
 
 

@@ -1,14 +1,12 @@
 """Agents on this machine: the command's environment, its limits and its end, on the real bd."""
 
-import itertools
 import os
 import shutil
 import signal
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -20,12 +18,10 @@ from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM, Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.core import marks
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.runner import Job, Outcome, Room, Stage
-from beads_dispatch.laptop import processes, runner
-from beads_dispatch.laptop.jobs import Jobs
-from beads_dispatch.laptop.runner import LocalRunner
-from beads_dispatch.laptop.supervisor import Supervisor
+from beads_dispatch.laptop.runner import LocalRunner, Setup
 
 # Its child has a session of its own, and so is not in its parent's process group.
 COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB"; setsid sleep 300 & echo $!; wait'
@@ -36,35 +32,44 @@ class Local:
     """A LocalRunner at work in a workspace."""
 
     place: Place
-    supervisor: Supervisor
     runner: LocalRunner
 
     def start(self, bead: str) -> str:
-        answer = self.runner.start(Claim(self.supervisor.bd.show(bead), "abcdef"))
+        answer = self.runner.start(Claim(self.runner.bd.show(bead), "abcdef"))
         assert answer.outcome is Outcome.ACCEPTED, answer
         return answer.job
 
     def ended(self, job: str) -> Job:
         wait_for(lambda: self.runner.job(job).stage is not Stage.RUNNING)
+        self.runner.notice_ends()
         return self.runner.job(job)
 
     def path(self, job: str) -> Path:
         """The file with what the job writes."""
-        return self.supervisor.jobs.known[job].path
+        record = self.runner.records.read(job)
+        assert record
+        return Path(record.log)
 
     def first_line(self, job: str) -> str:
         wait_for(lambda: "\n" in self.path(job).read_text())
         return self.path(job).read_text().splitlines()[0]
 
 
-@contextmanager
-def local(place: Place, command: str, jobs: int = 1, minutes: float = 60, **environ: str) -> Iterator[Local]:
+def make(place: Place, command: str, jobs: int = 1, minutes: float = 60, **environ: str) -> Local:
     known = {**place.environ, **environ}
     bd = Bd(BdProcess(location.find(known, place.folder)), "beads-agent", SYSTEM.sleep)
-    one = Jobs(command, jobs, known, place.folder, SYSTEM, lambda: os.urandom(4).hex(), Log("beads-agent", SYSTEM.now))
-    supervisor = Supervisor(one, bd, SYSTEM, timedelta(minutes=minutes))
-    with runner.running(supervisor) as started:
-        yield Local(place, supervisor, started)
+    setup = Setup(command, jobs, timedelta(minutes=minutes), place.folder, known)
+    log = Log("beads-agent", SYSTEM.now)
+    return Local(place, LocalRunner(setup, "queue", bd, SYSTEM, lambda: os.urandom(4).hex(), log))
+
+
+@contextmanager
+def local(place: Place, command: str, jobs: int = 1, minutes: float = 60, **environ: str) -> Iterator[Local]:
+    one = make(place, command, jobs, minutes, **environ)
+    try:
+        yield one
+    finally:
+        one.runner.stop_all("stopped with the test")
 
 
 def gone(pid: str) -> bool:
@@ -77,7 +82,7 @@ def test_it_counts_its_places_and_passes_texts_that_are_no_code(embedded: Place)
         assert (one.runner.room(), one.runner.idle()) == (Room(True, 0, 1), True)
         job = one.start(bead)
         assert (one.runner.room(), one.runner.idle()) == (Room(False, 1, 1), False)
-        again = one.runner.start(Claim(one.supervisor.bd.show(bead), "abcdef"))
+        again = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef"))
         assert again.outcome is Outcome.BUSY
         *said, child = one.first_line(job).split("|")
         assert said == [bead, 'a "title"; $(touch gone)', "it works", job]
@@ -109,22 +114,22 @@ def test_what_cannot_be_started_is_known_as_not_started(embedded: Place) -> None
         folder = one.path(job).parent
         shutil.rmtree(folder)
         folder.touch()
-        answer = one.runner.start(Claim(one.supervisor.bd.show(bead), "abcdef"))
+        answer = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef"))
     assert answer.outcome is Outcome.NOT_STARTED
     assert answer.text.startswith("the command cannot be started: ")
     assert "\n" not in answer.text
 
 
 def test_how_a_job_is_described(embedded: Place) -> None:
-    waits = 'echo one; printf "two " >&2; echo "ü" >&2; until [ -e go ]; do sleep 0.1; done; exit 3'
+    waits = 'echo one; printf "error: two " >&2; echo "ü" >&2; until [ -e go ]; do sleep 0.1; done; exit 3'
     with local(embedded, waits) as one:
         job = one.start(embedded.create())
         running = one.runner.job(job)
         assert (running.stage, running.exit_code, running.finished_at) == (Stage.RUNNING, None, None)
-        wait_for(lambda: {"one", "two ü"} <= set(one.path(job).read_text().splitlines()))
+        wait_for(lambda: {"one", "error: two ü"} <= set(one.path(job).read_text().splitlines()))
         (embedded.folder / "go").touch()
         failed = one.ended(job)
-        assert (failed.stage, failed.exit_code, failed.words) == (Stage.FAILED, 3, "two ü")
+        assert (failed.stage, failed.exit_code, failed.words) == (Stage.FAILED, 3, "error: two ü")
         assert failed.started_at
         assert failed.finished_at
         assert failed.started_at < failed.finished_at
@@ -165,7 +170,7 @@ def test_a_timeout_ends_a_job_with_its_children(embedded: Place) -> None:
         child = one.first_line(job).split("|")[-1]
         ended = one.ended(job)
         wait_for(lambda: gone(child))
-        wait_for(lambda: "beads-agent: timed out after " in one.path(job).read_text())
+        wait_for(lambda: "beads-dispatch: timed out after " in one.path(job).read_text())
     assert ended.stage is Stage.TIMEOUT
     assert ended.finished_at
 
@@ -190,19 +195,14 @@ def test_logs_prints_the_end_of_the_newest(embedded: Place) -> None:
     assert lines[1:] == path.read_text().splitlines()[-40:]
 
 
-FAST = 30.0  # a clock that runs so many times faster
-CLOCK = Clock(SYSTEM.now, lambda: time.monotonic() * FAST, lambda seconds: time.sleep(seconds / FAST))
+@dataclass
+class Ahead:
+    """A clock that a test moves."""
 
+    seconds: float = 0.0
 
-@pytest.fixture
-def supervised(embedded: Place) -> Iterator[Supervisor]:
-    """The jobs and their supervisor, in this process, with a fast clock."""
-    log, ids = Log("x", SYSTEM.now), map(str, itertools.count(100))
-    jobs = Jobs("sleep 300", 2, embedded.environ, embedded.folder, CLOCK, lambda: next(ids), log)
-    process = BdProcess(location.find(embedded.environ, embedded.folder))
-    one = Supervisor(jobs, Bd(process, "beads-agent", SYSTEM.sleep), CLOCK, timedelta(hours=1))
-    yield one
-    processes.end([one.process for one in jobs.running()], CLOCK)
+    def clock(self) -> Clock:
+        return Clock(SYSTEM.now, lambda: SYSTEM.monotonic() + self.seconds, SYSTEM.sleep)
 
 
 @pytest.mark.slow
@@ -216,19 +216,101 @@ def supervised(embedded: Place) -> Iterator[Supervisor]:
         (("delete", "{}", "--force"), "its bead is deleted"),
     ],
 )
-def test_a_job_that_has_lost_its_bead_is_ended(
-    embedded: Place, supervised: Supervisor, words: Sequence[str], why: str
-) -> None:
+def test_a_run_that_has_lost_its_bead_is_stopped(embedded: Place, words: Sequence[str], why: str) -> None:
     lost, kept = embedded.create(), embedded.create()
-    for bead in (lost, kept):
-        supervised.jobs.start(supervised.bd.show(bead))
-    lost_one, kept_one = supervised.jobs.running()
-    supervised.turn()
-    embedded.bd(*(word.format(lost) for word in words))
-    since = CLOCK.monotonic()
-    while lost_one.finished_at is None:
-        supervised.turn()
-        assert CLOCK.monotonic() - since < 3000
-    assert lost_one.stopped == f"stopped ({why})"
-    assert lost_one.output.stderr.text().startswith(f"beads-agent: stopped ({why}) after ")
-    assert kept_one.finished_at is None
+    with local(embedded, "sleep 300", jobs=2) as one:
+        ahead = Ahead()
+        one.runner.clock = ahead.clock()
+        lost_job, kept_job = one.start(lost), one.start(kept)
+        for job in (lost_job, kept_job):
+            wait_for(lambda: one.runner.records.read(job).group)  # type: ignore[union-attr] # noqa: B023
+        embedded.bd(*(word.format(lost) for word in words))
+        beads, _ = one.runner.bd.assigned("agent")
+        one.runner.look_after(beads)
+        ahead.seconds = 59
+        one.runner.look_after(beads)
+        assert not one.runner.records.asked_to_stop(lost_job)
+        ahead.seconds = 61
+        one.runner.look_after(beads)
+        assert one.runner.records.asked_to_stop(lost_job) == f"stopped ({why})"
+        assert one.ended(lost_job).stage is Stage.STOPPED
+        assert f"beads-dispatch: stopped ({why}) after " in one.path(lost_job).read_text()
+        assert one.runner.job(kept_job).stage is Stage.RUNNING
+
+
+def test_a_run_outlives_its_watcher_and_the_next_one_of_its_queue_adopts_it(embedded: Place) -> None:
+    first = make(embedded, "until [ -e go ]; do sleep 0.1; done; echo done >&2; exit 3")
+    bead = embedded.create()
+    job = first.start(bead)
+    wait_for(lambda: first.runner.job(job).stage is Stage.RUNNING)
+    others = make(embedded, "true")
+    others.runner.queue = "another"
+    others.runner.adopt(())
+    assert others.runner.room() == Room(True, 0, 1)
+    others.runner.stop_all("stopped with the other watcher")
+    with local(embedded, "true") as second:
+        second.runner.adopt(())
+        assert second.runner.room() == Room(False, 1, 1)
+        assert second.runner.job(job).stage is Stage.RUNNING
+        (embedded.folder / "go").touch()
+        ended = second.ended(job)
+        assert (ended.stage, ended.exit_code, ended.words) == (Stage.FAILED, 3, "done")
+        assert second.runner.room().free
+
+
+def test_a_job_that_its_watcher_could_not_note_is_noted_by_the_next_one(embedded: Place) -> None:
+    bead = embedded.create()
+    with local(embedded, "true") as first:
+        known = first.runner.bd.show(bead)
+        change = marks.claimed(known, "abcdef", SYSTEM.now())
+        first.runner.bd.update(known, status="in_progress", note="claimed", marks=change)
+        job = first.start(bead)  # and here it was killed
+        first.ended(job)
+    for _ in range(2):
+        again = make(embedded, "true")
+        again.runner.adopt((again.runner.bd.show(bead),))
+    assert embedded.notes(bead) == ["claimed", f"dispatched: job={job}"]
+    assert marks.job(again.runner.bd.show(bead)) == job
+
+
+def test_a_run_whose_parent_process_was_killed_has_ended_and_so_has_its_command(embedded: Place) -> None:
+    with local(embedded, COMMAND) as one:
+        job = one.start(embedded.create())
+        child = one.first_line(job).split("|")[-1]
+        record = one.runner.records.read(job)
+        assert record
+        os.kill(record.pid, signal.SIGKILL)
+        wait_for(lambda: not one.runner.records.lives(job))
+        one.runner.notice_ends()
+        ended = one.runner.job(job)
+        assert (ended.stage, ended.words) == (Stage.STOPPED, "stopped by a signal")
+        assert one.runner.room().free
+        wait_for(lambda: gone(child) and not is_running(record.group))
+
+
+def test_after_a_restart_of_the_machine_a_run_has_ended(embedded: Place) -> None:
+    one = make(embedded, "sleep 300")
+    job = one.start(embedded.create())
+    record = wait_for(lambda: (known := one.runner.records.read(job)) and known.group and known)
+    os.kill(record.pid, signal.SIGKILL)
+    wait_for(lambda: not one.runner.records.lives(job))
+    # Its ids belong to other processes now, such as this one.
+    one.runner.records.write(replace(record, boot="another", pid=os.getpid(), group=os.getpgid(0)))
+    again = make(embedded, "true")
+    again.runner.adopt(())
+    assert (again.runner.job(job).stage, again.runner.room().free) == (Stage.STOPPED, True)
+    assert again.runner.job(job).words == "stopped by a restart of the machine"
+    os.killpg(record.group, signal.SIGKILL)  # nothing was restarted here
+
+
+def test_the_end_of_a_run_spares_the_tracker(embedded: Place) -> None:
+    """bd's Dolt server may have been started by an agent's bd: it is in its session and has its environment."""
+    tracker = "setsid sleep 300 & echo $! > $BEADS_DIR/dolt-server.pid; (trap '' TERM; setsid sleep 299) & echo $!"
+    with local(embedded, tracker) as one:
+        job = one.start(embedded.create())
+        child = one.first_line(job)
+        assert one.ended(job).stage is Stage.COMPLETED
+        assert gone(child)
+    pid = int((embedded.metadata.parent / "dolt-server.pid").read_text())
+    assert is_running(pid)
+    os.kill(pid, signal.SIGKILL)

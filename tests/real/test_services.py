@@ -89,4 +89,4 @@ def test_what_the_launch_agent_starts_works(home: Place) -> None:
     )
     works(home, plist["ProgramArguments"], Path("/"), {})
     log = home.folder.parent / "Library" / "Logs" / "beads-dispatch.log"
-    assert "beads-agent: stopped, with every job" in log.read_text()
+    assert "beads-watcher: stopped" in log.read_text()

@@ -15,7 +15,7 @@ import pytest
 from conftest import CLOSES, COMMAND, PATIENCE, WAITS, Board, Place, is_running, wait_for
 from test_watcher import Watcher, ended
 
-from beads_dispatch.laptop.jobs import prefix
+from beads_dispatch.laptop.runner import prefix
 
 # Its child has a session of its own, and so is not in its parent's process group.
 SLEEPS = "setsid sleep 300 & echo $! >> children; wait"
@@ -41,17 +41,18 @@ def test_a_bead_is_worked_on_without_any_variable(request: pytest.FixtureRequest
         assert place.show(bead)["status"] == "closed"
         assert watcher.end() == 0
     assert (place.folder / "who").read_text() == "by agent\n"  # no note: bd 1.0.2 can lose one to ours
-    assert watcher.lines[-1] == "beads-agent: stopped, with every job\n"
+    assert watcher.lines[-1] == "beads-watcher: stopped\n"
 
 
 def test_the_end_of_a_run_is_known_and_nobody_elses_services_are_asked(on_server: Place, board: Board) -> None:
     others = {"BEADBOARD_URL": board.url, "AGENT_SERVICE_URL": board.url, "API_BEARER_TOKEN": "secret"}
     with watching(on_server, "echo broken >&2; exit 3", **others) as watcher:
         bead = on_server.create()
-        watcher.wait_for(rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(blocked\)")
-    assert on_server.show(bead)["status"] == "blocked"
+        end = rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken"
+        watcher.wait_for(rf"{end} \(open again, attempt 1 of 3\)")
+    assert on_server.show(bead)["status"] == "open"
     assert board.asked == []
-    assert f"\nLog:  beads-dispatch logs {bead}\nNext: Fix what the note names" in on_server.run("explain", bead).stdout
+    assert f"\nLog:  beads-dispatch logs {bead}\n" in on_server.run("explain", bead).stdout
     assert on_server.run("logs", bead).stdout.endswith(".log\nbroken\n")
     other = on_server.create()
     assert "Log:" not in on_server.run("explain", other).stdout
@@ -82,20 +83,65 @@ def test_it_ends_a_job_after_its_timeout_with_its_children(on_server: Place) -> 
         wait_for(lambda: not any(map(is_running, children(on_server))))  # by itself it would sleep for five minutes
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_stop_signal_ends_the_watcher_then_its_jobs_and_notes_them(on_server: Place, number: int) -> None:
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT, signal.SIGINT]])
+def test_a_stop_signal_stops_the_agents_and_opens_their_beads_again(on_server: Place, numbers: list[int]) -> None:
     with watching(on_server, SLEEPS) as watcher:
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         child = wait_for(lambda: children(on_server))[0]
-        watcher.process.send_signal(number)
+        for place, number in enumerate(numbers, 1):
+            watcher.process.send_signal(number)
+            if place < len(numbers):
+                watcher.wait_for(rf"nothing new is started; {bead} \(for \w+\) may finish. Ctrl-C again stops")
         assert watcher.wait() == 0
     wait_for(lambda: not is_running(child))  # by itself it would sleep for five minutes
     ends = [re.sub(r"=\w+|after \w+", "", line.strip()) for line in watcher.lines[-3:]]
-    stopped = f"beads-agent: {bead}: job stopped with the laptop agent "
-    assert ends == ["beads-watcher: stopped", stopped, "beads-agent: stopped, with every job"]
-    assert re.fullmatch(r"agent ended: stopped with the laptop agent after \w+", on_server.notes(bead)[-1])
-    assert on_server.show(bead)["status"] == "blocked"
+    assert ends == [
+        "beads-watcher: stopped",
+        f"beads-agent: {bead}: job stopped with the watcher ",
+        f"beads-reaper: {bead}: agent ended: stopped with the watcher  (open again) (open)",
+    ]
+    assert re.fullmatch(r"agent ended: stopped with the watcher after \w+ \(open again\)", on_server.notes(bead)[-1])
+    shown = on_server.show(bead)
+    assert (shown["status"], shown["metadata"]["beads_dispatch.runs"]) == ("open", 1)  # the run counts
+
+
+def test_the_first_ctrl_c_lets_the_agent_finish_and_starts_nothing_new(on_server: Place) -> None:
+    with watching(on_server, f"until [ -e go ]; do sleep 0.1; done; {CLOSES}", "--jobs=2") as watcher:
+        first = on_server.create("first")
+        watcher.wait_for(f"{first}: dispatched")
+        watcher.process.send_signal(signal.SIGINT)
+        watcher.wait_for("nothing new is started")
+        second = on_server.create("second")
+        watcher.wait_for(f"{second}: waiting: the agent is busy")
+        (on_server.folder / "go").touch()
+        assert watcher.wait() == 0
+    assert (on_server.show(first)["status"], on_server.show(second)["status"]) == ("closed", "open")
+    assert [line for line in watcher.lines if re.search(f"{first}: job=.* completed after", line)]
+
+
+@pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
+def test_a_run_outlives_a_watcher_that_is_killed_and_the_next_one_records_its_end(
+    request: pytest.FixtureRequest, mode: str
+) -> None:
+    place: Place = request.getfixturevalue(mode)
+    command = "echo run >> runs; until [ -e go ]; do sleep 0.1; done; echo broken >&2; exit 3"
+    with watching(place, command) as first:
+        bead = place.create()
+        first.wait_for(f"{bead}: dispatched")
+        first.process.kill()
+        first.wait()
+    with watching(place, command) as second:
+        second.wait_for(rf"{bead}: job=\w+ continues: it outlived its watcher")
+        other = place.create("other")
+        second.wait_for(f"{other}: waiting: the agent is busy")  # --jobs counts it
+        (place.folder / "go").touch()
+        second.wait_for(
+            rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(open again, attempt 1 of 3\)"
+        )
+        second.wait_for(f"{other}: job=.* failed")
+    assert (place.folder / "runs").read_text() == "run\n" * 2  # one for each bead
+    assert len([line for line in place.notes(bead) if line.startswith("agent ended")]) == 1
 
 
 def test_a_bead_whose_job_another_machine_started_is_left_alone(on_server: Place) -> None:
@@ -119,7 +165,7 @@ def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(o
         watcher.process.kill()
         watcher.wait()
         wait_for(lambda: "no watcher is seen at work" in on_server.run("explain", bead).stdout)
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)  # with it the run ends, as nobody else would see to
 
 
 def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on_server: Place) -> None:
@@ -133,14 +179,13 @@ def test_a_signal_during_a_dispatch_lets_it_be_recorded_before_the_agent_ends(on
         assert watcher.wait() == 0
     first, second = on_server.notes(bead)[-2:]
     assert first.startswith("dispatched: job=")
-    assert second.startswith("agent ended: stopped with the laptop agent after ")
+    assert second.startswith("agent ended: stopped with the watcher after ")
 
 
 @pytest.mark.parametrize("mode", ["on_server", "embedded"])
 def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
     request: pytest.FixtureRequest, mode: str
 ) -> None:
-    """Its own agent does not know them, and would be asked about them."""
     place: Place = request.getfixturevalue(mode)
     with watching(place, SLEEPS) as first:
         bead = place.create("first")
@@ -169,7 +214,7 @@ def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) ->
     try:
         written = read_until(ours, b"watching ")
         process.send_signal(signal.SIGINT)
-        written += read_until(ours, b"with every job\r\n")
+        written += read_until(ours, b"watcher: stopped\r\n")
         assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
@@ -178,7 +223,7 @@ def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) ->
     shown = WAITS.sub("", written.decode())
     lines = [re.sub(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d ", "HH:MM:SS ", line) for line in shown.splitlines()]
     assert lines[0].startswith("HH:MM:SS beads-watcher: watching ")
-    assert lines[1:] == ["HH:MM:SS beads-watcher: stopped", "HH:MM:SS beads-agent: stopped, with every job"]
+    assert lines[1:] == ["HH:MM:SS beads-watcher: stopped"]
 
 
 def read_until(terminal: int, what: bytes) -> bytes:

@@ -1,86 +1,58 @@
-"""The laptop agent's decisions: what a job has lost, what is kept of its output and of its log files."""
+"""Agents on this machine: what is kept of their output and of their files, and when their watcher ends."""
 
-import itertools
-import json
+import fcntl
 import os
-import re
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import BdFailed
-from beads_dispatch.core.runner import Stage
-from beads_dispatch.laptop import jobs as module
-from beads_dispatch.laptop import logs, processes
-from beads_dispatch.laptop.jobs import Jobs, span
-from beads_dispatch.laptop.output import Output, Tail
-from beads_dispatch.laptop.runner import LocalRunner
-from beads_dispatch.laptop.supervisor import Supervisor, lost_reason
+from beads_dispatch.core.runner import Job, Stage
+from beads_dispatch.laptop import logs, record, runner
+from beads_dispatch.laptop.environment import environment
+from beads_dispatch.laptop.output import FULL, Output, Tail
+from beads_dispatch.laptop.record import Ended, Folder, Record
+from beads_dispatch.laptop.watching import Local, unwritten
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 BEAD = Bead("t-1", "in_progress", 2, NOW, assignee="agent")
+RECORD = Record("j1", "t-1", "abcdef", "queue", 1, "true", "/", "/log", 60.0, "boot", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("start", "now", "why"),
+    ("chunks", "text"),
     [
-        ({}, {}, ""),
-        ({}, {"status": "closed"}, "its bead is closed"),
-        ({}, {"status": "blocked"}, "its bead is blocked"),
-        ({}, {"status": "open"}, ""),
-        ({}, {"status": "deferred"}, ""),
-        ({}, {"assignee": ""}, "its bead is assigned to nobody now"),
-        ({}, {"assignee": "eve"}, "its bead is assigned to eve now"),
-        ({}, {"assignee": "eve", "status": "closed"}, "its bead is assigned to eve now"),
-        ({"status": "blocked"}, {"status": "blocked"}, ""),  # somebody dispatched it by hand
-        ({"status": "blocked"}, {"status": "closed"}, "its bead is closed"),
-        ({"assignee": ""}, {"assignee": ""}, ""),
+        ([], ""),
+        ([b"a\n", b"b"], "a\nb"),
+        ([b"0123456789"], "0123456789"),
+        ([b"01234\n", b"56789"], "56789"),
+        ([b"x" * 100, b"0123456789"], "0123456789"),
+        ([b"x" * 100, b"\nabc\xc3", b"\xbc\x0bd\n"], "abc\u00fc\x0bd\n"),
+        ([b"\xff\n"], "\ufffd\n"),
     ],
 )
-def test_whether_a_job_may_continue(start: dict[str, str], now: dict[str, str], why: str) -> None:
-    assert lost_reason(replace(BEAD, **start), replace(BEAD, **now)) == why
-
-
-@pytest.mark.parametrize(
-    ("chunks", "text", "lines"),
-    [
-        ([], "", []),
-        ([b"a\n", b"b"], "a\nb", ["a\n", "b"]),
-        ([b"0123456789"], "0123456789", ["0123456789"]),
-        ([b"01234\n", b"56789"], "56789", ["56789"]),
-        ([b"x" * 100, b"0123456789"], "0123456789", ["0123456789"]),
-        ([b"x" * 100, b"\nabc\xc3", b"\xbc\x0bd\n"], "abc\u00fc\x0bd\n", ["abc\u00fc\x0bd\n"]),
-        ([b"\xff\n"], "\ufffd\n", ["\ufffd\n"]),
-    ],
-)
-def test_the_last_part_of_a_stream(chunks: list[bytes], text: str, lines: list[str]) -> None:
+def test_the_last_part_of_a_stream(chunks: list[bytes], text: str) -> None:
     tail = Tail(10)
     for chunk in chunks:
         tail.add(chunk)
-    assert (tail.text(), tail.lines()) == (text, lines)
+    assert tail.text() == text
 
 
 def test_a_log_file_does_not_fill_the_disk(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         output = Output(file, left=10)
         for chunk in (b"0123", b"456789abc", b"def"):
-            output._keep(chunk)
-    assert (tmp_path / "log").read_bytes() == b"0123456789\nbeads-agent: the rest is not kept\n"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.9, "59s"), (60, "1m"), (5400, "1h 30m")])
-def test_how_long(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+            output.keep(chunk)
+    assert (tmp_path / "log").read_bytes() == b"0123456789" + FULL
 
 
 @pytest.mark.parametrize(
@@ -117,217 +89,156 @@ def test_another_beads_log_is_not_taken(tmp_path: Path) -> None:
     assert logs.newest(tmp_path, "../t").name == ".._t-000000000004.log"
 
 
-@dataclass
-class Times:
-    """A clock that is set. Its sleep lets a real process end, too."""
-
-    now: datetime = NOW
-    monotonic: float = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.monotonic += seconds
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def times() -> Times:
-    return Times()
-
-
-@pytest.fixture
-def jobs(tmp_path: Path, times: Times, monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    monkeypatch.setattr(module, "DRAIN_SECONDS", 120.0)  # a busy machine may need more than its half second
-    clock, ids = (
-        Clock(lambda: times.now, lambda: times.monotonic, times.sleep),
-        map("{:012x}".format, itertools.count()),
-    )
-    return Jobs("true", 9, {"HOME": str(tmp_path)}, tmp_path, clock, lambda: next(ids), Log("x", lambda: NOW))
-
-
-def run(jobs: Jobs) -> str:
-    job = jobs.start(BEAD)
-    assert job
-    until = time.monotonic() + 120
-    while jobs.running():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return job
-
-
-def test_an_ended_job_is_known_for_an_hour(jobs: Jobs, times: Times) -> None:
-    job = run(jobs)
-    times.monotonic += 3600
-    times.now += timedelta(days=2)  # the laptop slept
-    assert jobs.get(job)
-    times.monotonic += 1
-    assert jobs.get(job) is None
-
-
-def test_a_laptop_s_sleep_does_not_count_as_time_at_work(jobs: Jobs, times: Times) -> None:
-    jobs.command = "sleep 300"
-    assert jobs.start(BEAD)
-    (job,) = jobs.running()
-    times.monotonic += 240
-    times.now += timedelta(hours=9)
-    assert jobs.described(job).started_at == datetime(2026, 11, 25, 16, 56, tzinfo=UTC)
-    processes.end([job.process], jobs.clock)
-
-
-def test_a_job_of_another_machine_is_not_lost(jobs: Jobs) -> None:
-    jobs.mine = "abcd"
-    job = run(jobs)
-    assert job.startswith("abcd")
-    local = LocalRunner(jobs)
-    assert [local.job(one).stage for one in (job, "abcd0", "0123")] == [
-        Stage.COMPLETED, Stage.UNKNOWN, Stage.FOREIGN,
-    ]  # fmt: skip
-
-
-def test_only_so_many_ended_jobs_are_known(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_JOBS", 2)
-    made = [run(jobs) for _ in range(3)]
-    assert [jobs.get(job) is not None for job in made] == [False, True, True]
-
-
-def test_what_is_known_of_an_ended_job(jobs: Jobs) -> None:
-    job = jobs.get(run(jobs))
-    assert job
-    known = jobs.described(job)
-    assert (known.stage, known.exit_code, known.finished_at) == (Stage.COMPLETED, 0, NOW)
-
-
-def test_none_starts_after_the_end(jobs: Jobs) -> None:
-    jobs.close()
-    assert jobs.start(BEAD) is None
-
-
-def test_what_cannot_start_leaves_no_log(jobs: Jobs, tmp_path: Path) -> None:
-    jobs.folder = tmp_path / "gone"
-    with pytest.raises(FileNotFoundError):
-        jobs.start(BEAD)
-    assert list(logs.folder(jobs.environ).iterdir()) == []
-    assert jobs.running() == []
-
-
-@dataclass
-class Shown:
-    """What bd shows of the bead. None: bd fails."""
-
-    times: Times
-    bead: Bead | None = BEAD
-    asked: list[float] = field(default_factory=list)
-
-    def show(self, _: str, within: float | None = None) -> Bead:
-        self.asked.append(self.times.monotonic)
-        if self.bead is None:
-            raise BdFailed("bd: broken")
-        return self.bead
-
-
-@dataclass
-class Supervised:
-    supervisor: Supervisor
-    times: Times
-    bd: Shown
-
-    def at(self, second: float) -> str:
-        """The job's status after a turn at that second."""
-        self.times.monotonic = second
-        self.supervisor.turn()
-        (job,) = self.supervisor.jobs.known.values()
-        return job.status
-
-
-@pytest.fixture
-def supervised(jobs: Jobs, times: Times) -> Iterator[Supervised]:
-    jobs.command = "sleep 300"
-    bd = Shown(times)
-    one = Supervisor(jobs, cast(Bd, bd), jobs.clock, timedelta(minutes=30))
-    one.turn()
-    assert bd.asked == []  # nothing runs
-    jobs.start(BEAD)
-    yield Supervised(one, times, bd)
-    bd.bead = replace(BEAD, status="closed")
-    one.stop()
-
-
-def test_a_job_is_ended_a_minute_after_its_bead_was_lost(supervised: Supervised) -> None:
-    supervised.bd.bead = replace(BEAD, assignee="")
-    assert [supervised.at(second) for second in (0, 15, 30, 59.9)] == ["running"] * 4
-    assert supervised.at(75) == "failed"
-
-
-def test_a_bead_that_comes_back_in_time_keeps_its_job(supervised: Supervised) -> None:
-    supervised.bd.bead = replace(BEAD, status="blocked")
-    assert [supervised.at(second) for second in (0, 15, 30, 45)] == ["running"] * 4
-    supervised.bd.bead = BEAD
-    assert supervised.at(60) == "running"
-    supervised.bd.bead = replace(BEAD, status="blocked")
-    assert [supervised.at(second) for second in (75, 90, 134)] == ["running"] * 3
-
-
-def test_a_bd_that_fails_ends_nothing(supervised: Supervised) -> None:
-    supervised.bd.bead = None
-    assert [supervised.at(second) for second in (0, 100, 1000)] == ["running"] * 3
-
-
-def test_bd_is_asked_every_15_seconds_at_most(supervised: Supervised) -> None:
-    for second in range(50):
-        supervised.at(second)
-    assert supervised.bd.asked == [0, 15, 30, 45]
-
-
-def test_a_timeout(supervised: Supervised) -> None:
-    assert [supervised.at(second) for second in (0, 1799.9, 1800)] == ["running", "running", "timeout"]
-
-
 def test_a_folder_of_logs_that_cannot_be_looked_into_has_none(tmp_path: Path) -> None:
     assert logs.of(tmp_path / ("x" * 300), "t-1") == []  # HOME may be another user's; root may look into that one
 
 
-@dataclass
-class Written(Shown):
-    """A bd that also keeps what is written."""
-
-    writes: list[dict[str, object]] = field(default_factory=list)
-
-    def update(self, _: Bead, **change: object) -> None:
-        self.writes.append(change)
-
-
-FAILED = "agent ended: failed (exit 3) after Ns: no"
-STOPPED = "agent ended: stopped with the laptop agent after Ns"
-
-
-def result(**fields: object) -> str:
-    return json.dumps({"type": "result", **fields})
+def test_the_first_lines_are_kept_however_much_is_printed(tmp_path: Path) -> None:
+    """An agent may name its session there."""
+    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+    with (tmp_path / "log").open("wb") as file, open(out, "rb") as stdout, open(err, "rb") as stderr:
+        output = Output(file, stdout=Tail(10))
+        output.follow(stdout, stderr)
+        os.write(to_out, b"first\nsecond\n" + b"x" * 50)
+        os.close(to_out)
+        os.close(to_err)
+        while output.streams.get_map():
+            output.copy(1)
+    assert output.head() == "first\nsecond"
 
 
 @pytest.mark.parametrize(
-    ("command", "ends", "fields", "status", "line"),
+    ("ended", "text"),
     [
-        ("sleep 300", False, {}, "blocked", STOPPED),
-        ("sleep 300", False, {"status": "open", "metadata": {}}, None, STOPPED),
-        ("sleep 300", False, {"status": "blocked"}, None, None),
-        ("sleep 300", False, {"status": "closed"}, None, None),
-        ("sleep 300", False, {"metadata": {marks.JOB: '"other"'}}, None, None),
-        ("echo no >&2; exit 3", True, {}, "open", f"{FAILED} (open again, attempt 1 of 3)"),
-        ("true", True, {}, "blocked", "agent ended: completed after Ns, bead not closed"),
-        ("true", True, {"status": "closed"}, None, None),
-        (
-            "printf %s '" + result(result="You have hit your limit, resets 9am (UTC)", is_error=True) + "'; exit 1",
-            True, {}, "open", "agent ended: usage limit, resets 2026-11-25T09:00Z (open again)",
-        ),
+        (Ended(0, 61, 0), "completed after 1m 1s"),
+        (Ended(3, 0.4, 0, stderr="one\nno\n"), "failed (exit 3) after 0s: no"),
+        (Ended(-15, 1800, 0, stopped="timed out", timed_out=True, stderr="bye"), "timed out after 30m"),
+        (Ended(None, 240, 0, stopped="stopped with the watcher"), "stopped with the watcher after 4m"),
     ],
-)  # fmt: skip
-def test_what_becomes_of_a_bead_when_its_agent_is_stopped(
-    jobs: Jobs, times: Times, command: str, ends: bool, fields: dict[str, object], status: str | None, line: str | None
-) -> None:
-    bd = Written(times)
-    one = Supervisor(jobs, cast(Bd, bd), jobs.clock, timedelta(minutes=30))
-    jobs.command = command
-    job = run(jobs) if ends else jobs.start(BEAD)
-    bd.bead = replace(BEAD, **{"metadata": {marks.JOB: f'"{job}"'}, **fields})  # type: ignore[arg-type]
-    one.stop()
-    written = [(write.get("status"), re.sub(r"after \d+s", "after Ns", str(write["note"]))) for write in bd.writes]
-    assert written == ([(status, line)] if line else [])
+)
+def test_how_a_run_ended_in_words(ended: Ended, text: str) -> None:
+    assert runner.summary(ended) == text
+
+
+def test_a_record_comes_back_as_it_was_written_also_with_a_later_versions_fields(tmp_path: Path) -> None:
+    folder, ended = Folder(tmp_path), replace(RECORD, ended=Ended(0, 1.5, 2.5, stdout="ü"))
+    folder.write(ended)
+    assert folder.read("j1") == ended
+    path = tmp_path / "j1.json"
+    path.write_text(path.read_text().replace('"job"', '"later": 1, "job"').replace('"seconds"', '"more": 2, "seconds"'))
+    assert folder.read("j1") == ended
+    path.write_text("{")
+    assert folder.read("j1") is None
+
+
+def test_a_run_lives_as_long_as_somebody_holds_its_lock(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "runs")
+    lock = folder.create(RECORD)
+    other = folder.create(replace(RECORD, job="j2", queue="another"))
+    assert (folder.lives("j1"), folder.unfinished("queue")) == (True, [RECORD])
+    os.close(lock)
+    assert (folder.lives("j1"), folder.unfinished("queue")) == (False, [RECORD])  # killed: nobody has written its end
+    folder.finish(replace(RECORD, ended=Ended(0, 1, 2)))
+    assert (folder.lives("j1"), folder.unfinished("queue")) == (False, [])
+    os.close(other)
+
+
+def test_the_newest_records_of_ended_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MOST_RECORDS", 2)
+    folder = Folder(tmp_path)
+    locks = [folder.create(replace(RECORD, job=f"j{number}", started_at=number)) for number in range(5)]
+    for number in (1, 2, 3, 4):
+        folder.finish(replace(RECORD, job=f"j{number}", started_at=number))
+        os.utime(tmp_path / f"j{number}.json", (number, number))
+    locks.append(folder.create(replace(RECORD, job="j5", started_at=5.0)))
+    assert [one.job for one in folder.of("t-1")] == ["j0", "j3", "j4", "j5"]
+    assert all(fcntl.flock(lock, fcntl.LOCK_UN) is None for lock in locks)
+
+
+def test_the_environment_of_a_command() -> None:
+    bead = replace(BEAD, title="a\0b", description="ü", acceptance_criteria="it works")
+    inherited = {"BD_ACTOR": "me", "BEADS_ACTOR": "me", "API_BEARER_TOKEN": "x", "BEADS_NOTIFY_URLS": "x", "KEPT": "y"}
+    assert environment(inherited, bead, "j1") == {
+        "KEPT": "y", "BEAD_ID": b"t-1", "BEAD_TITLE": b"ab", "BEAD_DESCRIPTION": "ü".encode(),
+        "BEAD_ACCEPTANCE": b"it works", "BEAD_JOB": b"j1", "BEADS_ACTOR": b"agent",
+    }  # fmt: skip
+
+
+@dataclass
+class FakeRunner:
+    """What `Local` asks of a runner."""
+
+    at_work: list[Record] = field(default_factory=list)
+    draining: bool = False
+    adopted: bool = False
+    stopped: str = ""
+    clock: Clock = field(default_factory=lambda: Clock(lambda: NOW, lambda: 240.0, lambda _: None))
+
+    def living(self) -> Sequence[Record]:
+        return self.at_work
+
+    def look_after(self, beads: Sequence[Bead]) -> None:
+        pass
+
+    def adopt(self, beads: Sequence[Bead]) -> None:
+        self.adopted = True
+
+    def stop_all(self, why: str) -> None:
+        self.stopped = why
+
+    def job(self, job: str) -> Job:
+        return Job(Stage.COMPLETED, finished_at=NOW) if job == "over" else Job(Stage.RUNNING)
+
+
+def test_the_first_ctrl_c_lets_agents_finish_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    stop, fake = Stop(), FakeRunner([RECORD])
+    local = Local(cast(Any, fake), stop, Log("x", lambda: NOW))
+    stop.first_drains()
+    assert not local.stopping()
+    stop._heard(2, None)
+    local.turned(True)
+    assert (local.stopping(), fake.draining) == (False, True)
+    local.turned(True)
+    line = "x: nothing new is started; t-1 (for 4m) may finish. Ctrl-C again stops"
+    assert capsys.readouterr().out == f"{line}\n"
+    stop._heard(2, None)
+    assert local.stopping()
+
+
+@pytest.mark.parametrize("number", [15, 1])
+def test_a_stop_signal_does_not_wait(number: int) -> None:
+    stop = Stop()
+    stop.first_drains()
+    stop._heard(number, None)
+    assert Local(cast(Any, FakeRunner([RECORD])), stop, Log("x", lambda: NOW)).stopping()
+
+
+def test_once_no_agent_runs_the_first_ctrl_c_is_enough() -> None:
+    stop = Stop()
+    stop.first_drains()
+    stop._heard(2, None)
+    assert Local(cast(Any, FakeRunner()), stop, Log("x", lambda: NOW)).stopping()
+
+
+def test_only_the_watcher_that_has_the_lock_adopts_and_records() -> None:
+    fake = FakeRunner()
+    local = Local(cast(Any, fake), Stop(), Log("x", lambda: NOW))
+    local.end(lambda: pytest.fail("another watcher's beads"))
+    assert fake.stopped == "stopped with the watcher"
+    local.saw(Snapshot((BEAD,)))
+    assert fake.adopted
+    local.saw(Snapshot(()))
+    local.end(lambda: pytest.fail("nothing runs"))
+    fake.at_work.append(RECORD)
+    left = iter([True, True, False])
+    local.end(lambda: next(left))
+    assert next(left, None) is None
+
+
+def test_an_end_is_left_to_write_while_a_bead_in_progress_has_a_job_that_is_over() -> None:
+    def bead(job: str) -> Bead:
+        return replace(BEAD, metadata={marks.JOB: f'"{job}"'})
+
+    fake = cast(Any, FakeRunner())
+    assert not unwritten([BEAD, bead("running")], fake)
+    assert unwritten([bead("running"), bead("over")], fake)

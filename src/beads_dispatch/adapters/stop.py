@@ -11,6 +11,8 @@ class Stop:
     def __init__(self) -> None:
         self._asked = 0  # the signal
         self._at_once = False
+        self._patient = False
+        self.draining = False  # Ctrl-C was heard once: what runs may finish
 
     def __call__(self) -> bool:
         return bool(self._asked)
@@ -28,7 +30,14 @@ class Stop:
         self._at_once = True
         self._end()
 
+    def first_drains(self) -> None:
+        """From now on the first Ctrl-C stops nothing that runs: it only sets `draining`."""
+        self._patient = True
+
     def _heard(self, number: int, _: object) -> None:
+        if number == signal.SIGINT and self._patient and not self.draining:
+            self.draining = True
+            return
         self._asked = number
         self._end()
 

@@ -56,6 +56,11 @@ class Workspace:
     def __str__(self) -> str:
         return str(self.server or self.metadata.parent)
 
+    def identity(self) -> str:
+        """Return what tells this project from every other, also when its server has another port."""
+        text = self.mounted or text_of(self.metadata)
+        return str(parse(self.metadata, text).get("project_id") or self)
+
     def stamp(self) -> object:
         """Return a value that changes when metadata.json does. A ConfigMap that is updated gets a new inode."""
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log, leave_termination_message, put
 from beads_dispatch.adapters.queue import Queue
-from beads_dispatch.adapters.stop import Stop, Stopping
+from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.arguments import parser
 from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
 from beads_dispatch.core.errors import Failure, Misconfigured
@@ -78,17 +78,17 @@ def _require_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _run(args: Namespace, environ: Mapping[str, str], stopping: Stopping, log: Log) -> int:
+def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> int:
     if args.command == "logs":
         return _logs(args.id, environ)
     if args.command == "completion":
         return _completion(args.shell)
     waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
-    wiring = Wiring(environ, _working_folder(), waits, stopping)
+    wiring = Wiring(environ, _working_folder(), waits, stop)
     if args.command == "watch":
         from beads_dispatch.commands import watch
 
-        return watch.watch(args, wiring, log)
+        return watch.watch(args, wiring, log, stop)
     ticks = args.command == "tick" and not args.dry_run
     chosen = wiring.settings(log.name, needs_beadboard=ticks)
     if args.command == "status":

@@ -2,76 +2,130 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.wiring import NAMES, Wiring
-from beads_dispatch.core.errors import Misconfigured
+from beads_dispatch.core.errors import Failure, Misconfigured
+from beads_dispatch.core.holds import Holds
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
-    from beads_dispatch.adapters.runner import Runner
+    from beads_dispatch.jobs import dispatcher, reaper
     from beads_dispatch.jobs.following import Follower
-    from beads_dispatch.jobs.watching import Jobs
+    from beads_dispatch.jobs.watching import Jobs, Monitor
+    from beads_dispatch.laptop.runner import LocalRunner
     from beads_dispatch.monitoring.metrics import Metrics
 
 R = TypeVar("R")
 
 AGENT = "beads-agent"  # who says what became of a command
 # Where agents run is known: here. What these name is not asked.
-SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN")
+SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 
 
-def watch(args: Namespace, wiring: Wiring, log: Log) -> int:
+def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
     if args.run is None:
         if args.jobs or args.timeout:
             raise Misconfigured("--jobs and --timeout need --command: they are about the commands that it starts")
-        return _watch(args, wiring, log)
+        return _watch(args, wiring, log, [])
     if not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
-    wiring = replace(wiring, environ=environ)
-    with _local_runner(args, wiring, log) as runner:
-        return _watch(args, replace(wiring, local=runner), log)
+    return _watch_here(args, replace(wiring, environ=environ), log, stop)
 
 
-@contextmanager
-def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "Iterator[Runner]":
-    """Its commands end after the watcher: a step under way may need an answer."""
-    from beads_dispatch.laptop import runner
-    from beads_dispatch.laptop.jobs import Jobs, prefix
-    from beads_dispatch.laptop.supervisor import Supervisor
+def _watch_here(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
+    """Watch, and run the agents here. They outlive us if we are killed; the next watcher adopts them."""
+    from beads_dispatch.laptop import processes
+    from beads_dispatch.laptop.watching import Local
 
-    agent_log = Log(AGENT, SYSTEM.now, log.as_json)
+    runner = _local_runner(args, wiring, log)
+    local = Local(runner, stop, log)
+    if not processes.has_psutil():
+        log.info("no_psutil", "a run's strays are not found without psutil: pip install '.[laptop]'")
+    stop.first_drains()
+    here = replace(wiring, local=runner, stopping=local.stopping)
+    status = _watch(args, here, log, [local])
+    local.end(partial(_sweep_once_more, replace(here, stopping=lambda: False), log))
+    return status
+
+
+def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
+    from beads_dispatch.laptop.runner import LocalRunner, Setup, prefix
+
     chosen = wiring.settings(AGENT, needs_beadboard=False)
     bd = wiring.bd(chosen)
     bd.check()
-    machine = prefix(os.uname().nodename)
-    jobs = Jobs(args.run, args.jobs or 1, wiring.environ, wiring.cwd, SYSTEM, _new_id, agent_log, machine)
-    with runner.running(Supervisor(jobs, bd, SYSTEM, args.timeout or chosen.threshold)) as local:
-        yield local
+    timeout = args.timeout or chosen.threshold
+    setup = Setup(args.run, args.jobs or 1, timeout, wiring.cwd, wiring.environ)
+    agent_log = Log(AGENT, SYSTEM.now, log.as_json)
+    queue = f"{wiring.workspace().identity()} {chosen.assignee}"
+    return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
 
 
 def _new_id() -> str:
     return os.urandom(4).hex()
 
 
-def _watch(args: Namespace, wiring: Wiring, log: Log) -> int:
+def _sweep_once_more(wiring: Wiring, log: Log) -> bool:
+    """Write the ends of runs that nobody asks about later. Return whether one is left."""
+    from beads_dispatch.jobs import reaper
+    from beads_dispatch.laptop import watching
+
+    def sweep(outside: Outside, settings: Settings) -> bool:
+        reaper.sweep(outside, settings)
+        return watching.unwritten(outside.queue.snapshot().running, outside.runner)
+
+    try:
+        return wiring.run(sweep, _settings(wiring, NAMES["sweep"]), Log(NAMES["sweep"], SYSTEM.now, log.as_json))
+    except Failure as error:
+        log.error("failed", str(error))
+        return True
+
+
+def _watch(args: Namespace, wiring: Wiring, log: Log, monitors: "list[Monitor]") -> int:
     from beads_dispatch.jobs import watcher
 
     first = _settings(wiring, NAMES["tick"])
     wiring.bd(first).check()
     if first.notify_urls:
         _check_notify_urls(first.notify_urls, wiring)
-    monitor = _listen(args.listen, first.assignee, log) if args.listen else None
+    if args.listen:
+        monitors.append(_listen(args.listen, first.assignee, log))
     log.info("watching", f"watching {wiring.workspace()} for beads assigned to {first.assignee}")
-    return watcher.watch(_watched(wiring, first, log), wiring.stopping, monitor)
+    return watcher.watch(_watched(wiring, first, log), wiring.stopping, Monitors(monitors))
+
+
+@dataclass(frozen=True, slots=True)
+class Monitors:
+    """Each is told what a watcher tells its monitor."""
+
+    each: "Sequence[Monitor]"
+
+    def turned(self, answered: bool) -> None:
+        for one in self.each:
+            one.turned(answered)
+
+    def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
+        for one in self.each:
+            one.saw(snapshot, holds, now, not_ready)
+
+    def ticked(self, report: "dispatcher.Report") -> None:
+        for one in self.each:
+            one.ticked(report)
+
+    def swept(self, report: "reaper.Report") -> None:
+        for one in self.each:
+            one.swept(report)
 
 
 def _settings(wiring: Wiring, actor: str) -> Settings:

@@ -77,6 +77,8 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
         case Fault.AGENT:
             kind = USAGE if end.outcome is outcomes.USAGE_LIMIT else AGENT
             verdict = _agents(end, bead, seconds, known, kind, now)
+        case Fault.NOBODY:
+            verdict = _stopped(end, bead)
         case Fault.UNKNOWN if not end.may_live:
             in_a_row = len(known.quick | {bead.id}) >= QUICK_IN_A_ROW or many or known.holds
             verdict = _unknown(end, bead, seconds, known, now, charged=not in_a_row or _goes_alone(bead, known))
@@ -138,6 +140,12 @@ def _beads(end: End, bead: Bead, seconds: float | None, known: Recent, now: date
     if end.may_live:
         return _holding(_blocked(end, bead, end.line, UNCLOSED, now), AGENT, end, bead, known, now)
     return _uncharged(end, bead, seconds, known, UNCLOSED, now)
+
+
+def _stopped(end: End, bead: Bead) -> Verdict:
+    """Open again at once, and the run counts: a watcher that is restarted must not leave a row of blocked beads."""
+    change = marks.opened(bead, marks.runs(bead), end.outcome.word)
+    return Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
 
 
 def _blocked(end: End, bead: Bead, line: str, how: str, now: datetime) -> Verdict:

@@ -48,7 +48,11 @@ class Answer:
 
 
 class Stage(Enum):
-    """Where a job is. FOREIGN: another machine started it. DOUBT: the answer says nothing that we may act on."""
+    """Where a job is.
+
+    STOPPED: its runner was stopped with it, or its machine was restarted; `words` say so. The bead may run again.
+    FOREIGN: another machine started it. DOUBT: the answer says nothing that we may act on.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -56,6 +60,7 @@ class Stage(Enum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     ERROR = "error"
+    STOPPED = "stopped"
     UNKNOWN = "unknown"
     FOREIGN = "foreign"
     DOUBT = "doubt"

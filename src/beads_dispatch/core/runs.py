@@ -20,11 +20,15 @@ _KILLED = (-9, -15, 137, 143)
 
 
 class Fault(Enum):
-    """Whose fault it was that a run ended without closing its bead."""
+    """Whose fault it was that a run ended without closing its bead. NOBODY: it was stopped with its runner."""
 
     BEAD = "bead"
     AGENT = "agent"
     UNKNOWN = "unknown"
+    NOBODY = "nobody"
+
+
+_OURS = (Stage.STOPPED, Stage.UNKNOWN, Stage.FOREIGN, Stage.DOUBT)  # no words of the agent service
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class End:
 
 def parse(document: Mapping[str, object]) -> Job:
     """Return a job from the body of `GET /jobs/{id}` (claude-agent-service eccf0dd and its first generation)."""
-    stages = {stage.value: stage for stage in Stage if stage not in (Stage.UNKNOWN, Stage.FOREIGN, Stage.DOUBT)}
+    stages = {stage.value: stage for stage in Stage if stage not in _OURS}
     output, stderr, code = document.get("output"), document.get("stderr"), document.get("exit_code")
     return described(
         stages.get(str(document.get("status")), Stage.DOUBT),
@@ -120,6 +124,8 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
         case Stage.ERROR:
             what = f"error: {one_line(job.words) or 'no reason given'}"
             return End(outcomes.LOST, Fault.BEAD, _maybe_alive(job, what), may_live=not job.gone)
+        case Stage.STOPPED:
+            return End(outcomes.STOPPED, Fault.NOBODY, notes.ended(f"{job.words}{_after(job)}"))
         case Stage.UNKNOWN if not _claimed_within(job.final_after, bead, now):
             unknown = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
             return End(outcomes.NO_JOB, Fault.UNKNOWN, notes.ended(job.words or unknown), may_live=True)

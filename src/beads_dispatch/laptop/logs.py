@@ -14,11 +14,15 @@ SHOWN_LINES = 40
 SHOWN_BYTES = 64 * 1024  # of the file's end, in which those lines are looked for
 
 
-def folder(environ: Mapping[str, str]) -> Path:
-    """`$XDG_STATE_HOME/beads-dispatch/logs`. The XDG rules: a relative path counts as unset, ~/.local/state is next."""
+def state(environ: Mapping[str, str]) -> Path:
+    """Return `$XDG_STATE_HOME/beads-dispatch`. By the XDG rules a relative path counts as unset: ~/.local/state."""
     state = Path(environ.get("XDG_STATE_HOME", ""))
     home = environ.get("HOME") or os.path.expanduser("~")
-    return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch" / "logs"
+    return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch"
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    return state(environ) / "logs"
 
 
 def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:
@@ -27,12 +31,6 @@ def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:
     logs.chmod(0o700)
     path = logs / f"{_name(bead)}-{job}.log"
     return path, open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600), "ab", buffering=0)
-
-
-def append(path: Path, line: bytes) -> None:
-    """Adds a line of ours, where the file is still there."""
-    with suppress(OSError), open(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
-        file.write(line)
 
 
 def prune(logs: Path, keep: Collection[Path]) -> None:

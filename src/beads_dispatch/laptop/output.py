@@ -1,25 +1,17 @@
-"""What a job writes: copied to its log file as it comes, and its last part kept for an answer."""
+"""What a run writes: copied to its log file as it comes, and the last part of each stream kept."""
 
-import io
 import os
 import selectors
-import subprocess
-import threading
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from queue import SimpleQueue
 from typing import BinaryIO
 
-# Together below what our own clients read of an answer (adapters/http.py).
-STDOUT_BYTES = 32 * 1024
-STDERR_BYTES = 4 * 1024
+STDOUT_BYTES = 1024 * 1024  # a result object can be one long line: it holds the input of every refused tool
+STDERR_BYTES = 16 * 1024
+HEAD_BYTES = 16 * 1024
 CHUNK_BYTES = 64 * 1024
-LOG_BYTES = 64 * 1024 * 1024  # of a job's log file: a command in a loop must not fill the disk
-FULL = b"\nbeads-agent: the rest is not kept\n"
-
-Process = subprocess.Popen[bytes]
+LOG_BYTES = 64 * 1024 * 1024  # of a log file: a command in a loop must not fill the disk
+FULL = b"\nbeads-dispatch: the rest is not kept\n"
 
 
 @dataclass(slots=True)
@@ -27,73 +19,71 @@ class Tail:
     """The last part of a stream, at most so many bytes."""
 
     most: int
-    kept: bytes = b""
+    kept: bytearray = field(default_factory=bytearray)
     cut: bool = False
 
     def add(self, chunk: bytes) -> None:
-        whole = self.kept + chunk
-        self.cut = self.cut or len(whole) > self.most
-        self.kept = whole[-self.most :]
+        self.kept += chunk
+        if len(self.kept) > 2 * self.most:  # not at each chunk: it moves all that is kept
+            self._cut()
 
     def text(self) -> str:
-        """From the first whole line on, where the beginning is gone and there is a whole line."""
+        """From the first whole line on, if the beginning is gone and there is a whole line."""
+        self._cut()
         text = self.kept.decode("utf-8", "replace")
         return text.partition("\n")[2] or text if self.cut else text
 
-    def lines(self) -> list[str]:
-        """Each with its newline."""
-        return list(io.StringIO(self.text()))
+    def _cut(self) -> None:
+        if len(self.kept) > self.most:
+            del self.kept[: -self.most]
+            self.cut = True
 
 
 @dataclass(slots=True)
 class Output:
-    """The stdout and stderr of one job. `complete` is set once both have ended."""
+    """The stdout and stderr of the commands of one run."""
 
     file: BinaryIO
     stdout: Tail = field(default_factory=lambda: Tail(STDOUT_BYTES))
     stderr: Tail = field(default_factory=lambda: Tail(STDERR_BYTES))
-    complete: threading.Event = field(default_factory=threading.Event)
     left: int = LOG_BYTES  # what the file may still take
+    first: bytes = b""  # of stdout
+    streams: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
 
-    def spawn(self, argv: Sequence[str], environ: Mapping[str, str | bytes], folder: Path) -> Process:
-        """Starts the program in a session of its own. Where it raises (OSError, ValueError, RuntimeError), it has not.
+    def follow(self, stdout: BinaryIO, stderr: BinaryIO) -> None:
+        """Copy these from now on, each until its end."""
+        self.streams.register(stdout, selectors.EVENT_READ, self.stdout)
+        self.streams.register(stderr, selectors.EVENT_READ, self.stderr)
 
-        The thread that copies begins before the program, so that nothing can fail after it.
-        """
-        started: SimpleQueue[Process | None] = SimpleQueue()
-        threading.Thread(target=self._copy, args=(started,), daemon=True).start()
-        process = None
-        try:
-            process = subprocess.Popen(
-                argv, env=environ, cwd=folder, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
-            )  # fmt: skip
-        finally:
-            started.put(process)
-        return process
+    def copy(self, seconds: float) -> bool:
+        """Copy what has been written, or wait so long for something. Return whether there was anything."""
+        ready = self.streams.select(seconds) if self.streams.get_map() else []
+        for key, _ in ready:
+            chunk = os.read(key.fd, CHUNK_BYTES)
+            if not chunk:
+                self.streams.unregister(key.fileobj)
+            key.data.add(chunk)
+            if key.data is self.stdout and len(self.first) < HEAD_BYTES:
+                self.first += chunk[: HEAD_BYTES - len(self.first)]
+            self.keep(chunk)
+        return bool(ready)
 
-    def _copy(self, started: "SimpleQueue[Process | None]") -> None:
-        process = started.get()
-        with self.file:
-            if process and process.stdout and process.stderr:
-                with process.stdout, process.stderr:
-                    self._copy_both({process.stdout: self.stdout, process.stderr: self.stderr})
-        self.complete.set()
+    def head(self) -> str:
+        """Return the first lines of stdout, if they are no longer in its tail: an agent may name its session there."""
+        return self.first.decode("utf-8", "replace").rpartition("\n")[0] if self.stdout.cut else ""
 
-    def _copy_both(self, tails: Mapping[object, Tail]) -> None:
-        with selectors.DefaultSelector() as selector:
-            for stream, tail in tails.items():
-                selector.register(stream, selectors.EVENT_READ, tail)  # type: ignore[arg-type]
-            while selector.get_map():
-                for key, _ in selector.select():
-                    chunk = os.read(key.fd, CHUNK_BYTES)
-                    if not chunk:
-                        selector.unregister(key.fileobj)
-                    key.data.add(chunk)
-                    self._keep(chunk)
+    def leave(self) -> None:
+        """Read no further: a process that we could not end may hold the pipe open."""
+        for key in list(self.streams.get_map().values()):
+            self.streams.unregister(key.fileobj)
 
-    def _keep(self, chunk: bytes) -> None:
+    def say(self, text: str) -> None:
+        """Add a line of ours to the log file, also if it is full."""
+        with suppress(OSError):
+            self.file.write(f"beads-dispatch: {text}\n".encode("utf-8", "replace"))
+
+    def keep(self, chunk: bytes) -> None:
         if self.left > 0:
-            with suppress(OSError):  # a full disk must not stop the job
+            with suppress(OSError):  # a full disk must not stop the run
                 self.file.write(chunk if len(chunk) < self.left else chunk[: self.left] + FULL)
         self.left -= len(chunk)

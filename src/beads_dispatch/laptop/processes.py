@@ -1,58 +1,98 @@
-"""Ending processes with all their children."""
+"""What a run has started, and how to end it: the process tree, its session, and strays by BEAD_JOB."""
 
 import os
 import signal
-import subprocess
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Mapping
 from contextlib import suppress
-
-from beads_dispatch.adapters.clock import Clock
+from pathlib import Path
+from typing import Any
 
 # How long each signal is given, in seconds. The last one only has to arrive.
-SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 1.0))
+SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
 TURN_SECONDS = 0.05
 
 
-def end(leaders: Collection["subprocess.Popen[bytes]"], clock: Clock) -> None:
-    """Ends each process, which leads a session of its own, and its descendants: SIGTERM, and SIGKILL after 5 s.
+def end(group: int, job: str, environ: Mapping[str, str], *, root: int = 0) -> None:
+    """End what a run has started: SIGTERM, and SIGKILL after five seconds. Never bd's own Dolt server.
 
-    A daemon that has left both its parent and its process group lives on, as it is meant to.
+    `group`: of the command, which leads a session. `root`: the run's parent process, whose descendants end too. If
+    that was killed, only what bears the run's BEAD_JOB is known to be the run's: a group's id may have been reused.
+    Without psutil only the group is ended: a process that has moved to another group lives on.
     """
-    groups = _groups({leader.pid for leader in leaders})
     for number, seconds in SIGNALS:
-        _send(groups, number)
-        until = clock.monotonic() + seconds
-        while groups and clock.monotonic() < until:
-            clock.sleep(TURN_SECONDS)
-            for leader in leaders:
-                leader.poll()  # a zombie keeps its group
-            groups = _send(groups, 0)
+        until = time.monotonic() + seconds
+        signalled: set[int] = set()
+        while time.monotonic() < until:
+            found = _found(group, job, environ, root)
+            if not found:
+                return
+            for pid in found - signalled:  # also what it starts meanwhile
+                with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, of a group of zombies
+                    os.kill(pid, number)
+            signalled |= found
+            time.sleep(TURN_SECONDS)
 
 
-def _send(groups: Iterable[int], number: int) -> set[int]:
-    """Sends the signal (0: none) to each group. Returns those that are there."""
-    there = set()
-    for group in groups:
-        with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, of a group of zombies
-            os.killpg(group, number)
-            there.add(group)
-    return there
+def has_psutil() -> bool:
+    """Return whether strays can be found. It is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec("psutil") is not None
 
 
-def _groups(pids: set[int]) -> set[int]:
-    """The process groups of these leaders and of all their descendants. A child may have made one of its own."""
-    table = _table()
-    family = set(pids)
-    while more := {pid for pid, parent, _ in table if parent in family} - family:
-        family |= more
-    return pids | {group for pid, _, group in table if pid in family}
-
-
-def _table() -> list[tuple[int, int, int]]:
-    """Every process: pid, parent, group. Empty where there is no `ps`."""
-    words = ("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid=")
+def _found(group: int, job: str, environ: Mapping[str, str], root: int) -> set[int]:
+    """Return what to signal: process ids, or minus the group's id."""
     try:
-        lines = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [(int(pid), int(parent), int(group)) for pid, parent, group in map(str.split, lines)]
+        import psutil
+    except ModuleNotFoundError:
+        return {-group} if root and _group_lives(group) else set()
+    descendants = _quietly(lambda: psutil.Process(root).children(recursive=True), psutil) if root else None
+    tree = {one.pid for one in descendants or ()}
+    spared = {os.getpid(), root, *_trackers(environ)}
+    found = set()
+    for one in psutil.process_iter():
+        if one.pid in spared or _quietly(one.status, psutil) in (None, psutil.STATUS_ZOMBIE):
+            continue
+        marked = (_quietly(one.environ, psutil) or {}).get("BEAD_JOB") == job
+        if marked or one.pid in tree or (root and _session(one.pid) == group):
+            found.add(one.pid)
+    return found
+
+
+def _quietly(question: Any, psutil: Any) -> Any:
+    """The answer, or None: a process may be gone by now, or somebody else's."""
+    try:
+        return question()
+    except (psutil.Error, OSError):
+        return None
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _group_lives(group: int) -> bool:
+    """A zombie counts: the caller has collected its own child by then, and init collects the others."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _trackers(environ: Mapping[str, str]) -> set[int]:
+    """Return the Dolt servers that bd manages. An agent's bd may have started one: it is the tracker, not the agent's.
+
+    bd 1.0.2 and 1.3.0 write its pid beside the database, or into the folder of the shared server. They give it a
+    process group of its own, but it stays in the session of the agent that happened to start it.
+    """
+    shared = environ.get("BEADS_SHARED_SERVER_DIR") or os.path.join(environ.get("HOME", "/"), ".beads", "shared-server")
+    pids = set()
+    for folder in (environ.get("BEADS_DIR", ""), shared):
+        with suppress(OSError, ValueError):
+            pids.add(int((Path(folder) / "dolt-server.pid").read_text()))
+    return pids

@@ -1,69 +1,311 @@
-"""Agents on this machine: the watcher starts a command for each bead."""
+"""Agents on this machine: a command for each bead, under a parent process that outlives the watcher."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
 
+from beads_dispatch.adapters.bd.verbs import Bd
+from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.log import Log
+from beads_dispatch.core import marks, notes, runs
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runner import Answer, Job, Outcome, Room, Stage
 from beads_dispatch.core.text import one_line
-from beads_dispatch.laptop.jobs import Jobs
-from beads_dispatch.laptop.supervisor import Supervisor
+from beads_dispatch.core.times import span
+from beads_dispatch.laptop import logs, processes
+from beads_dispatch.laptop.environment import environment
+from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id
 
-TURN_SECONDS, IDLE_SECONDS = 0.2, 1.0  # while a command runs, and while none does
+GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
+STOP_SECONDS = 15.0  # its parent process gives a run five seconds after SIGTERM, and two after SIGKILL
 
 
+def prefix(machine: str) -> str:
+    """How the ids of this machine's jobs begin. A bead on a shared database can have a job of another one's."""
+    return hashlib.sha1(machine.encode(), usedforsecurity=False).hexdigest()[:4]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is run for each bead. `timeout`: for one run. `folder`: where it runs. `environ`: what it inherits."""
+
+    command: str
+    capacity: int
+    timeout: timedelta
+    folder: Path
+    environ: Mapping[str, str]
+
+
+@dataclass(slots=True)
 class LocalRunner:
-    """One command for each bead. It counts its own places and knows how its jobs ended."""
+    """`queue`: names the queue whose runs these are. `new_id`: random hex digits. `mine`: how this machine's ids begin.
+
+    `at_work`: the runs that are known to live, with those that an earlier watcher of this queue has started: they are
+    adopted when we have the queue's lock.
+    """
+
+    setup: Setup
+    queue: str
+    bd: Bd
+    clock: Clock
+    new_id: Callable[[], str]
+    log: Log
+    mine: str = ""
+    at_work: dict[str, Record] = field(default_factory=dict)
+    lost_at: dict[str, float] = field(default_factory=dict)  # monotonic: since when a run's bead is no longer its own
+    draining: bool = False
+    adopted: bool = False
+    parents: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     follows = True
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    @property
+    def records(self) -> Folder:
+        return Folder(logs.state(self.setup.environ) / "runs")
+
+    # --- the runner ---
 
     def room(self) -> Room:
-        taken, capacity = len(self._jobs.running()), self._jobs.capacity
-        return Room(taken < capacity, taken, capacity)
+        taken, capacity = len(self.living()), self.setup.capacity
+        return Room(taken < capacity and not self.draining, taken, capacity)
 
     def start(self, claim: Claim) -> Answer:
+        if not self.room().free:
+            return Answer(Outcome.BUSY, None, "every place is taken")
         try:
-            job = self._jobs.start(claim.bead)
+            record = self._start(claim)
         except (OSError, ValueError, RuntimeError) as error:
             return Answer(Outcome.NOT_STARTED, None, f"the command cannot be started: {one_line(str(error))}")
-        return Answer(Outcome.ACCEPTED, None, "", job) if job else Answer(Outcome.BUSY, None, "every place is taken")
+        self.at_work[record.job] = record
+        self.log.info("started", f"job={record.job}, output in {record.log}", bead=record.bead, job=record.job)
+        return Answer(Outcome.ACCEPTED, None, "", record.job)
 
     def job(self, job_id: str) -> Job:
         """Return a job as it is. A job of another machine is not lost: nothing is known of it."""
-        if job := self._jobs.get(job_id):
-            return self._jobs.described(job)
-        if job_id.startswith(self._jobs.mine):
-            return Job(Stage.UNKNOWN)
-        return Job(Stage.FOREIGN, "another machine started it")
+        record = self.records.read(job_id)
+        if record is None:
+            mine = job_id.startswith(self.mine)
+            return Job(Stage.UNKNOWN) if mine else Job(Stage.FOREIGN, "another machine started it")
+        if record.ended is None and not self.records.lives(job_id):
+            record = self.records.read(job_id) or record  # it may have ended since
+        return self._described(record)
 
     def idle(self) -> bool:
-        return not self._jobs.running()
+        return not self.living()
 
     def stop(self, job_id: str) -> bool:
-        """Return whether it has ended. The supervisor ends it a minute after its bead was taken from it."""
-        job = self._jobs.get(job_id)
-        return job is None or job.finished_at is not None
+        return not self._stop(job_id, "stopped")
+
+    # --- its runs ---
+
+    def adopt(self, beads: Sequence[Bead]) -> None:
+        """Take over this queue's runs from an earlier watcher. Only for the watcher that has the queue's lock.
+
+        `beads`: the assignee's that are not closed.
+        """
+        if self.adopted:
+            return
+        self.adopted = True
+        for record in self.records.unfinished(self.queue):
+            if record.job not in self.at_work:
+                self.at_work[record.job] = record
+        self.notice_ends()
+        for record in self.at_work.values():
+            text = f"job={record.job} continues: it outlived its watcher"
+            self.log.info("adopted", text, bead=record.bead, job=record.job)
+
+        for bead in beads:
+            if bead.status == "in_progress" and not marks.job(bead):
+                self._restore(bead)
+
+    def _restore(self, bead: Bead) -> None:
+        """Write the job that an earlier watcher has started, if it was killed before it could."""
+        claim = marks.claim(bead)
+        ours = [one for one in self.records.of(bead.id, self.queue) if claim and one.token == claim[0]]
+        if not ours:
+            return
+        job = ours[-1].job
+        try:
+            self.bd.update(bead, note=notes.dispatched(job), marks=marks.accepted(bead, job))
+        except Failure as error:
+            self.log.error("not_written", f"job={job}, but that could not be noted: {error}", bead=bead.id, job=job)
+
+    def living(self) -> list[Record]:
+        """Return the runs that live."""
+        return [record for job, record in self.at_work.items() if self.records.lives(job)]
+
+    def look_after(self, beads: Sequence[Bead]) -> None:
+        """Notice which runs have ended, and stop those that have lost their bead.
+
+        `beads`: the assignee's that are not closed, as far as we know.
+        """
+        self.notice_ends()
+        known = {bead.id: bead for bead in beads}
+        for record in self.at_work.values():
+            self._check(record, known.get(record.bead))
+
+    def notice_ends(self) -> None:
+        self.parents = [one for one in self.parents if one.poll() is None]  # collects those that have ended
+        for record in list(self.at_work.values()):
+            if not self.records.lives(record.job):
+                self._has_ended(record)
+
+    def stop_all(self, why: str) -> None:
+        """Stop every run of this queue, and wait until each has ended."""
+        until, asked = self.clock.monotonic() + STOP_SECONDS, set[str]()
+        while (living := self.living()) and self.clock.monotonic() < until:
+            asked |= {record.job for record in living if record.job not in asked and self._stop(record.job, why)}
+            self.clock.sleep(0.05)
+        self.notice_ends()
+
+    def _start(self, claim: Claim) -> Record:
+        job, bead = self.mine + self.new_id(), claim.bead
+        folder = logs.folder(self.setup.environ)
+        path, file = logs.create(folder, bead.id, job)
+        with file:
+            try:
+                logs.prune(folder, {path} | {Path(record.log) for record in self.living()})
+                record = self._record(claim, job, path)
+                self._spawn(record, environment(self.setup.environ, bead, job), file)
+            except BaseException:
+                with suppress(OSError):
+                    path.unlink()
+                raise
+        return record
+
+    def _record(self, claim: Claim, job: str, log: Path) -> Record:
+        earlier = self.records.of(claim.bead.id, self.queue)
+        return Record(
+            job,
+            claim.bead.id,
+            claim.token,
+            self.queue,
+            earlier[-1].run + 1 if earlier else 1,
+            self.setup.command,
+            str(self.setup.folder),
+            str(log),
+            self.setup.timeout.total_seconds(),
+            boot_id(),
+            self.clock.now().timestamp(),
+            self.clock.monotonic(),
+        )
+
+    def _spawn(self, record: Record, environ: Mapping[str, str | bytes], log: BinaryIO) -> None:
+        """Start the parent process, in a session of its own. If this raises, nothing runs."""
+        lock = self.records.create(record)
+        # -P: the project's folder must not be searched for modules.
+        words = (sys.executable, "-P", "-X", "utf8", "-m", "beads_dispatch.laptop.parent")
+        try:
+            process = subprocess.Popen(
+                (*words, str(self.records.path / f"{record.job}.json")), env=environ, cwd=record.folder,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, pass_fds=(lock,),
+            )  # fmt: skip
+        except BaseException:
+            self.records.remove(record.job)
+            raise
+        finally:
+            os.close(lock)
+        self.parents.append(process)
+
+    def _described(self, record: Record) -> Job:
+        if record.ended is None and self.records.lives(record.job):
+            ran = timedelta(seconds=self.clock.monotonic() - record.began)  # a laptop's sleep does not count
+            return Job(Stage.RUNNING, started_at=self.clock.now() - ran, timed=True)
+        ended = record.ended or self._killed(record)
+        finished = datetime.fromtimestamp(ended.finished_at, UTC)
+        job = runs.described(
+            _stage(ended),
+            ended.stdout.splitlines(keepends=True),
+            ended.stderr,
+            exit_code=ended.exit_code,
+            started_at=finished - timedelta(seconds=ended.seconds),
+            finished_at=finished,
+            timed=True,
+            gone=True,
+        )
+        if job.stage is Stage.STOPPED:
+            return replace(job, words=ended.stopped)
+        return replace(job, words=ended.cannot_run, cannot_run=True) if ended.cannot_run else job
+
+    def _killed(self, record: Record) -> Ended:
+        """How a run ended whose parent process was killed."""
+        now = self.clock.now().timestamp()
+        if record.boot != boot_id():
+            return Ended(None, 0.0, now, stopped="stopped by a restart of the machine")
+        return Ended(None, self.clock.monotonic() - record.began, now, stopped="stopped by a signal")
+
+    def _check(self, record: Record, bead: Bead | None) -> None:
+        """Stop a run a minute after it has lost its bead."""
+        now = self.clock.monotonic()
+        if bead is not None and bead.status != "blocked":
+            self.lost_at.pop(record.job, None)
+        elif now - self.lost_at.setdefault(record.job, now) >= GRACE_SECONDS:
+            why = self._why_lost(record)
+            if why:
+                self._stop(record.job, f"stopped ({why})")
+            self.lost_at.pop(record.job, None)
+
+    def _why_lost(self, record: Record) -> str:
+        """Why a run must not go on, by a fresh look at its bead. Empty: it may, or that is not known."""
+        try:
+            bead = self.bd.show(record.bead)
+        except NoBead:
+            return "its bead is deleted"
+        except Failure:
+            return ""
+        if bead.status in ("closed", "blocked"):
+            return f"its bead is {bead.status}"
+        return f"its bead is assigned to {bead.assignee or 'nobody'} now"
+
+    def _stop(self, job: str, why: str) -> bool:
+        """Ask the run's parent process to end it. Return whether it was there to be asked."""
+        record = self.records.read(job)
+        if not (record and record.pid and self.records.lives(job)):
+            return False
+        self.records.ask_to_stop(job, why)
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGTERM)
+        return True
+
+    def _has_ended(self, known: Record) -> None:
+        """Log how it ended and what became of its bead; write it down for a parent process that was killed."""
+        del self.at_work[known.job]
+        self.lost_at.pop(known.job, None)
+        record = self.records.read(known.job) or known
+        if record.ended is None:
+            record = replace(record, ended=self._killed(record))
+            if record.boot == boot_id():  # its command may live on
+                processes.end(record.group, record.job, self.setup.environ)
+            with suppress(OSError):
+                self.records.finish(record)
+        ended = record.ended
+        assert ended
+        text, seconds = f"job={record.job} {summary(ended)}", round(ended.seconds, 3)
+        self.log.info("ended", text, bead=record.bead, job=record.job, seconds=seconds)
 
 
-@contextmanager
-def running(supervisor: Supervisor) -> Iterator[LocalRunner]:
-    """Look after the jobs in a thread; at the end, stop them and write that on their beads."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_supervise, args=(supervisor, ended))
-    thread.start()
-    try:
-        yield LocalRunner(supervisor.jobs)
-    finally:
-        ended.set()
-        thread.join()
-        supervisor.stop()
-    supervisor.jobs.log.info("stopped", "stopped, with every job")
+def _stage(ended: Ended) -> Stage:
+    if ended.timed_out:
+        return Stage.TIMEOUT
+    if ended.stopped:
+        return Stage.STOPPED
+    return Stage.FAILED if ended.exit_code or ended.cannot_run else Stage.COMPLETED
 
 
-def _supervise(supervisor: Supervisor, ended: threading.Event) -> None:
-    while not ended.wait(TURN_SECONDS if supervisor.jobs.running() else IDLE_SECONDS):
-        supervisor.turn()
+def summary(ended: Ended) -> str:
+    """How a run ended: `failed (exit 127) after 0s: claudee: not found`, `timed out after 30m`."""
+    code = ended.exit_code
+    what = ended.stopped or (f"failed (exit {code})" if code else "completed")
+    last = "" if ended.stopped or not code else notes.last_line(ended.stderr)
+    return f"{what} after {span(ended.seconds)}" + (f": {one_line(last)}" if last else "")

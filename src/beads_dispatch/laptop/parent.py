@@ -1,0 +1,137 @@
+"""The parent process of one run: `python -m beads_dispatch.laptop.parent RECORD LOCK`.
+
+It outlives the watcher, so that a watcher's crash or upgrade costs no run. It owns the pipes, so that an agent never
+dies of a broken one; it keeps the timeout, caps the log file, and writes how the run ended into the run's record. It
+starts in well under a tenth of a second: only the standard library and three small modules of ours are imported.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from beads_dispatch.laptop import processes
+from beads_dispatch.laptop.output import Output
+from beads_dispatch.laptop.record import Ended, Folder, Record
+
+TURN_SECONDS = 0.2  # how soon it notices the command's end, its timeout and a signal
+DRAIN_SECONDS = 0.5  # for what has been written, once every writer is gone
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass(slots=True)
+class Run:
+    """`asked`: whether SIGTERM has come."""
+
+    folder: Folder
+    record: Record
+    output: Output
+    asked: bool = False
+    stopped: str = ""
+    timed_out: bool = False
+    seconds: float = 0.0
+    finished_at: float = 0.0
+
+    def run(self) -> Ended:
+        """Run the command to its end, and end what it has started."""
+        try:
+            process = self._start(self.record.command)
+        except (OSError, ValueError) as error:
+            self._note_time()
+            return self._ended(None, cannot_run=f"the command cannot be started: {error}")
+        self.record = replace(self.record, group=process.pid)
+        self.folder.write(self.record)
+        code = self._wait(process)
+        return self._ended(code)
+
+    def _start(self, command: str) -> Process:
+        process = subprocess.Popen(
+            ("/bin/sh", "-c", command), cwd=self.record.folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        self.output.follow(process.stdout, process.stderr)  # type: ignore[arg-type]
+        return process
+
+    def _wait(self, process: Process) -> int | None:
+        """Copy until the command has ended, then until its output has."""
+        while process.poll() is None and not self._must_end():
+            self.output.copy(TURN_SECONDS)
+        self._note_time()
+        self._end_all(process)
+        until = time.monotonic() + DRAIN_SECONDS
+        while self.output.streams.get_map() and time.monotonic() < until:
+            self.output.copy(TURN_SECONDS)
+        self.output.leave()
+        return process.poll()
+
+    def _note_time(self) -> None:
+        self.seconds, self.finished_at = time.monotonic() - self.record.began, time.time()
+
+    def _end_all(self, process: Process) -> None:
+        """The pipes are read meanwhile: an agent may have much to say before it ends."""
+        from threading import Thread
+
+        job = self.record.job
+        ending = Thread(target=lambda: processes.end(process.pid, job, os.environ, root=os.getpid()))
+        ending.start()
+        while ending.is_alive():
+            process.poll()  # a zombie keeps its group
+            if not self.output.copy(processes.TURN_SECONDS):
+                ending.join(processes.TURN_SECONDS)
+
+    def _must_end(self) -> bool:
+        if self.asked:
+            self.stopped = self.folder.asked_to_stop(self.record.job) or "stopped by a signal"
+        elif time.monotonic() - self.record.began >= self.record.timeout:
+            self.stopped, self.timed_out = "timed out", True
+        return bool(self.stopped)
+
+    def _ended(self, code: int | None, cannot_run: str = "") -> Ended:
+        return Ended(
+            code,
+            self.seconds,
+            self.finished_at,
+            self.stopped,
+            self.timed_out,
+            cannot_run,
+            self.output.stdout.text(),
+            self.output.stderr.text(),
+            self.output.head(),
+        )
+
+
+def main(path: str) -> int:
+    file = Path(path)
+    folder = Folder(file.parent)
+    record = folder.read(file.stem)
+    if record is None:
+        return 1
+    with open(os.open(record.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0) as log:
+        run = Run(folder, replace(record, pid=os.getpid()), Output(log))
+        _listen(run)
+        folder.write(run.record)
+        ended = run.run()
+        if ended.stopped or ended.cannot_run:
+            run.output.say(ended.cannot_run or f"{ended.stopped} after {ended.seconds:.0f}s")
+        folder.finish(replace(run.record, ended=ended))
+    return 0
+
+
+def _listen(run: Run) -> None:
+    def heard(*_: object) -> None:
+        run.asked = True
+
+    signal.signal(signal.SIGTERM, heard)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: the command would inherit that
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, every exit status reads as 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,179 @@
+"""The record of each run, in a file of its own: what is to run, where it runs, and how it ended.
+
+The watcher writes it before the run, the run's parent process afterwards. The parent holds a lock on a second file for
+as long as it lives. So a run that goes on can be told from one that has ended, also by a watcher that started later:
+a reused pid or a reboot cannot be taken for it.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+MOST_RECORDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended. `exit_code`: of the command; negative for a signal. `finished_at`: Unix time.
+
+    `stopped`: why we stopped it, such as `timed out`. `cannot_run`: why the command could not be started at all.
+    `seconds`: how long it ran; a laptop's sleep does not count. `stdout`, `stderr`: the last part of each;
+    `head`: the first lines of stdout, if they are not in there.
+    """
+
+    exit_code: int | None
+    seconds: float
+    finished_at: float
+    stopped: str = ""
+    timed_out: bool = False
+    cannot_run: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    head: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run.
+
+    `token`: of the claim for which it was started. `queue`: whose run it is; only that queue's watcher looks after it.
+    `log`: the file with its output. `timeout`: seconds.
+    `began`: monotonic seconds, which all processes share until the machine restarts (`boot`).
+    `pid`: the parent process. `group`: the process group of the command.
+    """
+
+    job: str
+    bead: str
+    token: str
+    queue: str
+    run: int
+    command: str
+    folder: str
+    log: str
+    timeout: float
+    boot: str
+    started_at: float
+    began: float
+    pid: int = 0
+    group: int = 0
+    ended: Ended | None = None
+
+
+def boot_id() -> str:
+    """Return a text that differs after each start of the machine, or nothing if the machine has none."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """`$XDG_STATE_HOME/beads-dispatch/runs`: for each run `<job>.json`, `<job>.lock` while it lives, `<job>.stop`."""
+
+    path: Path
+
+    def create(self, record: Record) -> int:
+        """Write a new record. Return its lock, which is to be passed on to the parent process. Raises OSError."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        self._prune()
+        lock = os.open(self._lock(record.job), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.write(record)
+        except BaseException:
+            os.close(lock)
+            self.remove(record.job)
+            raise
+        return lock
+
+    def write(self, record: Record) -> None:
+        """Replace the record in one step. Raises OSError."""
+        path = self.path / f"{record.job}.json"
+        new = path.with_suffix(".new")
+        with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(asdict(record), file)
+        new.replace(path)
+
+    def read(self, job: str) -> Record | None:
+        """Return the record, or None if there is none that can be read."""
+        try:
+            found = json.loads((self.path / f"{job}.json").read_text("utf-8"))
+            return _record(found)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def lives(self, job: str) -> bool:
+        """Return whether the run's parent process is there."""
+        try:
+            with self._lock(job).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def unfinished(self, queue: str) -> list[Record]:
+        """Return this queue's runs that live, or whose parent was killed before it could write how they ended."""
+        jobs = [path.stem for path in _listed(self.path, "*.lock")]
+        return [record for job in jobs if (record := self.read(job)) and record.queue == queue]
+
+    def of(self, bead: str, queue: str = "") -> list[Record]:
+        """Return the runs of a bead, the oldest first."""
+        records = (self.read(path.stem) for path in _listed(self.path, "*.json"))
+        found = [one for one in records if one and one.bead == bead and queue in ("", one.queue)]
+        return sorted(found, key=lambda one: one.started_at)
+
+    def finish(self, record: Record) -> None:
+        """Write how the run ended, then say that it is over. Raises OSError."""
+        self.write(record)
+        self._lock(record.job).unlink(missing_ok=True)
+
+    def ask_to_stop(self, job: str, why: str) -> None:
+        """Leave a word for the parent process: it reads this once SIGTERM has come."""
+        with suppress(OSError):
+            (self.path / f"{job}.stop").write_text(why, "utf-8")
+
+    def asked_to_stop(self, job: str) -> str:
+        with suppress(OSError, ValueError):
+            return (self.path / f"{job}.stop").read_text("utf-8")
+        return ""
+
+    def remove(self, job: str) -> None:
+        for suffix in ("json", "new", "stop", "lock"):
+            with suppress(OSError):
+                (self.path / f"{job}.{suffix}").unlink()
+
+    def _lock(self, job: str) -> Path:
+        return self.path / f"{job}.lock"
+
+    def _prune(self) -> None:
+        """Remove the oldest records of ended runs."""
+        ended = [path for path in _listed(self.path, "*.json") if not path.with_suffix(".lock").exists()]
+        for path in ended[:-MOST_RECORDS]:
+            self.remove(path.stem)
+
+
+def _record(found: Mapping[str, Any]) -> Record:
+    names = Record.__slots__
+    record = Record(**{name: value for name, value in found.items() if name in names})
+    if not record.ended:
+        return record
+    ended: Any = record.ended
+    return replace(record, ended=Ended(**{name: value for name, value in ended.items() if name in Ended.__slots__}))
+
+
+def _listed(folder: Path, pattern: str) -> Collection[Path]:
+    """Return the files, the oldest first."""
+    found = []
+    with suppress(OSError):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
