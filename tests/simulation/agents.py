@@ -38,7 +38,7 @@ class Agent:
     def work(self) -> None:
         behaviour = self._behaviour()
         self.world.counts[f"agent: {behaviour.__name__.strip('_')}"] += 1
-        if not self.world.healed:
+        if not (self.world.healed or self.job.broken):
             self._note()
         behaviour()
 

@@ -1,5 +1,6 @@
 """One schedule: the world that a plan makes, run until all is settled; and the shortest one that still breaks."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,12 +62,13 @@ def _run(world: World) -> None:
     world.counts["minutes to settle"] += int((world.seconds - world.healed_at) / 60)
 
 
-def outage(what: str, hours: float, **changes: Any) -> World:
-    """A world in which one thing fails for so long, and nothing else does."""
+def outage(what: str, hours: float, repaired_after: float = math.inf, **changes: Any) -> World:
+    """A world in which one thing fails for so long, and nothing else does. `repaired_after`: the agent, seconds."""
     world = _world(Plan(0, frozenset(), outage=what, **changes))
     world.most_steps = 10_000_000
     if what in world.away:
         world.lose(what, hours * 3600)
+    world.broken_until = min(world.broken_until, repaired_after)
     try:
         with _simulated():
             world.run(hours * 3600)

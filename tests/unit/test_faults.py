@@ -92,8 +92,8 @@ def test_ends_that_are_found_at_once_are_judged_together() -> None:
     assert known.holds[AGENT].step == 1
 
 
-def test_the_hold_doubles_to_a_quarter_of_an_hour_and_that_of_a_limit_to_four() -> None:
-    for what, kind, minutes in ((LOGIN, AGENT, (2, 4, 8, 15, 15)), (LIMIT, USAGE, (30, 60, 120, 240, 240))):
+def test_the_hold_doubles_to_twenty_minutes_and_that_of_a_limit_to_four_hours() -> None:
+    for what, kind, minutes in ((LOGIN, AGENT, (2, 4, 8, 16, 20, 20)), (LIMIT, USAGE, (30, 60, 120, 240, 240, 240))):
         known, waits = Recent(), []
         for _ in minutes:
             verdict, _ = faults.judge(what, ran(minutes=0), 1.0, known, NOW)
@@ -152,6 +152,8 @@ WAITS = Bead("t-5", "open", 2, NOW - 60 * MINUTE, assignee="agent")
         (OVER, [WAITS, ran("t-6", 10)], 1),  # from before the hold: it shows nothing
         (replace(OVER, proven=True), [WAITS, ran("t-6", 0.5)], 0),
         (replace(OVER, proven=True), [WAITS, ran("t-6", 2)], 1),
+        (replace(OVER, proven=True, step=2), [WAITS, ran("t-6", 2)], 0),  # it has failed again before: slower
+        (replace(OVER, proven=True, step=2, set_at=NOW - 9 * MINUTE), [WAITS, ran("t-6", 5)], 1),
     ],
 )
 def test_what_a_hold_lets_a_tick_start(hold: Hold, beads: list[Bead], most: int) -> None:

@@ -19,7 +19,7 @@ OF_RUNS = (USAGE, AGENT)
 # How long each waits if no time is known: at first, and at most.
 _WAITS = {
     USAGE: (timedelta(minutes=30), timedelta(hours=4)),
-    AGENT: (timedelta(minutes=2), timedelta(minutes=15)),
+    AGENT: (timedelta(minutes=2), timedelta(minutes=20)),
 }
 # A stored hold that ends later counts as absent: somebody's clock was wrong.
 FURTHEST = {SERVICE: LONGEST_WAIT, USAGE: timedelta(days=8), AGENT: _WAITS[AGENT][1]}
@@ -203,16 +203,25 @@ def allowance(holds: Holds, beads: Sequence[Bead], now: datetime) -> Allowance:
 def _allowance(kind: str, hold: Hold, beads: Sequence[Bead], now: datetime) -> Allowance:
     what = "the usage limit is over" if kind == USAGE else "the agent works again"
     since = started_since(hold, beads)
-    if since and now - since[-1][0] < PROVEN:
-        return Allowance(0, f"{since[-1][1].id} runs first, to see whether {what}")
+    if hold.proven and since and now - since[-1][0] < _spacing(hold):
+        return Allowance(0, f"one bead at a time is started until one is closed, to see whether {what}")
     if hold.proven:
-        return Allowance(1, f"one bead a minute until one is closed, to see whether {what}")
+        return Allowance(1, f"one bead at a time is started until one is closed, to see whether {what}")
     if since:
         return Allowance(0, f"{since[-1][1].id} runs first, to see whether {what}")
     if now < hold.until:
         fresh = frozenset(bead.id for bead in beads if _is_fresh(hold, bead, now))
         return Allowance(1 if fresh else 0, f"held until {utc(hold.until)}: {hold}", fresh)
     return Allowance(1, f"one bead runs first, to see whether {what}")
+
+
+def _spacing(hold: Hold) -> timedelta:
+    """Return how long after the last start the next bead may follow, while a run lives and none has been closed.
+
+    A minute; but if the agent has failed again before, four, eight, then more: an agent whose own retries take
+    three minutes would otherwise start three more beads into each failure.
+    """
+    return PROVEN if hold.step <= 1 else min(timedelta(minutes=1 << min(hold.step, 10)), _WAITS[AGENT][1])
 
 
 def _is_fresh(hold: Hold, bead: Bead, now: datetime) -> bool:

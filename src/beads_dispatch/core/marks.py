@@ -16,12 +16,13 @@ Change = Mapping[str, str | None]
 CLAIM, JOB, RUNS = MARK + "claim", MARK + "job", MARK + "runs"
 ATTEMPTS, FAILED_AT, RETRY_AFTER = MARK + "attempts", MARK + "failed_at", MARK + "retry_after"
 REOPENED, OUTCOME = MARK + "reopened", MARK + "outcome"
-FAILURES, ENDED = MARK + "failures", MARK + "ended"
+FAILURES, ENDED, RESTORED = MARK + "failures", MARK + "ended", MARK + "restored"
 _LIMITS = MARK + "limits"  # of an earlier version
-ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FAILURES, ENDED, _LIMITS)
+ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FAILURES, ENDED, RESTORED, _LIMITS)
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
+SAME_WRITE = timedelta(seconds=5)  # bd takes its time to write, and rounds `updated_at` to the second
 
 # bd reads a value as JSON where it can (`1234567890e5` becomes a number), so a token begins with a letter.
 _CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")
@@ -131,6 +132,12 @@ def asks(bead: Bead) -> bool:
     return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))
 
 
+def restored_last(bead: Bead) -> bool:
+    """Return whether the bead's last change is that we restored the record of its dispatch."""
+    at = read_time(bead.mark("restored"))
+    return at is not None and abs(bead.updated_at - at) <= SAME_WRITE
+
+
 def _count(bead: Bead, name: str) -> int:
     value = bead.mark(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else 0
@@ -149,7 +156,7 @@ def removed(bead: Bead, *names: str) -> Change:
 def claimed(bead: Bead, token: str, now: datetime) -> Change:
     """Return a claim: one more run; the last job, the back-off, our opening and what became of it before are gone."""
     count = {RUNS: str(runs(bead) + 1)}
-    return {**removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME), CLAIM: claim_value(token, now), **count}
+    return {**removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME, RESTORED), CLAIM: claim_value(token, now), **count}
 
 
 def accepted(bead: Bead, job: str) -> Change:

@@ -171,8 +171,11 @@ def _failed(job: Job) -> End:
 
 
 def taken_over(bead: Bead, finished: datetime | None) -> bool:
-    """Return whether somebody changed the bead so long after its job's end that it is theirs now."""
-    return finished is not None and bead.updated_at - finished > TAKEN_OVER
+    """Return whether somebody changed the bead so long after its job's end that it is theirs now.
+
+    A tick that restores the record of its dispatch does not count. (Found by the simulation.)
+    """
+    return finished is not None and bead.updated_at - finished > TAKEN_OVER and not marks.restored_last(bead)
 
 
 def seconds(job: Job) -> float | None:

@@ -14,6 +14,7 @@ from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.faults import Recent, judge
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.runs import End
+from beads_dispatch.core.text import utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class Restore:
         if bead is None or bead.assignee != self.assignee:
             return Settled.LOST
         line, change = claim.lost_record(bead, now)
-        return Settled.LOST if (line, change) == (None, {}) else Write(line, marks=change)
+        if (line, change) == (None, {}):
+            return Settled.LOST
+        return Write(line, marks={**change, marks.RESTORED: utc(now)})
 
 
 @dataclass(frozen=True, slots=True)
