@@ -25,15 +25,19 @@ locals {
     HOME           = "/tmp"
     LOG_FORMAT     = var.log_format
   })
-  dispatcher_env = {
+  dispatcher_env = merge(local.limits_env, {
     BEADBOARD_URL           = var.beadboard_url
     BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick)
-  }
+  })
+  limits_env = { for name, value in {
+    BEADS_DISPATCH_HOURS   = var.dispatch_hours
+    BEADS_DISPATCH_PER_DAY = var.runs_per_day == null ? null : tostring(var.runs_per_day)
+  } : name => value if value != null }
   reaper_env  = { BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes) }
   watcher_env = merge(local.common_env, local.dispatcher_env, local.reaper_env)
   own_env = [
     "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE",
-    "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
+    "BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY", "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
   ]
   # By reference: Terraform never reads the Secrets.
   secret_env = { for name, secret in {
@@ -82,6 +86,11 @@ locals {
   dns_name   = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
   secret_key = "^(\\.[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,251}|[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,252})$" # as Kubernetes has it: not . or ..x
   url        = "^https?://[^/@[:space:]?#]+(/[^@[:space:]?#]*)?$"
+
+  # Hours: days, times or both.
+  day   = "(?i:mon(day)?|tue(s(day)?)?|wed(nesday)?|thu(rs?(day)?)?|fri(day)?|sat(urday)?|sun(day)?)"
+  time  = "(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00|(0?[1-9]|1[0-2])(:[0-5][0-9])?(?i:[ap]m))"
+  hours = "^(${local.day}(\\s*-\\s*${local.day})?|${local.time}\\s*-\\s*${local.time})(\\s+(${local.day}(\\s*-\\s*${local.day})?|${local.time}\\s*-\\s*${local.time}))*$"
 
   # A schedule's five fields: each a list of *, a value or a range, with a step or without.
   cron_values = [

@@ -289,6 +289,30 @@ variable "reaper_threshold_minutes" {
   }
 }
 
+variable "dispatch_hours" {
+  description = "When runs may start, such as `Mon-Fri 19:00-07:00, Sat-Sun`. Outside of these hours the queue waits, and what runs may finish. They are in the pods' zone: UTC, unless `extra_env` sets `TZ`. `null`: always."
+  type        = string
+  default     = null
+
+  validation {
+    condition = var.dispatch_hours == null || alltrue([
+      for part in split(",", var.dispatch_hours == null ? "" : var.dispatch_hours) : can(regex(local.hours, trimspace(part)))
+    ])
+    error_message = "dispatch_hours must be days, times or both, with commas between the parts, such as \"Mon-Fri 19:00-07:00, Sat-Sun\"; or null."
+  }
+}
+
+variable "runs_per_day" {
+  description = "How many runs may start in a day, from midnight to midnight in the pods' zone. Then the queue waits. `null`: any number."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.runs_per_day == null ? true : var.runs_per_day >= 1 && var.runs_per_day <= 9999 && floor(var.runs_per_day) == var.runs_per_day
+    error_message = "runs_per_day must be a whole number from 1 to 9999, or null. To switch the dispatcher off set beads_dispatcher_enabled = false."
+  }
+}
+
 variable "dispatcher_schedule" {
   description = "When the dispatcher runs (mode `cronjobs`)."
   type        = string

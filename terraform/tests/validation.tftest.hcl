@@ -28,6 +28,8 @@ run "allowed_at_the_lower_edge" {
     beadboard_url              = "http://b"
     agent_service_url          = "http://a"
     beads_per_tick             = 1
+    dispatch_hours             = "Mon"
+    runs_per_day               = 1
     reaper_threshold_minutes   = 15
     dispatcher_schedule        = "* * * * *"
     reaper_schedule            = "@hourly"
@@ -71,6 +73,8 @@ run "allowed_at_the_upper_edge" {
     beadboard_url              = "https://b.example.org:8443/x/"
     agent_service_url          = null
     beads_per_tick             = 999
+    dispatch_hours             = "thursday Fri-Mon 00:00-24:00, 7:30pm - 12am 9am-5PM"
+    runs_per_day               = 9999
     reaper_threshold_minutes   = 999999.5
     dispatcher_schedule        = "0,30,59 */2 1-31/2 JAN-dec,12 0-6,sat"
     reaper_schedule            = "59 23 31 12 ?"
@@ -127,6 +131,8 @@ run "refused_empty" {
     extra_env                  = { "" = "x" }
     dolt_port                  = 0
     beads_per_tick             = 0
+    dispatch_hours             = ""
+    runs_per_day               = 0
     reaper_threshold_minutes   = 0
     tolerations                = [{ operator = "" }]
     network_policy_peers       = { dolt = { port = 3306 } }
@@ -164,6 +170,8 @@ run "refused_empty" {
     var.extra_env,
     var.dolt_port,
     var.beads_per_tick,
+    var.dispatch_hours,
+    var.runs_per_day,
     var.reaper_threshold_minutes,
     var.tolerations,
     var.network_policy_peers,
@@ -182,6 +190,8 @@ run "refused_just_beyond" {
     project_id                 = "00000000-0000-0000-0000-00000000000"
     dolt_port                  = 65536
     beads_per_tick             = 1000
+    dispatch_hours             = "Mon-Fri 19:00-24:01"
+    runs_per_day               = 10000
     reaper_threshold_minutes   = 14.9
     dispatcher_schedule        = "60 * * * *"
     reaper_schedule            = "* * * * 7"
@@ -204,6 +214,8 @@ run "refused_just_beyond" {
     var.project_id,
     var.dolt_port,
     var.beads_per_tick,
+    var.dispatch_hours,
+    var.runs_per_day,
     var.reaper_threshold_minutes,
     var.dispatcher_schedule,
     var.reaper_schedule,
@@ -239,6 +251,8 @@ run "refused_wrong_kind" {
     beadboard_url              = "beadboard:3000"
     agent_service_url          = "http://user:secret@host"
     beads_per_tick             = 1.5
+    dispatch_hours             = "nights"
+    runs_per_day               = 1.5
     dispatcher_schedule        = "every two minutes"
     reaper_schedule            = "* * * *"
     time_zone                  = "two o'clock"
@@ -273,6 +287,8 @@ run "refused_wrong_kind" {
     var.beadboard_url,
     var.agent_service_url,
     var.beads_per_tick,
+    var.dispatch_hours,
+    var.runs_per_day,
     var.dispatcher_schedule,
     var.reaper_schedule,
     var.time_zone,

@@ -178,6 +178,26 @@ run "the_environment" {
   }
 }
 
+run "hours_and_a_budget" {
+  command = plan
+
+  variables {
+    dispatch_hours = "Mon-Fri 19:00-07:00, Sat-Sun"
+    runs_per_day   = 20
+  }
+
+  assert {
+    condition = { for key, job in kubernetes_cron_job_v1.this : key => {
+      for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value
+      if contains(["BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY"], env.name)
+      } } == {
+      dispatcher = { BEADS_DISPATCH_HOURS = "Mon-Fri 19:00-07:00, Sat-Sun", BEADS_DISPATCH_PER_DAY = "20" }
+      reaper     = {}
+    }
+    error_message = "the dispatcher is told, and the reaper starts nothing"
+  }
+}
+
 run "no_agent_service" {
   command = plan
 
