@@ -24,7 +24,14 @@ PLACEHOLDERS = {
     "image": "registry.example.org/beads-dispatch:0.1.0",
     "project_id": "00000000-0000-0000-0000-000000000000",
 }
-MODES: dict[str, dict[str, str]] = {"cronjobs": {}, "watch": {"mode": "watch"}}
+AGENT = '{ image = "registry.example.org/agent:1" }'
+# By the folder in kustomize/: the inputs.
+MODES: dict[str, dict[str, str]] = {
+    "cronjobs": {},
+    "watch": {"mode": "watch"},
+    "jobs": {"mode": "watch", "runner": "jobs", "agent": AGENT, "create_agent_namespace": "true"},
+}
+ALERTS = ("cronjobs", "watch")  # how it runs, wherever the agents do
 RENDERED = """\
 # Written by `make manifests` from the Terraform module; do not edit here what an input of the module can change.
 """
@@ -49,6 +56,9 @@ ALL_NAMESPACES = {
 # Resource type -> apiVersion, kind; in the order of the file.
 KINDS = {
     "kubernetes_namespace_v1": ("v1", "Namespace"),
+    "kubernetes_service_account_v1": ("v1", "ServiceAccount"),
+    "kubernetes_role_v1": ("rbac.authorization.k8s.io/v1", "Role"),
+    "kubernetes_role_binding_v1": ("rbac.authorization.k8s.io/v1", "RoleBinding"),
     "kubernetes_config_map_v1": ("v1", "ConfigMap"),
     "kubernetes_cron_job_v1": ("batch/v1", "CronJob"),
     "kubernetes_deployment_v1": ("apps/v1", "Deployment"),
@@ -56,9 +66,11 @@ KINDS = {
     "kubernetes_network_policy_v1": ("networking.k8s.io/v1", "NetworkPolicy"),
 }
 # Blocks of which the provider writes one each where the API has a list, by another name than camelCase.
-PLURALS = {"container", "port", "toleration", "volume", "volume_mount"}
+PLURALS = {"container", "port", "rule", "subject", "toleration", "volume", "volume_mount"}
 # Texts in the provider, numbers in the API.
-NUMBERS = {"replicas", "run_as_group", "run_as_user", "toleration_seconds"}
+NUMBERS = {"fs_group", "replicas", "run_as_group", "run_as_user", "toleration_seconds", "ttl_seconds_after_finished"}
+# What an object has beside apiVersion and kind. The rest (wait_for_rollout, timeouts) is the provider's own.
+PARTS = ("metadata", "automountServiceAccountToken", "rules", "roleRef", "subjects", "data", "spec")
 # What the provider's plan says unasked, and the API as well: without these the files do not depend on its version.
 DEFAULTS: dict[str, Any] = {
     "allocate_load_balancer_node_ports": True,
@@ -96,7 +108,7 @@ def manifests(**variables: str) -> list[Object]:
     """The module's objects for these inputs, on top of the placeholders."""
     schemas, resources, _ = plan({**PLACEHOLDERS, **variables})
     order = list(KINDS)
-    resources.sort(key=lambda one: (order.index(one["type"]), str(one.get("index", ""))))
+    resources.sort(key=lambda one: (order.index(one["type"]), one["name"] != "this", str(one.get("index", ""))))
     return [manifest(one, schemas[one["type"]]["block"]) for one in resources]
 
 
@@ -113,7 +125,9 @@ def files(mode: str) -> dict[str, str]:
     objects = {f"{folder}/beads-dispatch.yaml": HEADER + text(manifests(**MODES[mode]))}
     for kind, one in monitoring(**MODES[mode]).items():
         objects[f"{folder}/monitoring/{kebab_case(kind)}.yaml"] = RENDERED + text([one])
-    return {**objects, f"alerts-{mode}.yaml": ALERTS_HEADER + alerts(mode)}
+    if mode in ALERTS:
+        objects[f"alerts-{mode}.yaml"] = ALERTS_HEADER + alerts(mode)
+    return objects
 
 
 def alerts(mode: str) -> str:
@@ -157,8 +171,7 @@ def manifest(resource: Object, block: Object) -> Object:
     """One planned resource as the API has it."""
     version, kind = KINDS[resource["type"]]
     body = convert(resource["values"], block)
-    # What stands beside these (wait_for_rollout, timeouts) is the provider's own.
-    kept: Object = {key: body[key] for key in ("metadata", "data", "spec") if key in body}
+    kept: Object = {key: body[key] for key in PARTS if key in body}
     return {"apiVersion": version, "kind": kind, **kept}
 
 

@@ -5,7 +5,7 @@ locals {
       name     = var.dispatcher_name
       schedule = var.dispatcher_schedule
       command  = ["beads-dispatcher"]
-      env      = merge(local.common_env, local.dispatcher_env, { BEADS_ACTOR = "beads-dispatcher" })
+      env      = merge(local.common_env, local.start_env, local.dispatcher_env, { BEADS_ACTOR = "beads-dispatcher" })
     }
     reaper = {
       name     = var.reaper_name
@@ -17,26 +17,34 @@ locals {
   cron_jobs = { for key, job in local.jobs : key => job if var.mode == "cronjobs" }
   watchers  = var.mode == "watch" ? 1 : 0
 
+  # --- where agents run ---
+  runs_jobs   = var.runner == "jobs" ? 1 : 0
+  makes_agent = var.agent == null ? 0 : 1
+  agent_name  = var.agent == null ? var.agent_cron_job : var.agent.name
+  # Where the namespace is made here, everything in it must wait for it.
+  agent_namespace = var.create_agent_namespace && var.runner == "jobs" ? kubernetes_namespace_v1.agents[0].metadata[0].name : var.agent_namespace
+
   # --- the environment ---
-  # The reaper asks the agent service too: how a run ended.
-  agent_service_env = { for url in var.agent_service_url[*] : "AGENT_SERVICE_URL" => url }
-  common_env = merge(var.extra_env, local.agent_service_env, {
+  # What both jobs need to know of the runner, and what only a start needs.
+  runner_env = var.runner == "jobs" ? tomap({
+    BEADS_AGENT_CRONJOB = "${local.agent_namespace}/${local.agent_name}"
+    BEADS_AGENT_JOBS    = tostring(var.agent_jobs)
+  }) : tomap({ for url in var.agent_service_url[*] : "AGENT_SERVICE_URL" => url }) # the reaper asks it too: how a run ended
+  start_env = var.runner == "jobs" ? tomap({}) : tomap({ BEADBOARD_URL = var.beadboard_url })
+  common_env = merge(var.extra_env, local.runner_env, {
     BEADS_ASSIGNEE = var.assignee
     HOME           = "/tmp"
     LOG_FORMAT     = var.log_format
   })
-  dispatcher_env = merge(local.limits_env, {
-    BEADBOARD_URL           = var.beadboard_url
-    BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick)
-  })
+  dispatcher_env = merge(local.limits_env, { BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick) })
   limits_env = { for name, value in {
     BEADS_DISPATCH_HOURS   = var.dispatch_hours
     BEADS_DISPATCH_PER_DAY = var.runs_per_day == null ? null : tostring(var.runs_per_day)
   } : name => value if value != null }
   reaper_env  = { BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes) }
-  watcher_env = merge(local.common_env, local.dispatcher_env, local.reaper_env)
+  watcher_env = merge(local.common_env, local.start_env, local.dispatcher_env, local.reaper_env)
   own_env = [
-    "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_ASSIGNEE",
+    "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS", "BEADS_ASSIGNEE",
     "BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY", "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
   ]
   # By reference: Terraform never reads the Secrets.
@@ -67,19 +75,21 @@ locals {
   instances        = var.mode == "watch" ? [var.watcher_name] : [var.dispatcher_name, var.reaper_name]
 
   # --- the pods, the same for every one ---
-  user        = "65532" # the image's own
+  user        = var.run_as_user == null ? null : tostring(var.run_as_user)
   metrics     = { name = "metrics", port = 8080 }
   tmp_size    = "32Mi" # counts against the memory limit
   grace       = 150    # a POST (60 s), up to 60 s to record it, and bd's own deadlines
   mount_paths = { metadata = "/etc/beads-metadata", tmp = "/tmp" }
 
   # --- who may talk to whom ---
-  peers = merge({
-    dolt          = { namespace = "beads-server", pod_labels = {}, cidr = null, port = 3306 }
+  services = {
     beadboard     = { namespace = "beads-server", pod_labels = {}, cidr = null, port = 3000 }
     agent_service = { namespace = "claude-agent", pod_labels = {}, cidr = null, port = 8080 }
-    dns           = { namespace = "kube-system", pod_labels = {}, cidr = null, port = 53 }
-  }, var.network_policy_peers)
+  }
+  peers = merge({
+    dolt = { namespace = "beads-server", pod_labels = {}, cidr = null, port = 3306 }
+    dns  = { namespace = "kube-system", pod_labels = {}, cidr = null, port = 53 }
+  }, { for name, peer in local.services : name => peer if var.runner == "beadboard" }, var.network_policy_peers)
 
   # --- for the validations ---
   dns_label  = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"

@@ -22,9 +22,10 @@ resource "kubernetes_cron_job_v1" "this" {
   for_each = local.cron_jobs
 
   metadata {
-    name      = each.value.name
-    namespace = local.namespace
-    labels    = merge(local.labels, { "app.kubernetes.io/instance" = each.value.name })
+    name        = each.value.name
+    namespace   = local.namespace
+    labels      = merge(local.labels, { "app.kubernetes.io/instance" = each.value.name })
+    annotations = var.annotations
   }
 
   spec {
@@ -47,13 +48,15 @@ resource "kubernetes_cron_job_v1" "this" {
 
         template {
           metadata {
-            labels = merge(local.labels, { "app.kubernetes.io/instance" = each.value.name })
+            labels      = merge(var.pod_labels, local.labels, { "app.kubernetes.io/instance" = each.value.name })
+            annotations = var.pod_annotations
           }
 
           spec {
             restart_policy                   = "Never"
             termination_grace_period_seconds = local.grace
-            automount_service_account_token  = false
+            service_account_name             = one(kubernetes_service_account_v1.this[*].metadata[0].name)
+            automount_service_account_token  = var.runner == "jobs" # nobody else asks the API server anything
             enable_service_links             = false
             node_selector                    = var.node_selector
             priority_class_name              = var.priority_class_name
@@ -115,7 +118,7 @@ resource "kubernetes_cron_job_v1" "this" {
 
               resources {
                 requests = { cpu = var.cpu_request, memory = var.memory_request }
-                limits   = { memory = var.memory_limit }
+                limits   = merge({ memory = var.memory_limit }, { for limit in var.cpu_limit[*] : "cpu" => limit })
               }
 
               security_context {

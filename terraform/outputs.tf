@@ -13,6 +13,11 @@ output "cron_jobs" {
   value       = { for key, job in kubernetes_cron_job_v1.this : key => job.metadata[0].name }
 }
 
+output "agent" {
+  description = "Namespace and name of the CronJob that is the agent; `null` in runner `beadboard`."
+  value       = var.runner == "jobs" ? { namespace = local.agent_namespace, cron_job = local.agent_name } : null
+}
+
 output "watcher" {
   description = "Name of the watcher's Deployment; `null` in mode `cronjobs`."
   value       = one(kubernetes_deployment_v1.watcher[*].metadata[0].name)

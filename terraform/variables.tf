@@ -75,7 +75,7 @@ variable "create_namespace" {
 }
 
 variable "dispatcher_name" {
-  description = "Name of the dispatcher's CronJob, and of the NetworkPolicy."
+  description = "Name of the dispatcher's CronJob, of the NetworkPolicy, and of ServiceAccount, Role and RoleBinding (runner `jobs`)."
   type        = string
   default     = "beads-dispatcher"
   nullable    = false
@@ -209,6 +209,129 @@ variable "dolt_password_secret" {
       can(regex(local.dns_name, var.dolt_password_secret.name)) && can(regex(local.secret_key, var.dolt_password_secret.key))
     )
     error_message = "dolt_password_secret must name a Secret and a key in it: { name = \"dolt\", key = \"password\" }."
+  }
+}
+
+# --- where agents run ---
+
+variable "runner" {
+  description = "`beadboard`: BeadBoard and its agent service run the agents. `jobs`: each dispatch is a Kubernetes Job, made from a suspended CronJob (`agent`, or an existing one: `agent_cron_job`); neither BeadBoard nor the agent service is needed."
+  type        = string
+  default     = "beadboard"
+  nullable    = false
+
+  validation {
+    condition     = contains(["beadboard", "jobs"], var.runner)
+    error_message = "runner must be \"beadboard\" or \"jobs\"."
+  }
+  validation {
+    condition     = var.runner != "jobs" || (var.agent == null) != (var.agent_cron_job == null)
+    error_message = "runner = \"jobs\" needs either agent, which makes the CronJob, or agent_cron_job, the name of an existing one."
+  }
+  validation {
+    condition     = var.runner == "jobs" || (var.agent == null && var.agent_cron_job == null)
+    error_message = "agent and agent_cron_job go with runner = \"jobs\"."
+  }
+}
+
+variable "agent" {
+  description = "The agent of runner `jobs`, as a CronJob that is suspended. `image` has it, and bd if it closes its beads itself; it finds the bead in `BEAD_ID` and so on, and `metadata.json` in `/etc/beads-metadata`. `secret_env`: by reference to Secrets in `agent_namespace`. `run_as_user`: the image's own, unless set; never root. `deadline_seconds`: how long a run may take. `service_account`: mounted only if named. `volumes`, by name: each has either `claim` (a PersistentVolumeClaim), `config_map`, `secret` or `size` (an emptyDir's limit). The pod meets the restricted Pod Security Standard. See [Kubernetes Jobs](../docs/kubernetes.md)."
+  type = object({
+    name               = optional(string, "beads-agent")
+    image              = string
+    command            = optional(list(string))
+    args               = optional(list(string))
+    env                = optional(map(string), {})
+    secret_env         = optional(map(object({ name = string, key = string })), {})
+    image_pull_policy  = optional(string, "IfNotPresent")
+    image_pull_secrets = optional(list(string), [])
+    requests           = optional(map(string), { cpu = "250m", memory = "512Mi" })
+    limits             = optional(map(string), { memory = "2Gi" })
+    deadline_seconds   = optional(number, 7200)
+    run_as_user        = optional(number)
+    service_account    = optional(string)
+    node_selector      = optional(map(string), {})
+    tolerations = optional(list(object({
+      key                = optional(string)
+      operator           = optional(string, "Equal")
+      value              = optional(string)
+      effect             = optional(string)
+      toleration_seconds = optional(number)
+    })), [])
+    volumes = optional(map(object({
+      mount_path = string
+      read_only  = optional(bool, false)
+      claim      = optional(string)
+      config_map = optional(string)
+      secret     = optional(string)
+      size       = optional(string)
+    })), {})
+    pod_labels      = optional(map(string), {})
+    pod_annotations = optional(map(string), {})
+  })
+  default = null
+
+  validation {
+    condition     = alltrue([for agent in var.agent[*] : can(regex(local.dns_label, agent.name)) && length(agent.name) <= 52])
+    error_message = "agent: name must be at most 52 lower-case letters, digits and dashes."
+  }
+  validation {
+    condition     = alltrue([for agent in var.agent[*] : agent.deadline_seconds >= 660 && floor(agent.deadline_seconds) == agent.deadline_seconds])
+    error_message = "agent: deadline_seconds must be a whole number, at least 660: only after ten minutes is a pod that does not start known to be the agent's fault."
+  }
+  validation {
+    condition     = alltrue([for agent in var.agent[*] : alltrue([for one in agent.volumes : length(compact([one.claim, one.config_map, one.secret, one.size])) == 1])])
+    error_message = "agent: each of volumes needs exactly one of claim, config_map, secret and size."
+  }
+  validation {
+    condition     = alltrue([for agent in var.agent[*] : !anytrue([for name in concat(keys(agent.env), keys(agent.secret_env)) : startswith(name, "BEAD_") || name == "BEADS_ACTOR"])])
+    error_message = "agent: env must not hold BEAD_… or BEADS_ACTOR: each dispatch sets them."
+  }
+}
+
+variable "agent_cron_job" {
+  description = "Name of an existing CronJob in `agent_namespace` that is the agent, instead of `agent`. It should be suspended."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = alltrue([for name in var.agent_cron_job[*] : can(regex(local.dns_name, name)) && length(name) <= 52])
+    error_message = "agent_cron_job must be the name of a CronJob, or null."
+  }
+}
+
+variable "agent_namespace" {
+  description = "The agents' namespace (runner `jobs`), and theirs alone: whoever may create Jobs reaches every Secret of their namespace."
+  type        = string
+  default     = "beads-agents"
+  nullable    = false
+
+  validation {
+    condition     = can(regex(local.dns_label, var.agent_namespace))
+    error_message = "agent_namespace must be at most 63 lower-case letters, digits and dashes."
+  }
+  validation {
+    condition     = var.runner != "jobs" || var.agent_namespace != var.namespace
+    error_message = "agent_namespace must differ from namespace: our pods may create Jobs there, and so reach every Secret in it."
+  }
+}
+
+variable "create_agent_namespace" {
+  description = "Whether to make the agents' namespace."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "agent_jobs" {
+  description = "How many agents may run at once (runner `jobs`)."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.agent_jobs >= 1 && var.agent_jobs <= 999 && floor(var.agent_jobs) == var.agent_jobs
+    error_message = "agent_jobs must be a whole number from 1 to 999."
   }
 }
 
@@ -394,6 +517,43 @@ variable "labels" {
   }
 }
 
+variable "annotations" {
+  description = "Annotations of the CronJobs and of the Deployment, such as `{ \"reloader.stakater.com/auto\" = \"true\" }`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "pod_labels" {
+  description = "More labels of our pods alone, such as `{ \"sidecar.istio.io/inject\" = \"false\" }`. The agent has labels of its own: `agent.pod_labels`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length([for name in keys(var.pod_labels) : name if startswith(name, "app.kubernetes.io/")]) == 0
+    error_message = "pod_labels must not hold app.kubernetes.io/...: the module sets them, and its selectors need them."
+  }
+}
+
+variable "pod_annotations" {
+  description = "Annotations of our pods, such as `{ \"linkerd.io/inject\" = \"disabled\" }`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "run_as_user" {
+  description = "User and group of our pods. `null`: what the cluster or the image chooses, as OpenShift wants it (not tried there)."
+  type        = number
+  default     = 65532
+
+  validation {
+    condition     = alltrue([for user in var.run_as_user[*] : user >= 1 && floor(user) == user])
+    error_message = "run_as_user must be a whole number above 0, or null: our pods do not run as root."
+  }
+}
+
 variable "node_selector" {
   description = "Labels that a node must have."
   type        = map(string)
@@ -426,7 +586,7 @@ variable "priority_class_name" {
 }
 
 variable "cpu_request" {
-  description = "CPU that a pod asks for. There is no limit: a throttled tick only takes longer."
+  description = "CPU that a pod asks for."
   type        = string
   default     = "50m"
   nullable    = false
@@ -434,6 +594,17 @@ variable "cpu_request" {
   validation {
     condition     = can(regex("^([0-9]+m|[0-9]+(\\.[0-9]+)?)$", var.cpu_request))
     error_message = "cpu_request must be an amount of CPU, such as \"50m\"."
+  }
+}
+
+variable "cpu_limit" {
+  description = "CPU at which a pod is throttled. `null`: no limit, since a throttled tick only takes longer; a namespace's quota may demand one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.cpu_limit == null || can(regex("^([0-9]+m|[0-9]+(\\.[0-9]+)?)$", var.cpu_limit))
+    error_message = "cpu_limit must be an amount of CPU, such as \"1\", or null."
   }
 }
 
@@ -464,14 +635,19 @@ variable "memory_limit" {
 # --- who may talk to whom ---
 
 variable "network_policy_enabled" {
-  description = "Whether to make a NetworkPolicy: out to Dolt, BeadBoard, the agent service and DNS only; in, nothing. Your network plugin must enforce it."
+  description = "Whether to make a NetworkPolicy: out to Dolt, BeadBoard, the agent service and DNS only; in, nothing. Runner `jobs`: out to Dolt, the API server and DNS. Your network plugin must enforce it."
   type        = bool
   default     = false
   nullable    = false
+
+  validation {
+    condition     = !var.network_policy_enabled || var.runner != "jobs" || contains(keys(var.network_policy_peers), "api_server")
+    error_message = "network_policy_enabled with runner = \"jobs\" needs network_policy_peers = { api_server = { cidr = \"…\", port = … } }: `kubectl -n default get endpointslices` has its addresses."
+  }
 }
 
 variable "network_policy_peers" {
-  description = "Where the NetworkPolicy lets the pods go, laid over the default by name (`dolt`, `beadboard`, `agent_service`, `dns`). A policy sees pods, not Services: `port` is the pod's own. Each has either `namespace`, and `pod_labels` if you like, or `cidr`."
+  description = "Where the NetworkPolicy lets the pods go, laid over the default by name (`dolt`, `beadboard`, `agent_service`, `dns`; runner `jobs`: `dolt`, `dns`, and `api_server`, which has no default). A policy sees pods, not Services: `port` is the pod's own. Each has either `namespace`, and `pod_labels` if you like, or `cidr`."
   type = map(object({
     namespace  = optional(string)
     pod_labels = optional(map(string), {})

@@ -7,9 +7,10 @@ resource "kubernetes_deployment_v1" "watcher" {
   wait_for_rollout = false
 
   metadata {
-    name      = var.watcher_name
-    namespace = local.namespace
-    labels    = merge(local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
+    name        = var.watcher_name
+    namespace   = local.namespace
+    labels      = merge(local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
+    annotations = var.annotations
   }
 
   spec {
@@ -25,15 +26,16 @@ resource "kubernetes_deployment_v1" "watcher" {
 
     template {
       metadata {
-        labels = merge(local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
+        labels = merge(var.pod_labels, local.labels, { "app.kubernetes.io/instance" = var.watcher_name })
         # A new metadata.json means a new pod at once. The watcher would follow the mounted file too, but the kubelet takes a minute to change it.
-        annotations = { "beads-dispatch/metadata-sha256" = sha256(local.metadata) }
+        annotations = merge(var.pod_annotations, { "beads-dispatch/metadata-sha256" = sha256(local.metadata) })
       }
 
       spec {
         restart_policy                   = "Always"
         termination_grace_period_seconds = local.grace
-        automount_service_account_token  = false
+        service_account_name             = one(kubernetes_service_account_v1.this[*].metadata[0].name)
+        automount_service_account_token  = var.runner == "jobs" # nobody else asks the API server anything
         enable_service_links             = false
         node_selector                    = var.node_selector
         priority_class_name              = var.priority_class_name
@@ -69,7 +71,7 @@ resource "kubernetes_deployment_v1" "watcher" {
           name                       = "watcher"
           image                      = var.image
           image_pull_policy          = var.image_pull_policy
-          command                    = ["beads-dispatch", "watch", "--listen", "0.0.0.0:${local.metrics.port}"]
+          command                    = ["beads-dispatch", "watch", "--listen", "[::]:${local.metrics.port}"] # IPv4 too
           termination_message_policy = "FallbackToLogsOnError"
 
           port {
@@ -122,7 +124,7 @@ resource "kubernetes_deployment_v1" "watcher" {
 
           resources {
             requests = { cpu = var.cpu_request, memory = var.memory_request }
-            limits   = { memory = var.memory_limit }
+            limits   = merge({ memory = var.memory_limit }, { for limit in var.cpu_limit[*] : "cpu" => limit })
           }
 
           security_context {
@@ -185,6 +187,8 @@ resource "kubernetes_service_v1" "watcher" {
 
   spec {
     selector = local.watcher_selector
+    # Both families where the cluster has both.
+    ip_family_policy = "PreferDualStack"
     # A watcher that cannot reach Dolt is not ready, and its metrics are wanted all the more.
     publish_not_ready_addresses = true
 

@@ -13,6 +13,7 @@ import yaml
 
 KUBERNETES = "1.34"
 WORKLOADS = ("CronJob", "Deployment")
+FILLED_IN = ("kubernetes_cron_job_v1", "kubernetes_deployment_v1", "kubernetes_service_v1")  # types with defaults
 
 
 @pytest.fixture(params=render.MODES)
@@ -68,7 +69,7 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
 def test_a_secret_adds_one_reference_to_every_pod_and_nothing_else(mode: str, name: str, key: str, of: str) -> None:
     secret = {"name": "any-secret", "key": key}
     without, with_token = (
-        [container(one) for one in render.manifests(**render.MODES[mode], **inputs) if one["kind"] in WORKLOADS]
+        [container(one) for one in render.manifests(**render.MODES[mode], **inputs) if ours(one)]
         for inputs in ({}, {of: json.dumps(secret)})
     )
     for one in without:
@@ -100,6 +101,7 @@ def test_the_kill_switch_changes_nothing_else(mode: str) -> None:
         == {
             "cronjobs": [".1.spec.suspend: False, True", ".2.spec.suspend: False, True"],
             "watch": [".1.spec.replicas: 1, 0"],
+            "jobs": [".7.spec.replicas: 1, 0"],
         }[mode]
     )
 
@@ -111,6 +113,39 @@ def test_the_jobs_differ_in_a_few_values_only() -> None:
     label = "metadata.labels.app.kubernetes.io/instance"
     expected = {".schedule", f".jobTemplate.{label}", f".jobTemplate.spec.template.{label}"}
     assert keys == {*expected, pod + "name", pod + "command.0", pod + "env"}
+
+
+def test_the_watcher_of_jobs_is_the_other_watcher_with_an_account() -> None:
+    watch, jobs = (next(one for one in documents(mode) if one["kind"] == "Deployment") for mode in ("watch", "jobs"))
+    for one in (watch, jobs):
+        del one["spec"]["template"]["spec"]["containers"][0]["env"]
+    pod = ".spec.template.spec."
+    assert list(differences(watch, jobs)) == [
+        f"{pod}automountServiceAccountToken: False, True", f"{pod}serviceAccountName: None, 'beads-dispatcher'"
+    ]  # fmt: skip
+
+
+def test_everything_of_the_agent_fits_too() -> None:
+    agent = """{
+      image = "a", command = ["a"], args = ["b"], env = { A = "b" }, secret_env = { C = { name = "d", key = "e" } }
+      image_pull_secrets = ["s"], run_as_user = 1000, service_account = "agent", node_selector = { a = "b" }
+      tolerations = [{ key = "a", operator = "Exists" }], pod_labels = { a = "b" }, pod_annotations = { a = "b" }
+      volumes = {
+        a = { mount_path = "/a", claim = "c", read_only = true }
+        b = { mount_path = "/b", config_map = "c" }
+        c = { mount_path = "/c", secret = "c" }
+        d = { mount_path = "/d", size = "1Gi" }
+      }
+    }"""
+    objects = render.manifests(runner="jobs", agent=agent)
+    for one in objects:
+        check(one)
+    made = next(one for one in objects if one["metadata"]["name"] == "beads-agent")
+    pod = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert [sorted(volume) for volume in pod["volumes"]] == [
+        ["configMap", "name"], ["name", "persistentVolumeClaim"], ["configMap", "name"], ["name", "secret"],
+        ["emptyDir", "name"],
+    ]  # fmt: skip
 
 
 def test_the_watchers_pod_is_the_jobs_pod_with_a_port() -> None:
@@ -128,7 +163,7 @@ def test_defaults_that_the_provider_fills_in_do_not_show(mode: str) -> None:
         block = schemas[one["type"]]["block"]
         filled = copy.deepcopy(one)
         fill(filled["values"], block)
-        assert filled != one or one["type"] == "kubernetes_config_map_v1"
+        assert filled != one or one["type"] not in FILLED_IN
         assert render.manifest(filled, block) == render.manifest(one, block)
 
 
@@ -144,6 +179,11 @@ def fill(values: dict[str, Any], block: dict[str, Any]) -> None:
 
 def check(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def ours(document: dict[str, Any]) -> bool:
+    """Whether it makes pods of ours. The agent's is somebody else's program."""
+    return document["kind"] in WORKLOADS and document["metadata"]["name"] != "beads-agent"
 
 
 def container(workload: dict[str, Any]) -> dict[str, Any]:

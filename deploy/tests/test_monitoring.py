@@ -18,7 +18,7 @@ from beads_dispatch.monitoring.metrics import Metrics
 DASHBOARD = json.loads((render.HERE / "dashboard.json").read_text())
 RULES = {
     mode: yaml.safe_load((render.HERE / f"alerts-{mode}.yaml").read_text())["groups"][0]["rules"]
-    for mode in render.MODES
+    for mode in render.ALERTS
 }
 RUNBOOK = (render.HERE.parent / "docs" / "runbook.md").read_text()
 

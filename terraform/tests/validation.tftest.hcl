@@ -38,6 +38,15 @@ run "allowed_at_the_lower_edge" {
     labels                     = { x = "" }
     tolerations                = [{ operator = "Exists" }]
     cpu_request                = "1m"
+    cpu_limit                  = "1m"
+    run_as_user                = 1
+    pod_labels                 = { x = "" }
+    runner                     = "beadboard"
+    agent                      = null
+    agent_cron_job             = null
+    agent_namespace            = "b"
+    agent_jobs                 = 1
+    network_policy_enabled     = true
     memory_request             = "1Mi"
     memory_limit               = "1Gi"
     image_pull_policy          = "Never"
@@ -83,13 +92,22 @@ run "allowed_at_the_upper_edge" {
     labels                     = { "example.org/team" = "beads" }
     tolerations                = [{ key = "a", value = "b" }]
     cpu_request                = "0.5"
+    cpu_limit                  = null
+    run_as_user                = null
+    pod_labels                 = { "sidecar.istio.io/inject" = "false" }
+    runner                     = "jobs"
+    agent                      = { image = "a", name = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", deadline_seconds = 660, env = { BEADS_X = "y" }, volumes = { a = { mount_path = "/a", size = "1Gi" } } }
+    agent_cron_job             = null
+    agent_namespace            = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    agent_jobs                 = 999
+    network_policy_enabled     = true
     memory_request             = "100Ki"
     memory_limit               = "2Gi"
     image_pull_policy          = "Always"
     image_pull_secret          = null
     mode                       = "watch"
     log_format                 = "json"
-    network_policy_peers       = { proxy = { namespace = "a", pod_labels = { a = "b" }, port = 65535 }, dns = { cidr = "fd00::/8", port = 53 } }
+    network_policy_peers       = { api_server = { cidr = "fd00::/8", port = 443 }, proxy = { namespace = "a", pod_labels = { a = "b" }, port = 65535 }, dns = { cidr = "fd00::/8", port = 53 } }
     metrics_namespace          = null
     monitoring_labels          = { release = "kube-prometheus-stack" }
     runbook_url                = "https://wiki.example.org/runbook?page=1"
@@ -120,6 +138,11 @@ run "refused_empty" {
     mode                       = ""
     log_format                 = ""
     cpu_request                = ""
+    cpu_limit                  = ""
+    run_as_user                = 0
+    pod_labels                 = { "app.kubernetes.io/name" = "x" }
+    agent_cron_job             = ""
+    agent_jobs                 = 0
     memory_request             = ""
     memory_limit               = ""
     metrics_namespace          = ""
@@ -159,6 +182,11 @@ run "refused_empty" {
     var.mode,
     var.log_format,
     var.cpu_request,
+    var.cpu_limit,
+    var.run_as_user,
+    var.pod_labels,
+    var.agent_cron_job,
+    var.agent_jobs,
     var.memory_request,
     var.memory_limit,
     var.metrics_namespace,
@@ -420,4 +448,126 @@ run "refused_schedule_with_seconds" {
     var.dispatcher_schedule,
     var.reaper_schedule,
   ]
+}
+
+run "refused_agent_name_and_count" {
+  command = plan
+
+  variables {
+    runner      = "jobs"
+    agent       = { image = "a", name = "Agent" }
+    agent_jobs  = 1.5
+    run_as_user = 1.5
+    cpu_limit   = "lots"
+  }
+
+  expect_failures = [var.agent, var.agent_jobs, var.run_as_user, var.cpu_limit]
+}
+
+run "refused_agent_deadline" {
+  command = plan
+
+  variables {
+    runner = "jobs"
+    agent  = { image = "a", deadline_seconds = 659 }
+  }
+
+  expect_failures = [var.agent]
+}
+
+run "refused_agent_volume_of_two_kinds" {
+  command = plan
+
+  variables {
+    runner = "jobs"
+    agent  = { image = "a", volumes = { a = { mount_path = "/a", size = "1Gi", claim = "c" } } }
+  }
+
+  expect_failures = [var.agent]
+}
+
+run "refused_agent_volume_of_no_kind" {
+  command = plan
+
+  variables {
+    runner = "jobs"
+    agent  = { image = "a", volumes = { a = { mount_path = "/a" } } }
+  }
+
+  expect_failures = [var.agent]
+}
+
+run "refused_agent_env" {
+  command = plan
+
+  variables {
+    runner = "jobs"
+    agent  = { image = "a", env = { BEAD_ID = "x" } }
+  }
+
+  expect_failures = [var.agent]
+}
+
+run "refused_agent_secret_env" {
+  command = plan
+
+  variables {
+    runner = "jobs"
+    agent  = { image = "a", secret_env = { BEADS_ACTOR = { name = "a", key = "b" } } }
+  }
+
+  expect_failures = [var.agent]
+}
+
+run "refused_agent_cron_job_too_long" {
+  command = plan
+
+  variables {
+    runner         = "jobs"
+    agent_cron_job = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  }
+
+  expect_failures = [var.agent_cron_job]
+}
+
+run "refused_runner" {
+  command = plan
+
+  variables {
+    runner = ""
+  }
+
+  expect_failures = [var.runner]
+}
+
+run "refused_agent_namespace" {
+  command = plan
+
+  variables {
+    agent_namespace = ""
+  }
+
+  expect_failures = [var.agent_namespace]
+}
+
+run "refused_agent_namespace_too_long" {
+  command = plan
+
+  variables {
+    agent_namespace = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  }
+
+  expect_failures = [var.agent_namespace]
+}
+
+run "refused_network_policy_without_the_api_server" {
+  command = plan
+
+  variables {
+    runner                 = "jobs"
+    agent                  = { image = "a" }
+    network_policy_enabled = true
+  }
+
+  expect_failures = [var.network_policy_enabled]
 }

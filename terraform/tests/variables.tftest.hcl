@@ -288,3 +288,46 @@ run "labels" {
     error_message = "a pod tells whose it is"
   }
 }
+
+run "a_cluster_unlike_ours" {
+  command = plan
+
+  variables {
+    annotations     = { "reloader.stakater.com/auto" = "true" }
+    pod_labels      = { "sidecar.istio.io/inject" = "false" }
+    pod_annotations = { "linkerd.io/inject" = "disabled" }
+    cpu_limit       = "1"
+    run_as_user     = null
+  }
+
+  assert {
+    condition = alltrue([for job in kubernetes_cron_job_v1.this : alltrue([
+      job.metadata[0].annotations == tomap({ "reloader.stakater.com/auto" = "true" }),
+      job.spec[0].job_template[0].spec[0].template[0].metadata[0].labels["sidecar.istio.io/inject"] == "false",
+      job.spec[0].job_template[0].spec[0].template[0].metadata[0].annotations == tomap({ "linkerd.io/inject" = "disabled" }),
+    ])])
+    error_message = "annotations of the CronJobs, labels and annotations of their pods"
+  }
+  assert {
+    condition = alltrue([for job in kubernetes_cron_job_v1.this : alltrue([for pod in job.spec[0].job_template[0].spec[0].template[0].spec : alltrue([
+      pod.container[0].resources[0].limits == tomap({ cpu = "1", memory = "256Mi" }),
+      pod.security_context[0].run_as_user == null,
+      pod.security_context[0].run_as_group == null,
+      pod.security_context[0].run_as_non_root == true,
+    ])])])
+    error_message = "a CPU limit, and the user that the cluster chooses"
+  }
+}
+
+run "another_user" {
+  command = plan
+
+  variables {
+    run_as_user = 1000
+  }
+
+  assert {
+    condition     = alltrue([for job in kubernetes_cron_job_v1.this : [for context in job.spec[0].job_template[0].spec[0].template[0].spec[0].security_context : "${context.run_as_user} ${context.run_as_group}"] == ["1000 1000"]])
+    error_message = "user and group as given"
+  }
+}

@@ -57,7 +57,7 @@ run "the_container" {
 
   assert {
     condition = alltrue([for container in kubernetes_deployment_v1.watcher[0].spec[0].template[0].spec[0].container : alltrue([
-      container.command == tolist(["beads-dispatch", "watch", "--listen", "0.0.0.0:8080"]),
+      container.command == tolist(["beads-dispatch", "watch", "--listen", "[::]:8080"]),
       [for port in container.port : "${port.name} ${port.container_port}"] == ["metrics 8080"],
       [for probe in container.liveness_probe : "${probe.http_get[0].path} ${probe.http_get[0].port}"] == ["/healthz metrics"],
       [for probe in container.readiness_probe : "${probe.http_get[0].path} ${probe.http_get[0].port}"] == ["/readyz metrics"],
@@ -113,6 +113,7 @@ run "the_service" {
       spec.selector == kubernetes_deployment_v1.watcher[0].spec[0].selector[0].match_labels,
       [for port in spec.port : "${port.name} ${port.port} ${port.target_port}"] == ["metrics 8080 metrics"],
       spec.publish_not_ready_addresses == true,
+      spec.ip_family_policy == "PreferDualStack",
     ])])
     error_message = "the metrics are there, and all the more while Dolt is not"
   }
@@ -252,5 +253,40 @@ run "the_pod" {
       pod.container[0].resources[0].limits == tomap({ memory = "1Gi" }),
     ])])
     error_message = "image, place and resources as given"
+  }
+}
+
+run "a_cluster_unlike_ours" {
+  command = plan
+
+  variables {
+    annotations     = { "reloader.stakater.com/auto" = "true" }
+    pod_labels      = { "sidecar.istio.io/inject" = "false" }
+    pod_annotations = { "linkerd.io/inject" = "disabled" }
+    cpu_limit       = "1"
+    run_as_user     = null
+  }
+
+  assert {
+    condition = alltrue([
+      kubernetes_deployment_v1.watcher[0].metadata[0].annotations == tomap({ "reloader.stakater.com/auto" = "true" }),
+      kubernetes_deployment_v1.watcher[0].spec[0].template[0].metadata[0].labels["sidecar.istio.io/inject"] == "false",
+      kubernetes_deployment_v1.watcher[0].spec[0].template[0].metadata[0].annotations["linkerd.io/inject"] == "disabled",
+      contains(keys(kubernetes_deployment_v1.watcher[0].spec[0].template[0].metadata[0].annotations), "beads-dispatch/metadata-sha256"),
+    ])
+    error_message = "annotations of the Deployment, labels and annotations of its pods"
+  }
+  assert {
+    condition     = !contains(keys(kubernetes_deployment_v1.watcher[0].spec[0].selector[0].match_labels), "sidecar.istio.io/inject")
+    error_message = "labels of the user are not in the selector"
+  }
+  assert {
+    condition = alltrue([for pod in kubernetes_deployment_v1.watcher[0].spec[0].template[0].spec : alltrue([
+      pod.container[0].resources[0].limits == tomap({ cpu = "1", memory = "256Mi" }),
+      pod.security_context[0].run_as_user == null,
+      pod.security_context[0].run_as_group == null,
+      pod.security_context[0].run_as_non_root == true,
+    ])])
+    error_message = "a CPU limit, and the user that the cluster chooses"
   }
 }

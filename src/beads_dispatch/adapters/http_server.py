@@ -1,5 +1,6 @@
 """A small HTTP server: one function answers every request."""
 
+import errno
 import socket
 import sys
 from collections.abc import Callable
@@ -17,9 +18,14 @@ Answer = Callable[[str, str, bytes], Page]  # from method, path and body
 
 
 def server(host: str, port: int, answer: Answer) -> ThreadingHTTPServer:
-    """Listens; the caller serves. Port 0: a free one. Raises Failure."""
+    """Listen; the caller serves. Port 0: a free one. `::` is every address, IPv4's too. Raises Failure."""
     try:
-        return _Server((host, port), answer)
+        try:
+            return _Server((host, port), answer)
+        except OSError as error:  # a node without IPv6 has neither the family nor the address
+            if host != "::" or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            return _Server(("0.0.0.0", port), answer)
     except (OSError, UnicodeError) as error:
         raise Failure(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -29,6 +35,11 @@ class _Server(ThreadingHTTPServer):
         self.answer = answer
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # some systems answer IPv6 alone
+        super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is no event. Anything else is a bug of ours."""
