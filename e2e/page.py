@@ -7,9 +7,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "runbook.md"
 
 # What changes nothing need not be executed. The pattern lets no second command through.
 READ_ONLY = re.compile(
-    r"(kubectl (-n beads-(?:server|agents) )?(get|logs|describe)|bd (show|list|comments)|beads-dispatch status|terraform plan|"
+    r"(kubectl (-n beads-(server|agents) )?(get|logs|describe)|"
+    r"bd (show|list|comments)|beads-dispatch status|terraform plan|"
     r"kubectl -n beads-server exec deployment/beads-watcher -- beads-dispatch (status|(tick|sweep) --dry-run))"
-    r"( (<\w+>|[^\s;&|<>`$]+))*( \| jq '[^']*')?"
+    r"( ([^\s;&|<>`$]*<\w+>|[^\s;&|<>`$]+))*( \| jq '[^']*')?"
 )
 
 
