@@ -1,6 +1,9 @@
 """What an ended run said: result objects, events and plain text of every agent."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -288,6 +291,25 @@ tokens used
 def test_the_line_that_matters(stdout: str, stderr: str, text: str) -> None:
     found = words.said(stdout, stderr)
     assert (found.text, found.structured, found.trouble) == (text, False, found.trouble)
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("bash", "-c", "claudee -p x"), "claudee: command not found"),
+        (("bash", "-c", "set -u; echo working; echo $NOWHERE"), "NOWHERE: unbound variable"),
+        (("/bin/sh", "-c", "echo working; cat /nowhere"), "cat: /nowhere: No such file or directory"),
+        ((sys.executable, "-c", "print('working'); {}['key']"), "KeyError: 'key'"),
+        ((sys.executable, "-c", "raise SystemExit('fatal: no')"), "fatal: no"),
+        (("git", "-C", "/nowhere", "log"), "fatal: cannot change to '/nowhere': No such file or directory"),
+        (("make", "-C", "/etc", "nowhere"), "make: *** No rule to make target 'nowhere'.  Stop."),
+    ],
+)
+def test_what_real_programs_print(argv: tuple[str, ...], text: str) -> None:
+    environ = {**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode
+    assert words.said(done.stdout, done.stderr).text == text
 
 
 @pytest.mark.parametrize(

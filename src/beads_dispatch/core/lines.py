@@ -22,6 +22,7 @@ _NOISE = re.compile(
     r"|note: (?:run with `RUST_BACKTRACE|some details are omitted|re-run with).*|stack backtrace:"
     r"|Traceback \(most recent call last\):|During handling of the above exception, .*|The above exception was .*"
     r"|goroutine \d+ \[.*|created by \S+.*|[\w./*()-]+\.[\w.*()-]+\(.*\)|exit status \d+|\[signal SIG.*"  # Go
+    r"|make(?:\[\d+\])?: (?:Entering|Leaving) directory .*"
     r"|npm (?:notice|warn)\b.*|npm (?:ERR!|error) (?:A complete log|errno|code|path|\s).*"
     # bd
     r"|(?:auto-)?(?:im|ex)ported \d+ (?:issues?|memories).*|warning: (?:beads\.role|auto-import).*"
@@ -39,9 +40,11 @@ _ERROR = re.compile(
     r"(?:\W|\d|[TZ](?=[\d: ]))*"  # a mark, a time
     r"(?:[\w@./-]+: |npm )?"  # the program
     r"(?:(?:\w+ ){0,2}(?:error|exception|rejection|fatal|panic|failure)\b(?:[^:]{0,40}:|\W*$)"
+    r"|make(?:\[\d+\])?: \*\*\*|(?:killed|terminated|aborted|segmentation fault)(?: \(core dumped\))?$"
     r"|thread '.*?' (?:\(\d+\) )?panicked\b|ERR!|[\w.]*(?:Error|Exception|Exit|Interrupt)\b(?::|$)"
     r"|(?:failed|unable) to\b|(?:cannot|could not|couldn't)\b)"
-    r"|[^:]{1,80}: (?:command not found|not found|No such file or directory|Permission denied)$",  # a shell
+    r"|[^:]{1,80}(?:: [^:]{1,200})?: "  # a shell
+    r"(?:command not found|not found|No such file or directory|Permission denied|unbound variable)$",
     re.IGNORECASE,
 )
 
