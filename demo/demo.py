@@ -137,7 +137,7 @@ def play_step_by_step(demo: Demo, log: Path) -> None:
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
     demo.step("A sweep (every ten minutes in a cluster) learns how the run ended, and blocks the bead.")
-    wait_for("the agent dies", lambda: re.search(f"{crash}: job=.* failed", log.read_text()))
+    wait_for("the agent dies", lambda: re.search(f"{crash}: failed", log.read_text()))
     demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
     demo.show(crash, "blocked", "agent ended: failed .exit (-9|137). after")
 
@@ -162,7 +162,7 @@ def play_on_a_laptop(demo: Demo) -> None:
         assigned = time.monotonic()
         wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in log.read_text())
         seconds = time.monotonic() - assigned
-        wait_for("the agent ends", lambda: re.search(f"{tidy}: job=.* completed", log.read_text()))
+        wait_for("the agent ends", lambda: re.search(f"{tidy}: closed after", log.read_text()))
     for line in log.read_text().replace(str(demo.folder), "~").splitlines():
         print(f"     {line}")
     demo.show(tidy, "closed", "dispatched: job=", "claimed by agent")

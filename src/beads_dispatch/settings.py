@@ -42,8 +42,11 @@ class Settings:
     per_day: int | None = None
 
 
-def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Settings:
-    """Return the settings. Raise Misconfigured with every wrong variable in one message."""
+def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assignee: str | None = None) -> Settings:
+    """Return the settings. Raise Misconfigured with every wrong variable in one message.
+
+    `assignee`: by an option, which stands instead of the variable.
+    """
     wrong: list[str] = []
 
     def checked(parse: Callable[[], T], default: T) -> T:
@@ -54,7 +57,7 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Se
             return default
 
     settings = Settings(
-        assignee=checked(lambda: _name(environ, "BEADS_ASSIGNEE", "agent"), ""),
+        assignee=checked(lambda: _assignee(environ, assignee), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
         per_tick=checked(lambda: _count(environ, "BEADS_DISPATCH_PER_TICK"), 1),
         threshold=checked(lambda: _threshold(environ), timedelta()),
@@ -71,6 +74,12 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool) -> Se
     if wrong:
         raise Misconfigured("; ".join(wrong))
     return settings
+
+
+def _assignee(environ: Mapping[str, str], option: str | None) -> str:
+    if option is None:
+        return _name(environ, "BEADS_ASSIGNEE", "agent")
+    return _name({"--assignee": option or " "}, "--assignee", "")
 
 
 def _name(environ: Mapping[str, str], variable: str, default: str) -> str:

@@ -1,6 +1,7 @@
 """Agents on this machine: the command's environment, its limits and its end, on the real bd."""
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -236,6 +237,27 @@ def test_a_run_that_has_lost_its_bead_is_stopped(embedded: Place, words: Sequenc
         assert one.ended(lost_job).stage is Stage.STOPPED
         assert f"beads-dispatch: stopped ({why}) after " in one.path(lost_job).read_text()
         assert one.runner.job(kept_job).stage is Stage.RUNNING
+
+
+def test_a_second_run_knows_the_first_and_a_session_that_is_gone_is_dropped(embedded: Place) -> None:
+    prints = 'printf "%s|" "$BEAD_RUN" "$BEAD_SESSION" "$BEAD_LAST_END" >&2; echo >&2; '
+    gone = '[ -n "$BEAD_SESSION" ] && echo "No conversation found with session ID: $BEAD_SESSION" >&2 && exit 1; '
+    result = '{"type": "result", "is_error": true, "result": "I gave up", "session_id": "abc-123"}'
+    with local(embedded, f"{prints}{gone}echo '{result}'; exit 3") as one:
+        bead = embedded.create()
+        first, second = one.start(bead), ""
+        assert one.ended(first).session == "abc-123"
+        second = one.start(bead)
+        ended = one.ended(second)
+        texts = [one.path(job).read_text().splitlines() for job in (first, second)]
+    assert "1|||" in texts[0]
+    once, again = (
+        [line for line in texts[1] if re.fullmatch(rf"2\|{session}\|failed \(exit 3\) after \ds: I gave up\|", line)]
+        for session in ("abc-123", "")
+    )
+    assert (len(once), len(again)) == (1, 1)
+    assert "beads-dispatch: session abc-123 cannot be continued: starting afresh" in texts[1]
+    assert (ended.stage, ended.exit_code, ended.words) == (Stage.FAILED, 3, "I gave up")
 
 
 def test_a_run_outlives_its_watcher_and_the_next_one_of_its_queue_adopts_it(embedded: Place) -> None:

@@ -31,9 +31,6 @@ def home(tmp_path: Path) -> Place:
     (programs / "claude").write_text(CLAUDE)
     (programs / "claude").chmod(0o755)
     (place.folder.parent / "Library" / "Logs").mkdir(parents=True)
-    settings = place.folder.parent / ".config" / "beads-dispatch"
-    settings.mkdir(parents=True)
-    shutil.copy(FOLDER / "agent", settings)
     return place
 
 
@@ -46,7 +43,7 @@ def unit() -> configparser.SectionProxy:
 
 def test_the_unit_is_valid(home: Place, tmp_path: Path) -> None:
     service = unit()
-    assert {service["Restart"], service["KillMode"]} == {"on-failure", "mixed"}
+    assert {service["Restart"], service["KillMode"]} == {"on-failure", "process"}
     if analyze := shutil.which("systemd-analyze"):
         environ = {"HOME": str(home.folder.parent), "XDG_RUNTIME_DIR": str(tmp_path)}
         words = [analyze, "--user", "verify", str(UNIT)]
@@ -69,7 +66,7 @@ def works(home: Place, words: Sequence[str], folder: Path, environ: Mapping[str,
         process.kill()
     asked = (home.folder.parent / "asked").read_text()
     assert asked.startswith(f"-p\nRun: bd show {bead}. ")
-    assert "--permission-mode\nbypassPermissions\n" in asked
+    assert "--permission-mode\nacceptEdits\n" in asked
 
 
 def test_what_the_unit_starts_works(home: Place) -> None:

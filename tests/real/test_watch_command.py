@@ -37,7 +37,7 @@ def test_a_bead_is_worked_on_without_any_variable(request: pytest.FixtureRequest
     with watching(place, f'echo "by $BEADS_ACTOR" > who; {CLOSES}') as watcher:
         bead = place.create()
         watcher.wait_for(f"beads-dispatcher: {bead}: dispatched: job=")
-        watcher.wait_for(f"beads-agent: {bead}: job=.* completed after")
+        watcher.wait_for(f"beads-agent: {bead}: closed after")
         assert place.show(bead)["status"] == "closed"
         assert watcher.end() == 0
     assert (place.folder / "who").read_text() == "by agent\n"  # no note: bd 1.0.2 can lose one to ours
@@ -73,13 +73,20 @@ def test_it_runs_so_many_jobs_at_once(on_server: Place) -> None:
     both = 'touch "on-$BEAD_ID"; until [ "$(ls on-* | wc -l)" = 2 ]; do sleep 0.1; done'  # each waits for the other
     with watching(on_server, both, "--jobs=2") as watcher:
         for bead in (on_server.create("one"), on_server.create("two")):
-            watcher.wait_for(f"{bead}: job=.* completed after")
+            watcher.wait_for(f"{bead}: completed after")
+
+
+def test_the_line_of_an_end_says_what_the_agent_asks(on_server: Place) -> None:
+    asks = 'bd update "$BEAD_ID" --status=blocked --append-notes "which port?"'
+    with watching(on_server, f"until {asks}; do sleep 1; done") as watcher:
+        bead = on_server.create()
+        watcher.wait_for(rf"{bead}: asks after \w+: which port\?")
 
 
 def test_it_ends_a_job_after_its_timeout_with_its_children(on_server: Place) -> None:
     with watching(on_server, SLEEPS, "--timeout=0.05") as watcher:
         bead = on_server.create()
-        watcher.wait_for(f"{bead}: job=.* timed out after")
+        watcher.wait_for(f"{bead}: timed out after")
         wait_for(lambda: not any(map(is_running, children(on_server))))  # by itself it would sleep for five minutes
 
 
@@ -95,10 +102,10 @@ def test_a_stop_signal_stops_the_agents_and_opens_their_beads_again(on_server: P
                 watcher.wait_for(rf"nothing new is started; {bead} \(for \w+\) may finish. Ctrl-C again stops")
         assert watcher.wait() == 0
     wait_for(lambda: not is_running(child))  # by itself it would sleep for five minutes
-    ends = [re.sub(r"=\w+|after \w+", "", line.strip()) for line in watcher.lines[-3:]]
+    ends = [re.sub(r"after \w+", "", line.strip()) for line in watcher.lines[-3:]]
     assert ends == [
         "beads-watcher: stopped",
-        f"beads-agent: {bead}: job stopped with the watcher ",
+        f"beads-agent: {bead}: stopped with the watcher ",
         f"beads-reaper: {bead}: agent ended: stopped with the watcher  (open again) (open)",
     ]
     assert re.fullmatch(r"agent ended: stopped with the watcher after \w+ \(open again\)", on_server.notes(bead)[-1])
@@ -117,7 +124,7 @@ def test_the_first_ctrl_c_lets_the_agent_finish_and_starts_nothing_new(on_server
         (on_server.folder / "go").touch()
         assert watcher.wait() == 0
     assert (on_server.show(first)["status"], on_server.show(second)["status"]) == ("closed", "open")
-    assert [line for line in watcher.lines if re.search(f"{first}: job=.* completed after", line)]
+    assert [line for line in watcher.lines if re.search(f"{first}: closed after", line)]
 
 
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
@@ -139,7 +146,7 @@ def test_a_run_outlives_a_watcher_that_is_killed_and_the_next_one_records_its_en
         second.wait_for(
             rf"beads-reaper: {bead}: agent ended: failed \(exit 3\) after \w+: broken \(open again, attempt 1 of 3\)"
         )
-        second.wait_for(f"{other}: job=.* failed")
+        second.wait_for(f"{other}: failed")
     assert (place.folder / "runs").read_text() == "run\n" * 2  # one for each bead
     assert len([line for line in place.notes(bead) if line.startswith("agent ended")]) == 1
 
@@ -151,7 +158,7 @@ def test_a_bead_whose_job_another_machine_started_is_left_alone(on_server: Place
     with watching(on_server, CLOSES) as watcher:
         for title in ("first", "second"):  # before each tick it is asked how runs have ended
             bead = on_server.create(title)
-            watcher.wait_for(f"{bead}: job=.* completed after")
+            watcher.wait_for(f"{bead}: closed after")
     assert on_server.show(foreign)["status"] == "in_progress"
 
 
@@ -200,7 +207,7 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
             assert first.end() == 0
             second.wait_for("the other watcher has ended: watching now")
             other = place.create("second")
-            second.wait_for(f"{other}: job=.* completed after")
+            second.wait_for(f"{other}: closed after")
     # Though the lock's file names one. Dolt may take a moment to notice that a connection has gone.
     wait_for(lambda: "no watcher is seen at work" in place.run("status").stdout)
 
@@ -244,10 +251,12 @@ def children(place: Place) -> list[int]:
     [
         (["--command", " "], "beads-watcher: --command is empty: give the command to run for each bead"),
         (["--command"], "beads-dispatch watch: argument --command: expected one argument"),
-        (
-            ["--jobs=2"],
-            "beads-watcher: --jobs and --timeout need --command: they are about the commands that it starts",
-        ),
+        (["--jobs=2"], "beads-watcher: --jobs, --timeout and --allow-all need --agent or --command"),
+        (["--agent=gpt"], "beads-dispatch watch: argument --agent: invalid choice: 'gpt' (choose from"),
+        (["--agent=claude", "--command=true"], "beads-dispatch watch: argument --command: not allowed with argument"),
+        (["--allow-all", "--command=true"], "beads-watcher: --allow-all needs --agent: "),
+        (["--agent=opencode"], "beads-watcher: opencode is not on PATH: install it (a shell's alias is not enough)"),
+        (["--command=true", "--assignee="], "beads-watcher: --assignee: must be a name of at most 255 printable"),
         (["--command=true", "--jobs=0"], "beads-dispatch watch: argument --jobs: at least 1 is needed"),
         (["--command", ""], "beads-watcher: --command is empty: give the command to run for each bead"),
         *(
@@ -257,7 +266,7 @@ def children(place: Place) -> list[int]:
             )
             for text in ("0", "-1", "soon")
         ),
-        ([], "beads-watcher: BEADBOARD_URL: must be set"),
+        ([], "beads-watcher: nothing says where agents run: use --agent claude to run them here"),
     ],
 )
 def test_bad_input_is_one_clear_line(on_server: Place, words: list[str], line: str) -> None:
@@ -265,6 +274,26 @@ def test_bad_input_is_one_clear_line(on_server: Place, words: list[str], line: s
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(line)
+
+
+def test_two_watchers_with_two_assignees_are_two_agents(on_server: Place) -> None:
+    """`bd assign` chooses; neither sees the other's runs."""
+    stub = on_server.folder / "bin" / "claude"
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\necho "$BEAD_ID $BEADS_ACTOR $*" > claude.txt; {CLOSES}\n')
+    stub.chmod(0o755)
+    with watching(on_server, f'echo "$BEAD_ID $BEADS_ACTOR" > other.txt; {CLOSES}', "--assignee=other"):
+        path = f"{stub.parent}:{on_server.environ['PATH']}"
+        with ended(Watcher(on_server.start("watch", "--agent=claude", PATH=path))) as watcher:
+            watcher.wait_for("for each bead: exec claude -p ")
+            ours = on_server.create("ours")
+            theirs = on_server.create("theirs", "--assignee=other")
+            for bead in (ours, theirs):
+                wait_for(lambda: on_server.show(bead)["status"] == "closed")  # noqa: B023
+    asked = (on_server.folder / "claude.txt").read_text()
+    assert asked.startswith(f"{ours} agent -p Run: bd show {ours}. ")
+    assert (on_server.folder / "other.txt").read_text() == f"{theirs} other\n"
+    assert "theirs" in on_server.run("status", theirs, "--assignee=other").stdout
 
 
 def test_without_a_workspace_it_says_so(tmp_path: Path, on_server: Place) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.laptop import logs, record, runner
-from beads_dispatch.laptop.environment import environment
+from beads_dispatch.laptop.environment import NOT_INHERITED, Earlier, environment
 from beads_dispatch.laptop.output import FULL, Output, Tail
+from beads_dispatch.laptop.presets import PRESETS
 from beads_dispatch.laptop.record import Ended, Folder, Record
 from beads_dispatch.laptop.watching import Local, unwritten
 
@@ -156,12 +158,76 @@ def test_the_newest_records_of_ended_runs_are_kept(tmp_path: Path, monkeypatch: 
 
 
 def test_the_environment_of_a_command() -> None:
-    bead = replace(BEAD, title="a\0b", description="ü", acceptance_criteria="it works")
-    inherited = {"BD_ACTOR": "me", "BEADS_ACTOR": "me", "API_BEARER_TOKEN": "x", "BEADS_NOTIFY_URLS": "x", "KEPT": "y"}
-    assert environment(inherited, bead, "j1") == {
-        "KEPT": "y", "BEAD_ID": b"t-1", "BEAD_TITLE": b"ab", "BEAD_DESCRIPTION": "ü".encode(),
-        "BEAD_ACCEPTANCE": b"it works", "BEAD_JOB": b"j1", "BEADS_ACTOR": b"agent",
+    bead = replace(
+        BEAD, title="a\0b", description="ü", acceptance_criteria="it works", notes="one\ntwo", issue_type="bug",
+        labels=frozenset({"ui", "big"}),
+    )  # fmt: skip
+    inherited = {name: "x" for name in NOT_INHERITED} | {"BEADS_ACTOR": "me", "CLAUDE_CODE_OAUTH_TOKEN": "y"}
+    assert environment(inherited, bead, "j1", Earlier(1, "failed (exit 3) after 2m: no", "s-1"), "/p/.beads") == {
+        "CLAUDE_CODE_OAUTH_TOKEN": "y", "BEAD_ID": b"t-1", "BEAD_TITLE": b"ab", "BEAD_DESCRIPTION": "ü".encode(),
+        "BEAD_ACCEPTANCE": b"it works", "BEAD_NOTES": b"one\ntwo", "BEAD_PRIORITY": b"2", "BEAD_TYPE": b"bug",
+        "BEAD_LABELS": b"big,ui", "BEAD_JOB": b"j1", "BEAD_RUN": b"2", "BEAD_SESSION": b"s-1",
+        "BEAD_LAST_END": b"failed (exit 3) after 2m: no", "BEADS_ACTOR": b"agent", "BEADS_DIR": b"/p/.beads",
     }  # fmt: skip
+
+
+def test_a_text_that_no_program_can_be_given_is_cut_with_a_hint() -> None:
+    bead = replace(BEAD, description="ü" * 60_000)
+    text = cast(bytes, environment({}, bead, "j1", Earlier(), "")["BEAD_DESCRIPTION"]).decode()
+    assert text == "ü" * 50_000 + "\n[cut: the whole text is in `bd show t-1`]"
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> dict[str, str]:
+    """A PATH on which every agent prints its arguments, one a line, and knows --standalone."""
+    for name in PRESETS:
+        (tmp_path / name).write_text('#!/bin/sh\n[ "$*" = "run --help" ] && echo --standalone || printf "%s\\n" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    return {"PATH": f"{tmp_path}:/usr/bin:/bin", "BEAD_ID": "t-1", "BEADS_DIR": "/p/.beads", "BEAD_RUN": "1"}
+
+
+def words(stub: dict[str, str], name: str, *, wide: bool = False, checked: bool = False, **more: str) -> list[str]:
+    command = PRESETS[name].command(allow_all=wide, checked=checked, server=True)
+    done = subprocess.run(
+        ("/bin/sh", "-c", command), env={**stub, **more}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_tells_the_agent_what_to_do_and_continues_a_session(stub: dict[str, str], name: str) -> None:
+    (prompt,) = [word for word in words(stub, name) if word.startswith("Run: bd show t-1. ")]
+    assert prompt.endswith("run: bd close t-1")
+    (checked,) = [word for word in words(stub, name, checked=True) if word.startswith("Run: bd show t-1. ")]
+    assert "bd close" not in checked
+    end = 'failed "quick"; $(touch gone) `id`'
+    again = words(stub, name, BEAD_SESSION="s-1", BEAD_RUN="2", BEAD_LAST_END=end)
+    assert f"This is run 2. The last one ended so: {end}" in " ".join(again)
+    flag = {"claude": ["--resume", "s-1"], "codex": ["exec", "resume", "s-1"], "opencode": ["--session", "s-1"]}[name]
+    assert " ".join(flag) in " ".join(again)
+    assert "s-1" not in words(stub, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "wide", "flags"),
+    [
+        ("claude", False, ["--permission-mode", "acceptEdits", "--allowedTools"]),
+        ("claude", True, ["--permission-mode", "bypassPermissions"]),
+        ("codex", False, ["-c", 'sandbox_mode="workspace-write"', "-c", "sandbox_workspace_write.network_access=true"]),
+        ("codex", False, ["-c", 'sandbox_workspace_write.writable_roots=["/p/.beads"]']),
+        ("codex", True, ["-c", 'sandbox_mode="danger-full-access"']),
+        ("opencode", False, ["run", "--standalone", "--format", "json"]),
+        ("opencode", True, ["--auto"]),
+    ],
+)
+def test_a_preset_is_narrow_unless_all_is_allowed(
+    stub: dict[str, str], name: str, wide: bool, flags: list[str]
+) -> None:
+    given = words(stub, name, wide=wide)
+    assert any(given[place : place + len(flags)] == flags for place in range(len(given))), given
+    others = words(stub, name, wide=not wide)
+    assert name == "opencode" or not any(others[place : place + len(flags)] == flags for place in range(len(others)))
 
 
 @dataclass

@@ -112,13 +112,6 @@ def test_the_readme_is_short_and_its_drawings_fit() -> None:
     assert max(len(line) for block in drawings for line in block.splitlines()) <= 80
 
 
-def test_the_command_for_claude_is_the_same_everywhere() -> None:
-    (command,) = re.findall(r"beads-dispatch watch --command '(claude .*)'$", README, re.MULTILINE)
-    assert f"beads-dispatch watch --command '{command}'" in PAGES["docs/laptop.md"]
-    agent = (ROOT / "deploy" / "laptop" / "agent").read_text().replace("\\\n  ", "")
-    assert f"exec {command}\n" in agent
-
-
 def test_the_picture_shows_the_demo_as_it_is() -> None:
     shown = html.unescape(re.sub(r"<[^>]+>", " ", (DOCS / "demo.svg").read_text())).replace("\u00a0", " ")
     steps = re.findall(r'demo\.step\("(.*)"\)', (ROOT / "demo" / "demo.py").read_text())[:5]

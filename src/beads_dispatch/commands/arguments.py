@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from beads_dispatch.adapters.log import put
+from beads_dispatch.laptop.presets import PRESETS
 
 
 class _Version(argparse.Action):
@@ -66,16 +67,23 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("id", metavar="ID", help="the bead's id")
     commands.add_parser("resume", help="end the queue's hold now")
     _add_runner_options(watch)
+    for command in commands.choices.values():
+        command.add_argument("--assignee", metavar="NAME", help="whose beads (default: BEADS_ASSIGNEE, or agent)")
     completion = commands.add_parser("completion", help="completion of commands and options for your shell")
     completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
     return root
 
 
 def _add_runner_options(watch: argparse.ArgumentParser) -> None:
-    watch.add_argument(
-        "--command", dest="run", metavar="CMD",
-        help="run agents here: this command for each bead, with BEAD_ID and so on set. No variable is needed",
+    agents = watch.add_mutually_exclusive_group()
+    agents.add_argument(
+        "--agent", choices=tuple(PRESETS), metavar="NAME",
+        help=f"run agents here: {', '.join(PRESETS)}. No variable is needed",
     )  # fmt: skip
+    agents.add_argument(
+        "--command", dest="run", metavar="CMD", help="the same with your own command, which finds BEAD_ID and so on"
+    )
+    watch.add_argument("--allow-all", action="store_true", help="let the --agent run any command without a question")
     watch.add_argument("--jobs", type=_jobs, help="how many at once (default: 1)")
     watch.add_argument(
         "--timeout", type=_minutes, metavar="MINUTES", help="ends a command (default: BEADS_REAPER_THRESHOLD_MINUTES)"

@@ -84,7 +84,7 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
     if args.command == "completion":
         return _completion(args.shell)
     waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
-    wiring = Wiring(environ, _working_folder(), waits, stop)
+    wiring = Wiring(environ, _working_folder(), waits, stop, assignee=args.assignee)
     if args.command == "watch":
         from beads_dispatch.commands import watch
 

@@ -33,7 +33,6 @@ VARIABLES = {
 }
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
-CLAUDE = 'claude -p "Do bead $BEAD_ID, then close it" --permission-mode bypassPermissions'
 LIMITS = ("BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY")
 THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
 
@@ -70,7 +69,7 @@ PAGES = {
         "Hands a bead to an AI agent when you assign it: bd assign <id> agent. "
         "beads-dispatch COMMAND --help explains one command.",
         (*SERVICES, *WORKSPACE, "LOG_FORMAT"),
-        ("beads-dispatch watch --command ./agent.sh", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
+        ("beads-dispatch watch --agent claude", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
     ),
     "tick": Page(
         "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
@@ -87,14 +86,18 @@ PAGES = {
     ),
     "watch": Page(
         "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks "
-        "nothing of anybody but the database while there is none. Ctrl-C ends it after the step under way.",
+        "nothing of anybody but the database while there is none. With --agent or --command the agents run here, in "
+        "this folder: the first Ctrl-C lets them finish, the second stops them. --agent prints the command that it "
+        "stands for. Its agent may edit files, run bd and commit (codex: no commits), and the project's own rules may "
+        "allow more; --allow-all lets it run anything as you. Whoever can assign a bead starts it.",
         (
             *(*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", *LIMITS, THRESHOLD),
             *("BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ),
         (
-            f"beads-dispatch watch --command '{CLAUDE}'",
+            "beads-dispatch watch --agent claude",
             "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
+            "beads-dispatch watch --agent codex --assignee codex --allow-all",
             "beads-dispatch watch --command ./agent.sh --listen 127.0.0.1:8080",
         ),
     ),

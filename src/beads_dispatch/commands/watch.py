@@ -27,17 +27,25 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+NOWHERE = (
+    "nothing says where agents run: use --agent claude to run them here (see --help for others), "
+    "or set BEADBOARD_URL or BEADS_AGENT_CRONJOB"
+)
 AGENT = "beads-agent"  # who says what became of a command
 # Where agents run is known: here. What these name is not asked.
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 
 
 def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
-    if args.run is None:
-        if args.jobs or args.timeout:
-            raise Misconfigured("--jobs and --timeout need --command: they are about the commands that it starts")
+    if args.agent is None and args.run is None:
+        if args.jobs or args.timeout or args.allow_all:
+            raise Misconfigured("--jobs, --timeout and --allow-all need --agent or --command")
+        if not any(wiring.environ.get(name) for name in ("BEADBOARD_URL", "BEADS_AGENT_CRONJOB")):
+            raise Misconfigured(NOWHERE)
         return _watch(args, wiring, log, [])
-    if not args.run.strip():
+    if args.run is not None and args.allow_all:
+        raise Misconfigured("--allow-all needs --agent: --command has its permissions in itself")
+    if args.run is not None and not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
     return _watch_here(args, replace(wiring, environ=environ), log, stop)
@@ -65,11 +73,29 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
     chosen = wiring.settings(AGENT, needs_beadboard=False)
     bd = wiring.bd(chosen)
     bd.check()
-    timeout = args.timeout or chosen.threshold
-    setup = Setup(args.run, args.jobs or 1, timeout, wiring.cwd, wiring.environ)
+    timeout, workspace = args.timeout or chosen.threshold, wiring.workspace()
+    beads_dir = "" if workspace.mounted else str(workspace.metadata.parent)
+    command = args.run if args.agent is None else _preset(args, wiring, log)
+    setup = Setup(command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir)
     agent_log = Log(AGENT, SYSTEM.now, log.as_json)
-    queue = f"{wiring.workspace().identity()} {chosen.assignee}"
+    queue = f"{workspace.identity()} {chosen.assignee}"
     return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
+
+
+def _preset(args: Namespace, wiring: Wiring, log: Log) -> str:
+    """Return the command of --agent, once it is known that its program is there."""
+    from shutil import which
+
+    from beads_dispatch.laptop.presets import PRESETS
+
+    preset = PRESETS[args.agent]
+    if not which(preset.program, path=wiring.environ.get("PATH")):
+        raise Misconfigured(f"{preset.program} is not on PATH: install it (a shell's alias is not enough)")
+    command = preset.command(allow_all=args.allow_all, checked=False, server=wiring.workspace().server is not None)
+    log.info("agent", f"for each bead: {command}")
+    if args.allow_all:
+        log.info("agent", f"--allow-all: {preset.means}. So may whoever can assign a bead")
+    return command
 
 
 def _new_id() -> str:

@@ -49,7 +49,7 @@ class Wiring:
     """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early.
 
     `waiting`: where it is reported that bd or Dolt takes its time.
-    `local`: the runner of this process, if agents run here.
+    `local`: the runner of this process, if agents run here. `assignee`: by an option.
     """
 
     environ: Mapping[str, str]
@@ -57,13 +57,14 @@ class Wiring:
     waiting: Waiting
     stopping: Callable[[], bool] = lambda: False
     local: Runner | None = None
+    assignee: str | None = None
     located: Located = field(default_factory=Located, repr=False)
 
     def settings(self, actor: str, *, needs_beadboard: bool) -> Settings:
         """Return the settings. Raise Misconfigured with every wrong variable, also those that name the database."""
         wrong = []
         try:
-            chosen = settings.read(self.environ, actor=actor, needs_beadboard=needs_beadboard)
+            chosen = settings.read(self.environ, actor=actor, needs_beadboard=needs_beadboard, assignee=self.assignee)
         except Misconfigured as error:
             wrong.append(str(error))
         try:

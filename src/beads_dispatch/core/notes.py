@@ -122,6 +122,11 @@ def last_line(notes: str) -> str:
     return _newest(notes, str.strip) or ""
 
 
+def last_end(notes: str) -> str:
+    """Return the newest line that says how a run ended, or nothing."""
+    return _newest(notes, lambda line: line.startswith("agent ended: ")) or ""
+
+
 def kind_of_outcome(notes: str) -> str:
     """Return the last outcome without its details: `dispatched`, `dispatch unclear` and so on."""
     return re.split(r":| HTTP", last_outcome(notes) or "", maxsplit=1)[0]

@@ -2,7 +2,7 @@
 
 It outlives the watcher, so that a watcher's crash or upgrade costs no run. It owns the pipes, so that an agent never
 dies of a broken one; it keeps the timeout, caps the log file, and writes how the run ended into the run's record. It
-starts in well under a tenth of a second: only the standard library and three small modules of ours are imported.
+starts in well under a tenth of a second: only the standard library and four small modules of ours are imported.
 """
 
 import os
@@ -15,9 +15,11 @@ from pathlib import Path
 
 from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.output import Output
+from beads_dispatch.laptop.presets import CANNOT_RESUME
 from beads_dispatch.laptop.record import Ended, Folder, Record
 
 TURN_SECONDS = 0.2  # how soon it notices the command's end, its timeout and a signal
+QUICK_SECONDS = 60.0  # an agent that cannot continue a session says so at once
 DRAIN_SECONDS = 0.5  # for what has been written, once every writer is gone
 
 Process = subprocess.Popen[bytes]
@@ -39,18 +41,31 @@ class Run:
     def run(self) -> Ended:
         """Run the command to its end, and end what it has started."""
         try:
-            process = self._start(self.record.command)
+            code = self._command(self.record.command)
+            if self.record.session and not self.stopped and code and self._cannot_resume():
+                self.output.say(f"session {self.record.session} cannot be continued: starting afresh")
+                os.environ["BEAD_SESSION"] = ""
+                self.record = replace(self.record, session="")
+                code = self._command(self.record.command)
         except (OSError, ValueError) as error:
             self._note_time()
             return self._ended(None, cannot_run=f"the command cannot be started: {error}")
+        return self._ended(code)
+
+    def _command(self, command: str) -> int | None:
+        process = self._start(command)
         self.record = replace(self.record, group=process.pid)
         self.folder.write(self.record)
-        code = self._wait(process)
-        return self._ended(code)
+        return self._wait(process)
+
+    def _cannot_resume(self) -> bool:
+        said = self.output.stderr.text() + self.output.stdout.text()
+        quick = time.monotonic() - self.record.began < QUICK_SECONDS
+        return quick and any(words in said for words in CANNOT_RESUME)
 
     def _start(self, command: str) -> Process:
         process = subprocess.Popen(
-            ("/bin/sh", "-c", command), cwd=self.record.folder, stdin=subprocess.DEVNULL,
+            ("/bin/sh", "-c", command), env=os.environ, cwd=self.record.folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
         )  # fmt: skip
         assert process.stdout

@@ -42,7 +42,7 @@ class Record:
     """One run.
 
     `token`: of the claim for which it was started. `queue`: whose run it is; only that queue's watcher looks after it.
-    `log`: the file with its output. `timeout`: seconds.
+    `log`: the file with its output. `timeout`: seconds. `session`: of the last run, which the command continues.
     `began`: monotonic seconds, which all processes share until the machine restarts (`boot`).
     `pid`: the parent process. `group`: the process group of the command.
     """
@@ -59,6 +59,7 @@ class Record:
     boot: str
     started_at: float
     began: float
+    session: str = ""
     pid: int = 0
     group: int = 0
     ended: Ended | None = None

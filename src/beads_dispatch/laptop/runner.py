@@ -23,7 +23,7 @@ from beads_dispatch.core.runner import Answer, Job, Outcome, Room, Stage
 from beads_dispatch.core.text import one_line
 from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs, processes
-from beads_dispatch.laptop.environment import environment
+from beads_dispatch.laptop.environment import Earlier, environment
 from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id
 
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
@@ -37,13 +37,17 @@ def prefix(machine: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is run for each bead. `timeout`: for one run. `folder`: where it runs. `environ`: what it inherits."""
+    """What is run for each bead. `timeout`: for one run. `folder`: where it runs. `environ`: what it inherits.
+
+    `beads_dir`: the workspace's .beads folder, or nothing if bd finds it.
+    """
 
     command: str
     capacity: int
     timeout: timedelta
     folder: Path
     environ: Mapping[str, str]
+    beads_dir: str = ""
 
 
 @dataclass(slots=True)
@@ -175,22 +179,32 @@ class LocalRunner:
         with file:
             try:
                 logs.prune(folder, {path} | {Path(record.log) for record in self.living()})
-                record = self._record(claim, job, path)
-                self._spawn(record, environment(self.setup.environ, bead, job), file)
+                earlier = self._earlier(bead)
+                record = self._record(claim, job, path, earlier)
+                environ = environment(self.setup.environ, bead, job, earlier, self.setup.beads_dir)
+                self._spawn(record, environ, file)
             except BaseException:
                 with suppress(OSError):
                     path.unlink()
                 raise
         return record
 
-    def _record(self, claim: Claim, job: str, log: Path) -> Record:
-        earlier = self.records.of(claim.bead.id, self.queue)
+    def _earlier(self, bead: Bead) -> Earlier:
+        """What is known of the bead's last run: from its record, or if another machine ran it, from its marks."""
+        records = self.records.of(bead.id, self.queue)
+        if not records or not (ended := records[-1].ended):
+            return Earlier(marks.runs(bead), notes.last_end(bead.notes))
+        job = self._described(records[-1])
+        words = "" if job.words == ended.stopped else job.words
+        return Earlier(records[-1].run, f"{_how(ended)}: {words}" if words else _how(ended), job.session)
+
+    def _record(self, claim: Claim, job: str, log: Path, earlier: Earlier) -> Record:
         return Record(
             job,
             claim.bead.id,
             claim.token,
             self.queue,
-            earlier[-1].run + 1 if earlier else 1,
+            earlier.run + 1,
             self.setup.command,
             str(self.setup.folder),
             str(log),
@@ -198,6 +212,7 @@ class LocalRunner:
             boot_id(),
             self.clock.now().timestamp(),
             self.clock.monotonic(),
+            earlier.session,
         )
 
     def _spawn(self, record: Record, environ: Mapping[str, str | bytes], log: BinaryIO) -> None:
@@ -226,7 +241,7 @@ class LocalRunner:
         finished = datetime.fromtimestamp(ended.finished_at, UTC)
         job = runs.described(
             _stage(ended),
-            ended.stdout.splitlines(keepends=True),
+            (ended.head + ended.stdout).splitlines(keepends=True),
             ended.stderr,
             exit_code=ended.exit_code,
             started_at=finished - timedelta(seconds=ended.seconds),
@@ -291,8 +306,21 @@ class LocalRunner:
                 self.records.finish(record)
         ended = record.ended
         assert ended
-        text, seconds = f"job={record.job} {summary(ended)}", round(ended.seconds, 3)
+        text, seconds = self._became(record, ended), round(ended.seconds, 3)
         self.log.info("ended", text, bead=record.bead, job=record.job, seconds=seconds)
+
+    def _became(self, record: Record, ended: Ended) -> str:
+        """Return what became of the bead, or if its agent left it, how the run ended."""
+        try:
+            bead = self.bd.show(record.bead)
+        except Failure:
+            return summary(ended)
+        after = span(ended.seconds)
+        if bead.status == "closed":
+            return f"closed after {after}"
+        if bead.status == "blocked" and not ended.stopped:
+            return f"asks after {after}: {one_line(notes.last_line(bead.notes)) or 'it is blocked'}"
+        return summary(ended)
 
 
 def _stage(ended: Ended) -> Stage:
@@ -305,7 +333,11 @@ def _stage(ended: Ended) -> Stage:
 
 def summary(ended: Ended) -> str:
     """How a run ended: `failed (exit 127) after 0s: claudee: not found`, `timed out after 30m`."""
+    last = "" if ended.stopped or not ended.exit_code else notes.last_line(ended.stderr)
+    return _how(ended) + (f": {one_line(last)}" if last else "")
+
+
+def _how(ended: Ended) -> str:
     code = ended.exit_code
     what = ended.stopped or (f"failed (exit {code})" if code else "completed")
-    last = "" if ended.stopped or not code else notes.last_line(ended.stderr)
-    return f"{what} after {span(ended.seconds)}" + (f": {one_line(last)}" if last else "")
+    return f"{what} after {span(ended.seconds)}"
