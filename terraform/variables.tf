@@ -20,7 +20,7 @@ variable "mode" {
 }
 
 variable "image" {
-  description = "The image of beads-dispatch, with tag or digest. Build it with the bd version that your other clients use: the first write of a newer one migrates the database for all of them."
+  description = "The image of beads-dispatch, with tag or digest. Build it with the bd version that your other clients use: with another one it may refuse to write (docs/variables.md, \"Upgrading bd\")."
   type        = string
   nullable    = false
 

@@ -325,8 +325,9 @@ def make_place(folder: Path, server: DoltServer | None) -> Place:
     template = _template(server)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(template.folder / ".beads", folder / ".beads")
+    (folder / "tmp").mkdir()
     environ = {**template.environ, "HOME": str(folder), "BEADS_DIR": str(folder / ".beads")}
-    place = Place(folder, environ, server)
+    place = Place(folder, {**environ, "TMPDIR": str(folder / "tmp")}, server)
     if server:
         _restore(template, place)
     return place
@@ -344,10 +345,10 @@ def _template(server: DoltServer | None) -> Place:
         return _templates[key]
 
 
-def _init(folder: Path, server: DoltServer | None) -> Place:
+def _init(folder: Path, server: DoltServer | None, **environ: str) -> Place:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("BEAD", "BD_", "AGENT_"))}
-    place = Place(folder, {**clean, **QUIET, "HOME": str(folder)}, server)
+    place = Place(folder, {**clean, **QUIET, "HOME": str(folder), **environ}, server)
     words = ["init", "-p", "t", "--skip-agents", "--skip-hooks", "--stealth", "--non-interactive"]
     if server:
         place.database = f"db_{uuid.uuid4().hex[:10]}"
@@ -366,6 +367,15 @@ def _restore(template: Place, place: Place) -> None:
     place.sql("UPDATE metadata SET value = %s WHERE `key` = '_project_id'", project)
     metadata = json.loads(place.metadata.read_text())
     place.metadata.write_text(json.dumps({**metadata, "dolt_database": place.database, "project_id": project}))
+
+
+def make_old_place(folder: Path, server: DoltServer | None) -> Place:
+    """A new workspace of bd 1.0.2, for a test that is run with bd 1.3."""
+    folder.mkdir()
+    folders = [
+        name for name in os.environ["PATH"].split(":") if not name.startswith(f"{tempfile.gettempdir()}/chosen-")
+    ]
+    return _init(folder, server, PATH=":".join(folders))  # without what pytest_configure put first
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
-"""What bd 1.3 has and 1.0 has not: a compare-and-set, leases and heartbeats. Run with `--bd bd-1.3`."""
+"""What bd 1.3 has and 1.0 has not: a compare-and-set, leases, heartbeats, another schema. Run with `--bd bd-1.3`."""
 
 import json
+import os
+import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Board, DoltServer, Place, held_port, make_place, running
+from conftest import PATIENCE, Board, DoltServer, Place, held_port, make_old_place, make_place, running
 
 
 def services(board: Board) -> dict[str, str]:
@@ -89,3 +93,98 @@ def test_a_unix_socket_comes_first_where_there_is_one(
         place.metadata.write_text(json.dumps(metadata))
         done = place.run("tick", **services(board))
         assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
+
+
+# --- bd and the schema of two versions
+
+
+def with_new_bd(place: Place) -> Place:
+    return replace(place, environ={**place.environ, "PATH": os.environ["PATH"]})
+
+
+def migrate(place: Place) -> None:
+    """What only a person does. bd 1.0.2 leaves its table `config` uncommitted, and bd 1.3 then migrates nothing."""
+    place.sql("CALL DOLT_COMMIT('-Am', 'x')")
+    words = [place.real_bd, "migrate", "schema"]
+    subprocess.run(words, env=place.environ, cwd=place.folder, check=True, capture_output=True, timeout=PATIENCE)
+
+
+def refused_once(place: Place, board: Board, said: str, **environ: str) -> None:
+    """A tick says it in one line and holds the queue, and the next one is held."""
+    done = place.run("tick", **services(board), **environ)
+    assert done.returncode == 1, done.stdout
+    assert re.search(said, done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    done = place.run("tick", **services(board))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(f"nothing is dispatched: held until .*{said}", done.stdout)
+    assert board.sent == []
+
+
+DO_NOT_FIT = (
+    r"bd 1\.\d\.\d and this database's schema do not fit\. Use the version of bd .* run `bd migrate schema` once"
+)
+
+
+@pytest.mark.parametrize("acceptance", ["a claim is the first write", None], ids=["claim", "notice"])
+def test_it_never_migrates_the_database_of_older_clients(
+    tmp_path: Path, dolt_server: DoltServer, board: Board, acceptance: str | None
+) -> None:
+    place = make_old_place(tmp_path / "old", dolt_server)
+    place.create("first", acceptance=acceptance)
+    place.create("second")
+    version = "SELECT MAX(version) AS version FROM schema_migrations"
+    before = place.sql(version)
+    if acceptance:
+        refused_once(with_new_bd(place), board, DO_NOT_FIT, BD_ALLOW_REMOTE_MIGRATE="1")
+    else:
+        done = with_new_bd(place).run("tick", BD_ALLOW_REMOTE_MIGRATE="1", **services(board))
+        assert re.search(DO_NOT_FIT + r" \(refusing to auto-apply \d+ pending schema migrations", done.stderr)
+    assert place.sql(version) == before
+    assert place.run("resume").returncode == 0
+    assert place.run("tick", **services(board)).returncode == 0
+    assert len(board.sent) == 1
+
+
+def test_a_sweep_with_a_bd_that_does_not_fit_says_so_once(tmp_path: Path, dolt_server: DoltServer) -> None:
+    place = make_old_place(tmp_path / "old", dolt_server)
+    for bead in (place.create("one"), place.create("two")):
+        place.bd("update", bead, "--status=in_progress")
+        place.age(bead, 31)
+    done = with_new_bd(place).run("sweep")
+    assert done.returncode == 1
+    assert re.search(DO_NOT_FIT, done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bd_that_is_older_than_the_schema(tmp_path: Path, dolt_server: DoltServer, board: Board) -> None:
+    place = make_old_place(tmp_path / "old", dolt_server)
+    bead = place.create()
+    migrate(with_new_bd(place))
+    refused_once(place, board, DO_NOT_FIT)
+    assert place.run("resume").returncode == 0
+    assert with_new_bd(place).run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]
+
+
+def test_an_embedded_bd_that_is_older_than_the_schema(tmp_path: Path, board: Board) -> None:
+    """Embedded, the first command of a newer bd migrates."""
+    place = make_old_place(tmp_path / "old", None)
+    place.create()
+    with_new_bd(place).bd("list")
+    refused_once(place, board, DO_NOT_FIT)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_frozen_workspace(place: Place, board: Board, named: bool) -> None:
+    bead, marker = place.create(), place.folder / ("elsewhere" if named else "MIGRATION-FREEZE")
+    if named:
+        place.environ["BD_MIGRATION_FREEZE_FILE"] = marker.name
+    marker.touch()
+    refused_once(
+        place, board, rf"bd refuses every write until somebody removes {marker} \(workspace is frozen for migration"
+    )
+    marker.unlink()
+    assert place.run("resume").returncode == 0
+    assert place.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead]

@@ -1,6 +1,7 @@
 """The surroundings: variables and folders that must not reach bd, locales, and what a kill -9 leaves behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,50 +119,45 @@ def test_a_bd_on_a_relative_path(place: Place, board: Board) -> None:
     assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
 
 
-# --- what a killed process leaves
+# --- the folder in which bd may write, if metadata.json is mounted
 
 
 # The command with so long a deadline that its bd hangs until the test ends it.
 PATIENT = bd_deadline(600)
 
 
-def left(folder: Path) -> list[Path]:
-    return sorted(folder.glob("beads-dispatch-*"))
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("beads-dispatch-*"))
 
 
-def test_what_a_killed_process_left_is_removed_but_nothing_that_is_in_use(
+def test_all_processes_share_one_private_folder_and_a_killed_one_leaves_nothing_else(
     on_server: Place, board: Board, tmp_path: Path
 ) -> None:
-    bead, folder = on_server.create(), tmp_path / "tmp"
-    (folder / "beads-dispatch-checkout").mkdir(parents=True)  # somebody's own
-    (folder / "beads-dispatch-checkout" / "metadata.json").write_text("{}")
-    hangs = on_server.wrap_bd(f'[ -e "{tmp_path}/go" ] || exec sleep 600; exec "{on_server.real_bd}" "$@"')
-    environ = {
-        **on_server.environ, "BEADBOARD_URL": board.url, "BEADS_METADATA": str(on_server.metadata),
-        "TMPDIR": str(folder), "PATH": hangs,
-    }  # fmt: skip
-    killed, living = (
-        subprocess.Popen(
-            [*on_server.changed(PATIENT).command, "tick", *words],
-            env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )
-        for words in ((), ("--dry-run",))
-    )  # fmt: skip
-    wait_for(lambda: len(left(folder)) == 3 and len(sleeping(folder)) == 2)
+    bead, folder = on_server.create(), Path(on_server.environ["TMPDIR"])
+    hangs = on_server.wrap_bd(f'echo x >> {tmp_path}/begun; sleep 600; exec "{on_server.real_bd}" "$@"')
+    mounted = {"BEADS_METADATA": str(on_server.metadata), "BEADBOARD_URL": board.url}
+    killed = on_server.changed(PATIENT).start("tick", "--dry-run", **mounted, PATH=hangs)
+    wait_for((tmp_path / "begun").exists)
     killed.kill()
-    killed.wait(PATIENCE)
-    (tmp_path / "go").touch()
-    run = {"BEADS_METADATA": str(on_server.metadata), "TMPDIR": str(folder), "BEADBOARD_URL": board.url}
-    assert on_server.run("tick", **run).returncode == 0
-    assert len(left(folder)) == 3  # the orphaned bd of the one that was killed still runs, and so does the other
+    killed.communicate(timeout=PATIENCE)
+    first = left(folder)
+    assert on_server.run("tick", **mounted).returncode == 0
+    assert board.sent == [bead]
+    assert left(folder) == first
+    assert len(first) == 1
     for bd in sleeping(folder):
         os.kill(bd, signal.SIGKILL)
-    living.communicate(timeout=PATIENCE)
-    assert on_server.run("tick", **run).returncode == 0
-    other = on_server.create()
-    assert on_server.run("tick", **run).returncode == 0
-    assert left(folder) == [folder / "beads-dispatch-checkout"]
-    assert board.sent == [bead, other]
+
+
+def test_a_private_folder_of_somebody_else_is_refused(on_server: Place, board: Board) -> None:
+    on_server.create()
+    mounted = {"BEADS_METADATA": str(on_server.metadata), "BEADBOARD_URL": board.url}
+    assert on_server.run("tick", "--dry-run", **mounted).returncode == 0
+    folder = Path(on_server.environ["TMPDIR"])
+    (folder / left(folder)[0]).chmod(0o777)
+    done = on_server.run("tick", **mounted)
+    assert (done.returncode, board.sent) == (1, [])
+    assert "cannot be copied to a private folder: somebody else may write to " in done.stderr
 
 
 def sleeping(folder: Path) -> list[int]:
@@ -176,3 +172,63 @@ def sleeping(folder: Path) -> list[int]:
         except OSError:
             pass  # it has just ended
     return found
+
+
+# --- versions of bd
+
+
+@pytest.mark.parametrize("version", ["1.0.5", "1.2.1"])
+@pytest.mark.parametrize("first", ["ready", "update"])
+def test_a_version_that_was_withdrawn_writes_nothing(on_server: Place, board: Board, version: str, first: str) -> None:
+    """A tick learns the version from its first call of bd if that reads, and asks for it if that would write."""
+    bead = on_server.create("a bead", acceptance="it works" if first == "ready" else None)
+    script = f"""[ $1 = version ] && {{ echo '{{"version": "{version}"}}'; exit; }}
+        {on_server.real_bd} "$@"; code=$?; echo {version} > $BEADS_DIR/.local_version; exit $code"""
+    mounted = {"BEADS_METADATA": str(on_server.metadata), "BEADBOARD_URL": board.url}
+    before = on_server.show(bead)
+    done = on_server.run("tick", **mounted, PATH=on_server.wrap_bd(script))
+    assert done.returncode == 2
+    assert f"bd {version} must not be used: it was " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (board.sent, on_server.show(bead)) == ([], before)
+
+
+@pytest.mark.parametrize("command", ["tick", "watch"])
+def test_embedded_it_does_not_even_read(embedded: Place, board: Board, command: str) -> None:
+    """Its first call would migrate the database."""
+    embedded.create()
+    calls = embedded.folder / "calls"
+    script = f"""echo $1 >> {calls}
+        [ $1 = version ] && {{ echo '{{"version": "1.0.5"}}'; exit; }}; exec {embedded.real_bd} "$@"
+    """
+    done = embedded.run(command, BEADBOARD_URL=board.url, PATH=embedded.wrap_bd(script))
+    assert done.returncode == 2
+    assert "bd 1.0.5 must not be used: it was withdrawn because it corrupts data" in done.stderr
+    assert calls.read_text().split() == ["where", "dolt", "version"]
+
+
+@pytest.mark.parametrize("version", ["1.0.2", "1.0.4", "1.0.5", "1.1.0", "1.2.1", "1.2.2", "1.3.0", "2.0.0"])
+def test_the_demo_uses_no_version_that_was_withdrawn(embedded: Place, tmp_path: Path, version: str) -> None:
+    """tools/find-bd takes the bd on PATH, or builds the pinned one: here that fails."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    shutil.copy(Path(__file__).parents[2] / "tools" / "find-bd", tools)
+    (tools / "build").write_text("#!/bin/sh\nexit 7\n")
+    (tools / "build").chmod(0o755)
+    path = embedded.wrap_bd('case "$1" in version) echo "bd version $VERSION (x)";; esac')
+    done = subprocess.run([tools / "find-bd"], env={**embedded.environ, "PATH": path, "VERSION": version}, check=False)
+    assert done.returncode == (7 if version in ("1.0.5", "1.2.1", "2.0.0") else 0)
+
+
+ENVELOPE = """
+out=$({bd} "$@"); code=$?; [ -z "$out" ] || printf '{{"data": %s, "schema_version": 1}}' "$out"; exit $code"""
+
+
+def test_the_envelope_of_later_versions_is_opened(place: Place, board: Board) -> None:
+    """bd 1.3 with BD_JSON_ENVELOPE=1, and 2.0 by default."""
+    bead = place.create()
+    path = place.wrap_bd(ENVELOPE.format(bd=place.real_bd))
+    done = place.run("tick", BEADBOARD_URL=board.url, PATH=path)
+    assert (done.returncode, done.stderr, board.sent) == (0, "", [bead])
+    assert f"dispatched: job=job-{bead}" in place.run("explain", bead, PATH=path).stdout
+    assert "there is no bead t-none" in place.run("explain", "t-none", PATH=path).stderr

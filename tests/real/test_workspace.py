@@ -177,6 +177,17 @@ def test_a_shim_that_runs_bd_in_its_project_only(place: Place, board: Board, sta
     dispatches(place, board, bead)
 
 
+def test_a_proxied_server_is_refused_before_anything_is_started(place: Place) -> None:
+    """bd 1.0.2 would make an embedded database, and bd 1.3 would start a server."""
+    rewrite(place, dolt_mode="proxied-server")
+    calls = place.folder / "calls"
+    path = place.wrap_bd(f'echo $1 >> {calls}; exec {place.real_bd} "$@"')
+    done = place.run("tick", BEADBOARD_URL="http://127.0.0.1:9", PATH=path)
+    assert done.returncode == 2
+    assert re.search(r"metadata.json: dolt_mode is proxied-server, .*`bd migrate from-proxied-server", done.stderr)
+    assert calls.read_text().split() == ["where"]
+
+
 def test_no_workspace_is_one_line(tmp_path: Path, embedded: Place) -> None:
     (tmp_path / "empty" / ".git").mkdir(parents=True)
     with pytest.raises(Misconfigured, match=r"no beads workspace in .*empty or above it: run `bd init --skip-hooks`"):
@@ -218,7 +229,7 @@ def test_a_database_that_only_a_setting_of_bd_names_is_refused(
     ("script", "message"),
     [
         ("echo '{}'", "bd where: its answer is not as expected"),
-        ("echo 'not JSON'", "bd where: its answer is not as expected"),
+        ("echo 'not JSON'", "bd where: its answer is not JSON"),
         ("echo 'Error: broken' >&2; exit 1", "bd where: Error: broken"),
         (
             "[ $1 = dolt ] || exec {bd} \"$@\"; echo 'Error: loading config: no' >&2; exit 1",

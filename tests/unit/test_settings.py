@@ -1,7 +1,6 @@
 """The environment: what is accepted, and the message for what is refused."""
 
 import json
-import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -145,6 +144,7 @@ def test_a_trailing_slash_is_taken_off() -> None:
         ("[]", "must be a JSON object"),
         ({"dolt_mode": "cloud"}, "must be server or embedded"),
         ({"dolt_mode": "embedded"}, "of an embedded workspace"),
+        ({**SERVER, "dolt_mode": "Proxied-Server"}, "dolt_mode is proxied-server, which .* does not support"),
         ({"dolt_mode": "server"}, "dolt_server_port is missing"),
         ({"dolt_mode": "server", "dolt_server_port": 99999}, "from 1 to 65535"),
     ],
@@ -219,6 +219,4 @@ def test_a_relative_path_reaches_bd_as_an_absolute_one(tmp_path: Path) -> None:
 
 def test_a_temporary_folder_that_was_removed_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "swept" / "away"))
-    made = private_folder.make("{}")
-    assert (made.beads / "metadata.json").read_text() == "{}"
-    os.close(made.lock)
+    assert (private_folder.make("{}") / "metadata.json").read_text() == "{}"

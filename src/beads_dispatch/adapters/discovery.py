@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from beads_dispatch.adapters.bd import command as bd_command
-from beads_dispatch.adapters.bd.command import Answer
+from beads_dispatch.adapters.bd.answers import Answer
 from beads_dispatch.adapters.bd.environment import environment
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Server, Workspace, is_on, parse, text_of
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured
-from beads_dispatch.core.text import json_object, one_line
+from beads_dispatch.core.text import one_line
 
 SECONDS = 20.0  # each question takes bd 60 to 70 ms and opens no database
 
@@ -184,7 +184,7 @@ def _object(words: str, answer: Answer, key: str) -> dict[str, object]:
     """Return bd's answer as an object with this key. Raise Misconfigured if bd found a fault; BdFailed."""
     if answer.code:
         raise Misconfigured(f"bd {words}: {answer.message}")
-    document = json_object(answer.out)
-    if document is None or key not in document:
+    document = answer.document()
+    if not isinstance(document, dict) or key not in document:
         raise BdFailed(f"bd {words}: its answer is not as expected: {one_line(answer.out, 80)!r}")
     return document

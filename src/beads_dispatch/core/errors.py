@@ -21,8 +21,16 @@ class NoBead(BdFailed):
     """bd knows no bead with this id."""
 
 
+class Ambiguous(NoBead):
+    """A shortened id fits more than one bead."""
+
+
 class NotAsExpected(BdFailed):
     """Another client wrote the bead first, so bd wrote nothing: exit 13 (bd 1.3), or a serialization failure."""
+
+
+class WritesRefused(Failure):
+    """bd writes nothing to this database until a person acts: its schema does not fit, or it is frozen."""
 
 
 class DoltFailed(Failure):

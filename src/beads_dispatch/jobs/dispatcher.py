@@ -8,7 +8,7 @@ from beads_dispatch.core import eligibility, holds, marks, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
-from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed
+from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed, WritesRefused
 from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
@@ -77,10 +77,14 @@ class Tick:
     most: int = 0
 
     def run(self) -> None:
-        housekeeping.notify(self.cycle, self.beads)
-        housekeeping.tidy(self.cycle, self.beads, CLAIM_SECONDS)
-        if not self.out_of_time():
-            self.dispatch(self.select())
+        try:
+            housekeeping.notify(self.cycle, self.beads)
+            housekeeping.tidy(self.cycle, self.beads, CLAIM_SECONDS)
+            if not self.out_of_time():
+                self.dispatch(self.select())
+        except WritesRefused as error:  # whatever the bead
+            self.holding.refuse(str(error))
+            raise
 
     def select(self) -> list[Bead]:
         """Return the beads to try, in order. Logs why there is none. bd is asked only if a bead is eligible."""

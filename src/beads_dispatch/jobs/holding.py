@@ -64,6 +64,12 @@ class Holding:
         self.known = {**self.known, SERVICE: hold}
         return self._write(hold.bead_id, f"the queue's hold ({hold.reason})", SERVICE, hold)
 
+    def refuse(self, reason: str) -> None:
+        """Hold the queue because bd writes nothing at all. A hold that is already in force stays as it is."""
+        self.known, now = self.cycle.outside.queue.holds(), self.cycle.now()
+        if not holds.in_force(self.known, now):
+            self.set(holds.claim_hold(self.service, now, reason, ""))
+
     def sent(self, bead: Bead) -> None:
         """A bead was accepted: that ends the services' hold, and its run will show whether an agent works again."""
         if self.service:

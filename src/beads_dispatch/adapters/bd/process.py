@@ -1,20 +1,24 @@
-"""bd on one workspace: in which environment and folder it runs, and what its answers mean."""
+"""bd on one workspace: the folder that it may write to, and the version that it must have."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.core.errors import BdFailed, Failure, NoBead, NotAsExpected
-from beads_dispatch.core.text import hidden, one_line
+from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured
+from beads_dispatch.core.text import hidden
 
 if TYPE_CHECKING:
-    from beads_dispatch.adapters.bd.command import Answer
-    from beads_dispatch.adapters.private_folder import PrivateFolder
+    from beads_dispatch.adapters.bd.answers import Answer
 
 DEADLINE = 40.0  # seconds; bd itself retries inside for up to 30
-MISMATCH = 13  # bd 1.3's exit status where --if-status or --if-assignee does not hold
+
+WITHDRAWN = {
+    "1.0.5": "it was withdrawn because it corrupts data",
+    "1.2.1": "it was retracted: it migrates databases to a schema that no other release knows",
+}
+
+READS = frozenset({"list", "ready", "show", "comments"})  # what opens a database on a server without changing it
 
 
 class BdProcess:
@@ -24,77 +28,76 @@ class BdProcess:
         self.workspace = workspace
         self._deadline = deadline
         self._waiting = waiting
-        self._private: PrivateFolder | None = None
+        self._private: Path | None = None
+        self._checked = False
 
     def move(self, workspace: Workspace) -> None:
-        """From now on run bd on this workspace."""
+        """Run bd on this workspace from now on."""
         if workspace.mounted != self.workspace.mounted:
             self._private = None
         self.workspace = workspace
 
     def check(self) -> None:
-        """Raise Misconfigured if there is no bd to run."""
-        from beads_dispatch.adapters.bd import command as bd_command
-
-        bd_command.program(self.workspace.environ)
+        """Raise Misconfigured if there is no bd to run, or one that must not be used."""
+        try:
+            known = self._run("version").document()
+        except BdFailed:
+            return  # whatever is wrong, the call that we need bd for will show it
+        self._require_not_withdrawn(str(known.get("version")) if isinstance(known, dict) else "")
+        self._checked = True
 
     def version(self) -> str:
-        """Every bd writes its version beside metadata.json, so no call is spent. It can change while we run."""
+        """Return the version of the bd that ran last: each writes it beside metadata.json, so no call is spent."""
         try:
             return (self._folder() / ".local_version").read_text().strip()
         except OSError:
             return "unknown"
 
     def json(self, verb: str, *words: str, within: float | None = None) -> object:
-        """bd's answer, parsed. `within`: seconds, where they are fewer than the usual deadline.
+        """Return bd's answer. `within`: seconds, if they are fewer than the usual deadline.
 
-        Raises BdFailed; NoBead and NotAsExpected (a guard did not hold) are two kinds of it; Misconfigured without bd.
+        Raise BdFailed; NoBead and NotAsExpected (a guard did not hold) are kinds of it. Raise WritesRefused, and
+        Misconfigured if there is no bd, or one that must not be used.
         """
-        from beads_dispatch.adapters.bd import (
-            command as bd_command,  # an idle tick runs no bd, and does not load what that needs
-        )
+        if not self._checked and (self.workspace.server is None or verb not in READS):
+            self.check()
+        answer = self._run(verb, *words, within=within)
+        if not self._checked and (version := self.version()) != "unknown":
+            self._require_not_withdrawn(version)
+            self._checked = True
+        if answer.code:
+            raise self._failure(answer)
+        return answer.document()
 
-        env = {**self.workspace.environ, "BEADS_DIR": str(self._folder())}
-        locks = (self._private.lock,) if self._private else ()  # so that an orphaned bd keeps its folder
-        answer = bd_command.run(
-            verb, "--json", *words, env=env, cwd=self.workspace.folder,
-            seconds=min(self._deadline, within or self._deadline), waiting=self._waiting, inherits=locks,
-        )  # fmt: skip
-        if answer.code == MISMATCH:
-            raise NotAsExpected(f"bd {verb}: {answer.message}")
-        if answer.code != 0:
-            kind, message = _failure(answer)
-            raise kind(f"bd {verb}: {self._hide(message)} (exit {answer.code})")
-        try:
-            return json.loads(answer.out)
-        except (ValueError, RecursionError):
-            raise BdFailed(f"bd {verb}: its answer is not JSON: {one_line(answer.out, 80)!r}") from None
+    def _run(self, verb: str, *words: str, within: float | None = None) -> "Answer":
+        from beads_dispatch.adapters.bd import command  # an idle tick runs no bd, and does not load what that needs
+
+        environ = {**self.workspace.environ, "BEADS_DIR": str(self._folder())}
+        seconds = min(self._deadline, within or self._deadline)
+        folder = self.workspace.folder
+        return command.run(verb, "--json", *words, env=environ, cwd=folder, seconds=seconds, waiting=self._waiting)
+
+    def _failure(self, answer: "Answer") -> Failure:
+        from beads_dispatch.adapters.bd import answers
+
+        error = answers.failure(answer, self.version())
+        server = self.workspace.server
+        return type(error)(hidden(str(error), server.password if server else ""))
+
+    def _require_not_withdrawn(self, version: str) -> None:
+        if why := WITHDRAWN.get(version):
+            raise Misconfigured(f"bd {version} must not be used: {why}. Install another version (docs/variables.md)")
 
     def _folder(self) -> Path:
-        """The folder that bd may write to: the workspace's own, or a private copy of a mounted one."""
+        """Return the folder that bd may write to: the workspace's own, or our copy of a mounted one."""
         if not self.workspace.mounted:
             return self.workspace.metadata.parent
-        if self._private is None or not (self._private.beads / "metadata.json").exists():  # something cleans up /tmp
+        if self._private is None or not (self._private / "metadata.json").exists():  # something cleans up /tmp
             self._private = _private_copy(self.workspace)
-        return self._private.beads
-
-    def _hide(self, text: str) -> str:
-        secret = self.workspace.server.password if self.workspace.server else ""
-        return hidden(text, secret)
+        return self._private
 
 
-def _failure(answer: "Answer") -> tuple[type[BdFailed], str]:
-    """What bd's failure is, and its reason.
-
-    bd 1.0.2's `show` finds "no issues" where its query failed, too. The reason is then on stderr only.
-    """
-    for line in answer.err.splitlines():
-        if line.startswith("Error fetching") and "no issue found" not in line:
-            return BdFailed, one_line(line)
-    return NoBead if "no issues found" in answer.message else BdFailed, answer.message
-
-
-def _private_copy(workspace: Workspace) -> "PrivateFolder":
+def _private_copy(workspace: Workspace) -> Path:
     from beads_dispatch.adapters import private_folder
 
     try:
