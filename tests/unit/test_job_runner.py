@@ -13,6 +13,7 @@ from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.job_runner import CREATE_SECONDS, GONE_SECONDS, JobRunner
 from beads_dispatch.adapters.kubernetes import Kubernetes, address, own_namespace
+from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
@@ -216,6 +217,12 @@ def test_a_full_runner_is_asked_again_after_five_seconds(tmp_path: Path) -> None
 
 
 # --- a run ---
+def test_a_claim_names_its_job_before_anything_is_recorded(tmp_path: Path) -> None:
+    one, claim = runner(tmp_path), marks.claim_value("4f1d2a", NOW)
+    for known, job in (({}, ""), ({marks.CLAIM: claim}, NAME), ({marks.CLAIM: claim, marks.JOB: '"other"'}, "other")):
+        assert one.job_of(Bead("demo-wcw", "in_progress", 2, NOW, metadata=known)) == job
+
+
 def test_a_job_that_cannot_be_asked_about_is_in_doubt(tmp_path: Path) -> None:
     for answer in (LOST, no(401), no(403, "x"), no(500), ok([])):
         one = runner(tmp_path, GET_jobsNAME=answer)

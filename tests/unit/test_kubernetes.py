@@ -12,6 +12,7 @@ from beads_dispatch.core import kubernetes_runs as runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.environment import of_bead
 from beads_dispatch.core.kubernetes_runs import Creation
 from beads_dispatch.core.runner import Job, Stage
 
@@ -138,9 +139,9 @@ def test_a_beads_text_is_never_expanded(text: str, value: str) -> None:
 
 
 def test_a_long_text_is_cut_at_a_character_and_says_so() -> None:
-    text = jobs.environment(bead(notes="é" * 50_001), "j")["BEAD_NOTES"]
-    assert text == "é" * 50_000 + "\n[cut here: `bd show demo-wcw` shows all of it]"
-    assert jobs.environment(bead(notes="é" * 50_000), "j")["BEAD_NOTES"] == "é" * 50_000
+    text = of_bead(bead(notes="é" * 50_001), "j")["BEAD_NOTES"]
+    assert text == "é" * 50_000 + "\n[cut: the whole text is in `bd show demo-wcw`]"
+    assert of_bead(bead(notes="é" * 50_000), "j")["BEAD_NOTES"] == "é" * 50_000
 
 
 def test_a_template_without_metadata_and_env_will_do() -> None:
@@ -352,7 +353,7 @@ def test_a_deadline_stands_on_the_job(state: Mapping[str, Any] | None, stage: St
 @pytest.mark.parametrize(
     ("state", "found"),
     [
-        (job(condition("Complete")), Job(Stage.COMPLETED, finished_at=NOW - MINUTE)),
+        (job(condition("Complete")), Job(Stage.COMPLETED, finished_at=NOW - MINUTE, gone=True)),
         (
             job(condition("Failed", "BackoffLimitExceeded"), startTime=at(-5)),
             Job(

@@ -2,6 +2,8 @@
 
 from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
+from beads_dispatch.core import marks
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import understand
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.runner import Answer, Job, Room, Stage
@@ -30,6 +32,9 @@ class BeadBoardRunner:
     def start(self, claim: Claim) -> Answer:
         assert self._board, "only a command that starts nothing runs without BEADBOARD_URL"
         return understand(self._board.dispatch(claim.bead.id))
+
+    def job_of(self, bead: Bead) -> str:
+        return marks.job(bead)
 
     def job(self, job_id: str) -> Job:
         return self._agent_service.job(job_id) if self._agent_service else Job(Stage.DOUBT, UNSET)

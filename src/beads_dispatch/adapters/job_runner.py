@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.kubernetes import Kubernetes
+from beads_dispatch.core import marks
 from beads_dispatch.core.errors import ServiceFailed
 
 if TYPE_CHECKING:
+    from beads_dispatch.core.bead import Bead
     from beads_dispatch.core.claim import Claim
     from beads_dispatch.core.kubernetes_jobs import Document
     from beads_dispatch.core.runner import Answer, Job, Room
 
 CREATE_SECONDS = 45.0  # with the questions before it, as long as a tick allows for a POST to BeadBoard
-GONE_SECONDS = 60.0  # for a deleted Job's pod to end; by default Kubernetes gives it 30 s
+GONE_SECONDS = 20.0  # for a Job that never ran to be gone, within what a sweep may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 ROOM_SECONDS = 5.0  # a watcher with a waiting bead asks each second: two lists of the API server
 ALIVE = "status.phase!=Succeeded,status.phase!=Failed"  # pods
@@ -118,6 +120,15 @@ class JobRunner:
         return bool(same_bead and (theirs.get("labels") or {}).get(CLAIM) == ours["labels"][CLAIM])
 
     # --- a run ---
+    def job_of(self, bead: "Bead") -> str:
+        """The claim names its Job, also if we died before that was recorded."""
+        claim = marks.claim(bead)
+        if claim is None or marks.job(bead):
+            return marks.job(bead)
+        from beads_dispatch.core.kubernetes_jobs import name
+
+        return name(bead.id, claim[0])
+
     def job(self, job_id: str) -> "Job":
         from beads_dispatch.core import kubernetes_runs
         from beads_dispatch.core.kubernetes_jobs import JOB

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from beads_dispatch.core import marks
 from beads_dispatch.core.errors import ServiceFailed
 
 if TYPE_CHECKING:
+    from beads_dispatch.core.bead import Bead
     from beads_dispatch.core.claim import Claim
     from beads_dispatch.core.runner import Answer, Job, Room
 
@@ -26,6 +28,9 @@ class Runner(Protocol):
 
         `claim.bead`: as it was right before the claim. Raises nothing: what cannot be told is an UNCLEAR answer.
         """
+
+    def job_of(self, bead: "Bead") -> str:
+        """Return the id of the job that the bead's claim has started, or nothing if it has none or none is known."""
 
     def job(self, job_id: str) -> "Job":
         """Return a job as it is now. Raises nothing: whatever is no clear answer is a Job in DOUBT."""
@@ -53,6 +58,9 @@ class _Nowhere:
 
     def start(self, claim: "Claim") -> "Answer":
         raise AssertionError("a command that starts agents knows its runner")
+
+    def job_of(self, bead: "Bead") -> str:
+        return marks.job(bead)
 
     def job(self, job_id: str) -> "Job":
         from beads_dispatch.core.runner import Job, Stage

@@ -51,8 +51,8 @@ def _bead(outside: Outside, bead_id: str) -> Bead:
 
 
 def _job(outside: Outside, bead: Bead) -> Job | None:
-    known = outside.runner.follows and bead.status == "in_progress" and marks.job(bead)
-    return outside.runner.job(marks.job(bead)) if known else None
+    job = outside.runner.job_of(bead) if outside.runner.follows and bead.status == "in_progress" else ""
+    return outside.runner.job(job) if job else None
 
 
 def _entries(outside: Outside, bead: Bead) -> list[Entry]:

@@ -8,13 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
+from beads_dispatch.core.environment import of_bead
 
 Document = Mapping[str, Any]  # an object as the API server gives it
 
 LONGEST_NAME = 63  # a Job's name becomes the value of a label on its pods
-LONGEST_TEXT = 100_000  # bytes; Linux starts no program with a variable of 128 KiB
 KEPT_SECONDS = 7 * 86_400  # for how long an ended Job stays, at least: a sweep must find it
 
 # On the Job and on its pod. AGENT: which CronJob it was made from.
@@ -76,7 +75,7 @@ def manifest(claim: Claim, cron_job: Document, namespace: str) -> dict[str, Any]
             **{key: value for key, value in template["spec"].items() if key not in _DROPPED},
             **_FORCED,
             "ttlSecondsAfterFinished": max(template["spec"].get("ttlSecondsAfterFinished") or 0, KEPT_SECONDS),
-            "template": _pod(template["spec"]["template"], known, environment(claim.bead, known[JOB])),
+            "template": _pod(template["spec"]["template"], known, of_bead(claim.bead, known[JOB])),
         },
     }
 
@@ -99,22 +98,3 @@ def _pod(template: Document, known: Mapping[str, str], environ: Mapping[str, str
 def _uncontrolled(labels: Mapping[str, str] | None) -> dict[str, str]:
     """The labels without those that the Job's controller sets: a copied one would hide the pod from it."""
     return {key: value for key, value in (labels or {}).items() if key not in _CONTROLLERS}
-
-
-def environment(bead: Bead, job: str) -> dict[str, str]:
-    """Return what an agent finds in its environment. A bead's texts are never part of a command."""
-    texts = {
-        "BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_DESCRIPTION": bead.description,
-        "BEAD_ACCEPTANCE": bead.acceptance_criteria, "BEAD_NOTES": bead.notes, "BEAD_PRIORITY": str(bead.priority),
-        "BEAD_TYPE": bead.issue_type, "BEAD_LABELS": ",".join(sorted(bead.labels)), "BEAD_JOB": job,
-    }  # fmt: skip
-    if bead.assignee:  # bd 1.3 lets nobody else close the bead
-        texts["BEADS_ACTOR"] = bead.assignee
-    return {key: _cut(text, bead.id) for key, text in texts.items()}
-
-
-def _cut(text: str, bead_id: str) -> str:
-    whole = text.replace("\0", "").encode("utf-8", "replace")
-    if len(whole) <= LONGEST_TEXT:
-        return whole.decode()
-    return f"{whole[:LONGEST_TEXT].decode('utf-8', 'ignore')}\n[cut here: `bd show {bead_id}` shows all of it]"

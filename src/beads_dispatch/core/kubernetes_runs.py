@@ -126,7 +126,9 @@ def _without_pod(name: str, job: Document | None, now: datetime, events: Sequenc
         return Job(Stage.UNKNOWN, words, final_after=CREATE_ARRIVES_WITHIN)
     started = read_time(_status(job).get("startTime"))
     if done := _condition(job, "Complete"):
-        return Job(Stage.COMPLETED, started_at=started, finished_at=read_time(done.get("lastTransitionTime")))
+        return Job(
+            Stage.COMPLETED, started_at=started, finished_at=read_time(done.get("lastTransitionTime")), gone=True
+        )
     if failed := _condition(job, "Failed"):
         stage = Stage.TIMEOUT if failed.get("reason") == "DeadlineExceeded" else Stage.FAILED
         ended = read_time(failed.get("lastTransitionTime"))
@@ -172,10 +174,11 @@ def _ended(job: Document | None, pod: Document, log: str) -> Job:
         exit_code=end.get("exitCode"),
         started_at=_began(main),
         finished_at=_finished(main) or max(filter(None, map(_finished, _containers(pod))), default=None),
+        gone=True,
     )
     if stage is Stage.ERROR:
         return replace(told, words=reason, cannot_run=True)
-    return replace(told, reason=reason, gone=True)
+    return replace(told, reason=reason)
 
 
 def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from beads_dispatch.core import eligibility, holds, marks, staleness
+from beads_dispatch.core import eligibility, holds, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
@@ -111,8 +111,9 @@ class Tick:
 
         A watcher sweeps by itself. Between CronJobs' sweeps, an agent that always fails would use up five beads.
         """
-        running = any(bead.status == "in_progress" and marks.job(bead) for bead in self.beads)
-        if running and self.cycle.outside.runner.follows and self.cycle.outside.sweep():
+        runner = self.cycle.outside.runner
+        running = any(bead.status == "in_progress" and runner.job_of(bead) for bead in self.beads)
+        if running and runner.follows and self.cycle.outside.sweep():
             self.beads = self.cycle.outside.queue.snapshot().beads
         return self.beads
 

@@ -49,7 +49,7 @@ def look(cycle: Cycle, running: Sequence[Bead], no_job_left: frozenset[str]) -> 
     for bead in running:
         if cycle.out_of_time(ASK_SECONDS, "the rest is left to the next sweep"):
             break
-        job, now = cycle.outside.runner.job(marks.job(bead)), cycle.now()
+        job, now = cycle.outside.runner.job(cycle.outside.runner.job_of(bead)), cycle.now()
         end = runs.end(job, bead, now, cycle.settings.threshold, cycle.outside.clock.zone())
         if job.stage is Stage.DOUBT:
             end = NO_JOB_LEFT if bead.id in no_job_left else None
@@ -74,6 +74,9 @@ def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_r
             cycle.info("would_end", f"would set it to {verdict.status}: {verdict.line}", one.bead)
             continue
         try:
+            if one.job.cannot_run and not cycle.outside.runner.stop(cycle.outside.runner.job_of(one.bead)):
+                cycle.info("stopping", "its job never ran; it is being removed before the bead is opened", one.bead)
+                continue
             _write(cycle, one, end, verdict, known)
         except NotAsExpected:
             cycle.info("alive", "changed meanwhile: left alone", one.bead)
@@ -143,12 +146,12 @@ class Follower:
 
         `eager`: sooner, because a tick comes next.
         """
-        followed = [bead for bead in running if marks.job(bead)]
+        followed = [bead for bead in running if self.runner.job_of(bead)]
         waited = self.clock.monotonic() - self.asked_at
         if not followed or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
             return False
         self.asked_at = self.clock.monotonic()
-        jobs = {bead.id: self.runner.job(marks.job(bead)) for bead in followed}
+        jobs = {bead.id: self.runner.job(self.runner.job_of(bead)) for bead in followed}
         self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
         self.gone = self._no_job_left(followed, jobs)
         return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in followed)

@@ -54,7 +54,7 @@ class Holding:
         from beads_dispatch.core.runner import Stage
 
         runner = self.cycle.outside.runner
-        job = runner.job(marks.job(bead))
+        job = runner.job(runner.job_of(bead))
         return runs.at_work(job, self.cycle.now(), self.cycle.settings.threshold) or (
             job.stage is Stage.DOUBT and runner.idle() is False
         )

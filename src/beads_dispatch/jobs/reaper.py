@@ -63,7 +63,8 @@ class _Sweep:
 
     def run(self, running: Sequence[Bead]) -> None:
         """Ask how runs ended, judge those that have together, and block the silent beads whose job nobody knows."""
-        followed = [bead for bead in running if self.cycle.outside.runner.follows and marks.job(bead)]
+        runner = self.cycle.outside.runner
+        followed = [bead for bead in running if runner.follows and runner.job_of(bead)]
         seen: Sequence[Seen] = []
         if followed:
             from beads_dispatch.jobs import following  # an idle sweep asks about no job

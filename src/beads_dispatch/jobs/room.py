@@ -11,7 +11,7 @@ from beads_dispatch.jobs.writing import until_settled
 
 def still_runs(cycle: Cycle, bead: Bead) -> bool:
     """Whether the last job of an open bead is still at work: its agent or a person set it open meanwhile."""
-    job_id = marks.last_job(bead)
+    job_id = marks.last_job(bead) or cycle.outside.runner.job_of(bead)
     if not job_id:
         return False
     from beads_dispatch.core import runs  # most beads have no last job

@@ -1,9 +1,10 @@
-"""What a command finds in its environment. A bead's texts go in there and never into the command: they are no code."""
+"""What a command on this machine finds in its environment: the watcher's own, and its bead."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.environment import cut, of_bead
 
 # BD_ACTOR would beat BEADS_ACTOR. The others are no agent's business.
 _OURS = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB")
@@ -15,8 +16,6 @@ _AGENTS = (
     "CLAUDE_CODE_SESSION_ACCESS_TOKEN", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "OPENCODE", "GEMINI_CLI",
 )  # fmt: skip
 NOT_INHERITED = frozenset((*_OURS, *_AGENTS))
-
-MOST_BYTES = 100_000  # Linux starts no program with a variable above 128 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +32,10 @@ def environment(
 ) -> dict[str, str | bytes]:
     """Return the whole environment of a command. `inherited`: the watcher's own. `beads_dir`: empty if bd finds it."""
     texts = {
-        "BEAD_ID": bead.id, "BEAD_TITLE": bead.title, "BEAD_DESCRIPTION": bead.description,
-        "BEAD_ACCEPTANCE": bead.acceptance_criteria, "BEAD_NOTES": bead.notes, "BEAD_PRIORITY": str(bead.priority),
-        "BEAD_TYPE": bead.issue_type, "BEAD_LABELS": ",".join(sorted(bead.labels)), "BEAD_JOB": job,
-        "BEAD_RUN": str(earlier.run + 1), "BEAD_LAST_END": earlier.end, "BEAD_SESSION": earlier.session,
+        **of_bead(bead, job),
+        "BEAD_RUN": str(earlier.run + 1), "BEAD_LAST_END": cut(earlier.end, bead.id), "BEAD_SESSION": earlier.session,
     }  # fmt: skip
-    if bead.assignee:  # bd 1.3 lets nobody else close the bead
-        texts["BEADS_ACTOR"] = bead.assignee
     if beads_dir:  # bd 1.0.2 finds no server-mode database from a git worktree
         texts["BEADS_DIR"] = beads_dir
     kept = {key: value for key, value in inherited.items() if key not in NOT_INHERITED}
-    return {**kept, **{key: _cut(text, bead.id) for key, text in texts.items()}}
-
-
-def _cut(text: str, bead: str) -> bytes:
-    whole = text.replace("\0", "").encode("utf-8", "replace")
-    if len(whole) <= MOST_BYTES:
-        return whole
-    kept = whole[:MOST_BYTES].decode("utf-8", "ignore")
-    return f"{kept}\n[cut: the whole text is in `bd show {bead}`]".encode()
+    return {**kept, **{key: text.encode() for key, text in texts.items()}}

@@ -94,6 +94,9 @@ class LocalRunner:
         self.log.info("started", f"job={record.job}, output in {record.log}", bead=record.bead, job=record.job)
         return Answer(Outcome.ACCEPTED, None, "", record.job)
 
+    def job_of(self, bead: Bead) -> str:
+        return marks.job(bead)
+
     def job(self, job_id: str) -> Job:
         """Return a job as it is. A job of another machine is not lost: nothing is known of it."""
         record = self.records.read(job_id)
