@@ -1,5 +1,6 @@
 """A queue in memory, to test what a real database cannot show, such as a time in the future."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import DoltFailed
 from beads_dispatch.core.holds import Hold, Holds
+from beads_dispatch.core.ledger import Entry
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 
@@ -19,6 +21,7 @@ class Database:
     beads: dict[str, Bead] = field(default_factory=dict)
     locks: dict[str, "MemoryQueue"] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    ledger: dict[str, Entry] = field(default_factory=dict)
     now: datetime = NOW
     changes: int = 0
     reads: int = 0
@@ -74,6 +77,15 @@ class MemoryQueue:
         self._reach()
         beads = self.database.beads.values()
         return tuple(bead for bead in beads if bead.status == "closed" and bead.updated_at >= since and marks.job(bead))
+
+    def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
+        return {key: entry for key, entry in self.database.ledger.items() if key in bead_ids}
+
+    def remember(self, entry: Entry) -> None:
+        self.database.ledger[entry.bead_id] = entry
+
+    def stuck(self, job: str) -> str:
+        return ""
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         self._reach()

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -100,7 +100,7 @@ class Services:
             return 400, {"error": f"Bead {task} not found."}
         if eligibility.blank(bead.acceptance_criteria):
             return 400, {"error": f"Bead {task} is missing acceptance criteria."}
-        started = self.local.start(Claim(bead, ""))
+        started = self.local.start(Claim(bead, "", datetime.now(UTC)))
         if started.outcome is Outcome.ACCEPTED:
             return 200, {"job_id": started.job}
         if started.outcome is Outcome.BUSY:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ class Local:
     runner: LocalRunner
 
     def start(self, bead: str) -> str:
-        answer = self.runner.start(Claim(self.runner.bd.show(bead), "abcdef"))
+        answer = self.runner.start(Claim(self.runner.bd.show(bead), "abcdef", datetime.now(UTC)))
         assert answer.outcome is Outcome.ACCEPTED, answer
         return answer.job
 
@@ -83,7 +83,7 @@ def test_it_counts_its_places_and_passes_texts_that_are_no_code(embedded: Place)
         assert (one.runner.room(), one.runner.idle()) == (Room(True, 0, 1), True)
         job = one.start(bead)
         assert (one.runner.room(), one.runner.idle()) == (Room(False, 1, 1), False)
-        again = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef"))
+        again = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef", datetime.now(UTC)))
         assert again.outcome is Outcome.BUSY
         *said, child = one.first_line(job).split("|")
         assert said == [bead, 'a "title"; $(touch gone)', "it works", job]
@@ -115,7 +115,7 @@ def test_what_cannot_be_started_is_known_as_not_started(embedded: Place) -> None
         folder = one.path(job).parent
         shutil.rmtree(folder)
         folder.touch()
-        answer = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef"))
+        answer = one.runner.start(Claim(one.runner.bd.show(bead), "abcdef", datetime.now(UTC)))
     assert answer.outcome is Outcome.NOT_STARTED
     assert answer.text.startswith("the command cannot be started: ")
     assert "\n" not in answer.text

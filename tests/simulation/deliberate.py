@@ -9,7 +9,7 @@ import pytest
 
 from beads_dispatch.adapters import beadboard_runner
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import claim, eligibility, faults, holds, marks, notes, pacing, reasons, runs, writes
+from beads_dispatch.core import claim, eligibility, faults, holds, ledger, marks, notes, pacing, reasons, runs, writes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
@@ -74,7 +74,7 @@ def post_before_the_claim(patch: Patch) -> None:
             claims._write(cycle, intent.claimed)
         return until_settled(cycle, bead_id, line, intent)
 
-    patch.setattr(claims, "make", lambda cycle, bead: Claim(bead, cycle.outside.new_token()))
+    patch.setattr(claims, "make", lambda cycle, bead, known: Claim(bead, cycle.outside.new_token(), cycle.now()))
     patch.setattr(claims, "verify", lambda cycle, claimed: claims.fetch(cycle, claimed.bead.id) is not None)
     patch.setattr(dispatcher, "until_settled", claimed_afterwards)
 
@@ -166,6 +166,11 @@ def call_a_held_queue_open(patch: Patch) -> None:
     patch.setattr(reasons, "queue_state", lambda *_: reasons.QueueState())
 
 
+def ignore_the_ledger(patch: Patch) -> None:
+    """A bead that an import has taken back is taken for a new one."""
+    patch.setattr(ledger, "taken_back", lambda bead, known: False)
+
+
 # Each fault, and within how many schedules it must be found: several times what it took when this was written.
 FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (skip_the_lock, 100),
@@ -186,4 +191,5 @@ FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (wait_for_the_threshold_after_an_end, 1000),
     (hold_nothing_after_a_usage_limit, 300),
     (call_a_held_queue_open, 100),
+    (ignore_the_ledger, 100),
 )

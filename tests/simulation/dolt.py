@@ -52,8 +52,8 @@ class SimulatedDolt:
         self._ask("asks whether the lock is still held")
         return self.actor.world.locks.get(lock) is self
 
-    def holder(self, job: str, assignee: str) -> str:
-        return "somebody"
+    def holder(self, job: str, assignee: str, idle_for: float = 0.0) -> str:
+        return "" if idle_for else "somebody"
 
     def now(self) -> datetime:
         self._ask("asks the time")
@@ -111,6 +111,9 @@ class SimulatedDolt:
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
         if value is not None and key.split(".")[2] == SERVICE:
             self.actor.held_until = max(self.actor.held_until, self.actor.world.invariants.end_of_hold(key, value))
+
+    def prune_local(self, like: str, before: str) -> None:
+        """Nothing is a year old."""
 
     def _unlock(self) -> None:
         world = self.actor.world

@@ -38,6 +38,7 @@ CHANCES = {
     "agent breaks": 0.1,  # no agent can work, for minutes to an hour
     "other hands": 1.0,  # a person acts
     "hasty person": 0.3,  # the same, within seconds of a POST, or of a sweep's begin
+    "taken back": 0.3,  # an import or a merge takes a bead back to any earlier state
     "usurper": 0.03,  # during a POST the lock is lost, the bead set open, and another tick begins
 }
 FAULTS = tuple(CHANCES)

@@ -68,6 +68,7 @@ class Invariants:
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before a claim, by its token
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     opened_during: set[str] = field(default_factory=set)  # set open while their POST was under way
+    restored: set[str] = field(default_factory=set)  # taken back to an earlier state by somebody
     contested: set[str] = field(default_factory=set)  # POSTed before another POST was recorded: a person set it open
 
     def _next(self) -> int:
@@ -241,6 +242,12 @@ class Invariants:
         if was.mark("runs") and not now.mark("runs"):
             self._count_anew(bead)
 
+    def taken_back(self, bead: str, before: Row) -> None:
+        """Nobody has reopened it: what may run, and what must not, is as before."""
+        self.restored.add(bead)
+        self.world.counts["taken back"] += 1
+        self._reasons(bead)
+
     def _count_anew(self, bead: str) -> None:
         self.runs[bead], self.anew[bead] = 0, self.world.seconds
 
@@ -297,6 +304,8 @@ class Invariants:
     def _judge(self, bead: str, post: Post) -> None:
         world, row = self.world, self.world.rows[bead]
         if world.unwritable_until > post.answered_at + SURE_TO_WRITE:
+            return
+        if bead in self.restored:
             return
         if post is not self.posts[bead][-1]:  # the bead is the later one's, also where bd 1.0.2 brings this mark back
             return

@@ -6,6 +6,7 @@ from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.core.errors import BdFailed, Failure
 from beads_dispatch.core.holds import resumed
 from simulation.bd import SimulatedBd
+from simulation.rows import Row
 from simulation.world import Actor, World
 
 ACTIONS = (
@@ -20,6 +21,8 @@ def live(world: World) -> None:
     person = Actor(world, "person", "person")
     while not world.healed:
         world.sleep(person.random.choice((3, 200, 300)) * person.random.random())
+        if person.hits("taken back"):
+            take_back(person, person.random.choice(sorted(world.rows)))
         if person.hits("other hands"):
             act(person, person.random.choice(ACTIONS), person.random.choice(sorted(world.rows)))
 
@@ -29,6 +32,16 @@ def react(world: World, cause: str, bead: str, *actions: str) -> None:
     person = Actor(world, "person", f"person who sees {cause}")
     world.sleep(person.random.choice((0.5, 5, 60)) * person.random.random())
     act(person, person.random.choice(actions or ACTIONS), bead)
+
+
+def take_back(person: Actor, bead: str) -> None:
+    """`bd import` of an older export, a restored row, a merge that takes theirs: no bead of ours has a say."""
+    world = person.world
+    before, old = world.rows[bead], person.random.choice(world.history[bead])
+    world.rows[bead] = Row(old)
+    world.changed(bead)
+    world.say(f"somebody takes {bead} back to {old['status']}: {old['metadata']}")
+    world.invariants.taken_back(bead, before)
 
 
 def hurry(world: World, cause: str) -> None:

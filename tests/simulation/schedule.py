@@ -84,6 +84,7 @@ def still(plan: Plan) -> World:
     for number in range(plan.beads):
         bead = f"s-{number}"
         world.rows[bead], world.versions[bead] = _row(bead, 0 if number == 0 else number % 4), 0
+        world.history[bead] = [world.rows[bead]]
     return world
 
 
@@ -105,7 +106,7 @@ def _world(plan: Plan) -> World:
 
 def _row(bead: str, priority: int) -> Row:
     texts = {"title": bead, "acceptance_criteria": "it works", "notes": "", "assignee": "agent", "issue_type": "task"}
-    known: dict[str, Any] = {"updated_at": BEGIN, "metadata": {}, "labels": []}
+    known: dict[str, Any] = {"created_at": BEGIN, "updated_at": BEGIN, "metadata": {}, "labels": []}
     return Row({**texts, **known, "id": bead, "status": "open", "priority": priority})
 
 

@@ -56,6 +56,7 @@ class World:
         self.rows: dict[str, Row] = {}
         self.versions: dict[str, int] = {}
         self.touched: dict[str, float] = {}  # when each bead was last changed
+        self.history: dict[str, list[Row]] = {}  # every state of each bead
         self.locks: dict[str, Any] = {}  # the connection that holds each
         self.local: dict[str, str] = {}  # the table local_metadata
         self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0}  # until when
@@ -123,6 +124,7 @@ class World:
     def changed(self, bead: str) -> None:
         self.changes += 1
         self.versions[bead] += 1
+        self.history[bead].append(self.rows[bead])
         self.touched[bead] = self.seconds
 
     def lose(self, what: str, seconds: float) -> None:

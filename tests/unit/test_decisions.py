@@ -135,7 +135,7 @@ CLAIMED, OURS = notes.claimed(NOW, "aaaaaa"), {"beads_dispatch.claim": "taaaaaa 
 )
 def test_claim_lost_reason(fields: dict[str, object], reason: str | None) -> None:
     one = bead(**{"status": "in_progress", "notes": CLAIMED, "metadata": OURS, **fields})
-    claimed = Claim(bead(), "aaaaaa")
+    claimed = Claim(bead(), "aaaaaa", NOW)
     assert claim.lost_reason(one, claimed) == reason
     assert claim.releasable(one, claimed) is (reason in (None, "its acceptance criteria are gone"))
 

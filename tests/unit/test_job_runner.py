@@ -21,7 +21,7 @@ from beads_dispatch.core.errors import Misconfigured, ServiceFailed
 from beads_dispatch.core.runner import Outcome, Room, Stage
 
 NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
-CLAIM = Claim(Bead("demo-wcw", "open", 2, NOW, description="$(KEY)"), "4f1d2a")
+CLAIM = Claim(Bead("demo-wcw", "open", 2, NOW, description="$(KEY)"), "4f1d2a", NOW)
 NAME = "demo-wcw-4f1d2a"
 TEMPLATE = {"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "i"}]}}}}
 CRON_JOB = {"metadata": {"name": "agent"}, "spec": {"jobTemplate": TEMPLATE}}

@@ -82,7 +82,7 @@ ASKS_FOR_MORE = {
 
 
 def made(one: Bead | None = None, cron_job: Mapping[str, Any] = ASKS_FOR_MORE) -> dict[str, Any]:
-    return jobs.manifest(Claim(one or bead(), "4f1d2a"), cron_job, "agents")
+    return jobs.manifest(Claim(one or bead(), "4f1d2a", NOW), cron_job, "agents")
 
 
 def test_a_job_starts_one_pod_once_whatever_its_template_says() -> None:

@@ -23,7 +23,7 @@ ANSWER_SECONDS = 15
 
 _COLUMNS = (
     "id, title, description, design, acceptance_criteria, notes, status, priority, issue_type, "
-    "assignee, updated_at, defer_until, ephemeral, pinned, no_history, metadata"
+    "assignee, created_at, updated_at, defer_until, ephemeral, pinned, no_history, metadata"
 )
 _OUR_COMMENT = " OR ".join(f"c.text LIKE '{text}%%'" for text in TOO_LARGE_COMMENTS)
 
@@ -74,7 +74,7 @@ _GET_LOCK = f"SELECT name, GET_LOCK(name, 0) AS got FROM (SELECT {_LOCK_NAME} AS
 _BY_ID = _lock_name("value")
 _GET_LOCK_BY_ID = f"""
 SELECT {_BY_ID} AS name, GET_LOCK({_BY_ID}, 0) AS got FROM metadata WHERE `key` = '_project_id' AND value <> ''"""
-_HOLDER = f"SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
+_HOLDER = f"SELECT id, user, host, time FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
 
 _NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: put it in BEADS_DOLT_PASSWORD)"
 _NO_TRUST = " (the authority must be the system's or in the file that SSL_CERT_FILE names, as for bd)"
@@ -111,10 +111,16 @@ class Dolt:
         """Whether this connection still holds the lock of this name."""
         return bool(self.ask(_LOCKED, lock)[0]["locked"] == 1)
 
-    def holder(self, job: str, assignee: str) -> str:
-        """Which connection holds the job's lock, in words. Empty where none does, or where it is not ours to see."""
+    def holder(self, job: str, assignee: str, idle_for: float = 0.0) -> str:
+        """Describe the connection that holds the job's lock; empty if none does, or if it is not ours to see.
+
+        `idle_for`: only if it has asked nothing for so many seconds.
+        """
         found = self.ask(_HOLDER, f"beads-{job}:", assignee)
-        return f"connection {found[0]['id']} of {found[0]['user']} from {found[0]['host']}" if found else ""
+        if not found or found[0]["time"] < idle_for:
+            return ""
+        idle = f", idle for {int(found[0]['time'])} s" if idle_for else ""
+        return f"connection {found[0]['id']} of {found[0]['user']} from {found[0]['host']}{idle}"
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
         """The assignee's rows that are not closed, including wisps, each with `utc_now`."""
@@ -186,6 +192,10 @@ class Dolt:
             self.ask("DELETE FROM local_metadata WHERE `key` = %s", key)
         else:
             self.ask("REPLACE INTO local_metadata (`key`, value) VALUES (%s, %s)", key, value)
+
+    def prune_local(self, like: str, before: str) -> None:
+        """Remove the values below these keys that are less than `before`, as texts."""
+        self.ask("DELETE FROM local_metadata WHERE `key` LIKE %s AND value < %s", like, before)
 
     def ask(self, sql: str, *values: str | tuple[str, ...]) -> list[dict[str, Any]]:
         """One question. Values are bound, never part of the text. Raises DoltFailed."""

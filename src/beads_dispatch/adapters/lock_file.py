@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,13 +28,20 @@ class LockFile:
             raise Failure(f"{self._path}: cannot be locked: {error.strerror}") from None
         return True
 
-    def holder(self) -> str:
-        """Whose it is, in words. Empty where nobody has it, or where that is not known."""
+    def holder(self, held_for: float = 0.0) -> str:
+        """Describe the lock's holder; empty if the lock is free or the holder is unknown.
+
+        `held_for`: only if it has had the lock for so many seconds.
+        """
         try:
             with self._path.open("rb") as file:
-                return one_line(file.readline().decode("utf-8", "replace"), 80) if _is_locked(file) else ""
+                seconds = time.time() - os.fstat(file.fileno()).st_mtime  # `take` writes into it
+                if seconds < held_for or not _is_locked(file):
+                    return ""
+                who = one_line(file.readline().decode("utf-8", "replace"), 80)
         except OSError:
             return ""
+        return f"{who}, for {seconds:.0f} s" if held_for else who
 
     def held(self) -> bool:
         """Whether we have it. A file that somebody removed or replaced no longer locks anybody out."""

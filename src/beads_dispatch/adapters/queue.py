@@ -16,14 +16,18 @@ from typing import Protocol
 from beads_dispatch.adapters.bd.verbs import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.lock_file import LockFile
+from beads_dispatch.adapters.state_folder import LedgerFolder
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.core import bead, eligibility, marks
+from beads_dispatch.core import bead, eligibility, ledger, marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import DoltFailed, Failure, NoBead
 from beads_dispatch.core.holds import FURTHEST, Hold, Holds, read_hold, write_hold
+from beads_dispatch.core.ledger import Entry
+from beads_dispatch.core.text import utc
 
 Now = Callable[[], datetime]
+STUCK_SECONDS = 360.0  # a tick and a sweep end within five minutes: whoever holds their lock for longer is frozen
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,15 @@ class Queue(Protocol):
         `updated_at` of each is when that was, or later. A block takes the mark away, so a person's close shows none.
         """
 
+    def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
+        """Return what is remembered of the last starts of these beads, by id."""
+
+    def remember(self, entry: Entry) -> None:
+        """Record a start in the ledger, before it happens. Old entries are removed now and then."""
+
+    def stuck(self, job: str) -> str:
+        """Describe who has held the lock of this tick or sweep for longer than one can last; empty if nobody has."""
+
     def check_writable(self) -> None:
         """Raises Failure where neither beads nor holds can be written."""
 
@@ -93,7 +106,8 @@ def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now, waiting: W
     """The queue of this workspace. `now`: this machine's clock."""
     if workspace.server:
         return ServerQueue(Dolt(workspace.server, waiting), assignee, now)
-    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now)
+    memory = LedgerFolder(workspace.environ, workspace.identity(), ledger.KEPT)
+    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now, memory)
 
 
 def _who(assignee: str) -> str:
@@ -108,6 +122,19 @@ def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
 
 def _by_agents(beads: Iterable[Bead]) -> tuple[Bead, ...]:
     return tuple(one for one in beads if marks.job(one))
+
+
+_LEDGER = "beads_dispatch.ledger."
+
+
+def _ledger_key(bead_id: str) -> str:
+    """`local_metadata` allows a key 255 characters. Ids differ by case, and its collation may not."""
+    return _LEDGER + hashlib.sha1(bead_id.encode(), usedforsecurity=False).hexdigest()
+
+
+def _entries(stored: Mapping[str, str]) -> Mapping[str, Entry]:
+    read = {bead_id: ledger.read(text) for bead_id, text in stored.items()}
+    return {bead_id: entry for bead_id, entry in read.items() if entry}
 
 
 def _too_large(one: Bead) -> bool:
@@ -182,6 +209,22 @@ class ServerQueue:
     def _key(self, kind: str) -> str:
         return f"beads_dispatch.hold.{kind}.{_who(self._assignee)}"
 
+    def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
+        keys = {_ledger_key(bead_id): bead_id for bead_id in bead_ids}
+        stored = self._dolt.local_values(*keys) if keys else {}
+        return _entries({keys[key]: text for key, text in stored.items() if key in keys})
+
+    def remember(self, entry: Entry) -> None:
+        self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry))
+        if entry.token.startswith("0"):  # one start in sixteen: the rest of the year's entries stay
+            self._dolt.prune_local(f"{_LEDGER}%", utc(self.now() - ledger.KEPT))
+
+    def stuck(self, job: str) -> str:
+        try:
+            return self._dolt.holder(job, self._assignee, idle_for=STUCK_SECONDS)
+        except DoltFailed:  # not every user may see the others' connections
+            return ""
+
     def check_writable(self) -> None:
         self._dolt.check_writable()
 
@@ -196,8 +239,9 @@ class ServerQueue:
 
 
 class EmbeddedQueue:
-    def __init__(self, bd: Bd, folder: Path, assignee: str, now: Now) -> None:
+    def __init__(self, bd: Bd, folder: Path, assignee: str, now: Now, memory: LedgerFolder) -> None:
         self._bd = bd
+        self._memory = memory
         self._folder = folder.resolve()
         self._assignee = assignee
         self.now = now
@@ -266,6 +310,15 @@ class EmbeddedQueue:
     def _hold_file(self) -> Path:
         """Beside the lock, under a name that bd's own .gitignore covers."""
         return self._folder / f"beads-hold-{_who(self._assignee)}.lock"
+
+    def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
+        return _entries({bead_id: self._memory.read(bead_id) for bead_id in bead_ids})
+
+    def remember(self, entry: Entry) -> None:
+        self._memory.write(entry.bead_id, ledger.write(entry))
+
+    def stuck(self, job: str) -> str:
+        return self._lock_of(job).holder(held_for=STUCK_SECONDS)
 
     def check_writable(self) -> None:
         """The lock file, which is open for writing, has shown it."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from beads_dispatch.adapters.runner import NOWHERE
 from beads_dispatch.commands.table import Look, head, render
-from beads_dispatch.core import eligibility, marks, reasons, staleness
+from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.core.text import one_line, utc
+from beads_dispatch.jobs import room
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
@@ -55,7 +56,7 @@ def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Know
         now,
         reasons.queue_state(outside.queue.holds(), snapshot.beads, now, _unwritable(outside)),
         outside.bd.ready(settings.assignee) if eligible else frozenset(),
-        frozenset(bead.id for bead in eligible if _still_runs(outside, settings, bead)),
+        _waiting_for_runs(outside, settings, eligible),
     )
     return snapshot.beads, known, snapshot.unreadable
 
@@ -68,13 +69,17 @@ def _unwritable(outside: Outside) -> str:
     return ""
 
 
-def _still_runs(outside: Outside, settings: Settings, bead: Bead) -> bool:
-    job_id = marks.last_job(bead) if outside.runner.follows else ""
-    if not job_id:
-        return False
-    from beads_dispatch.core import runs
-
-    return runs.at_work(outside.runner.job(job_id), outside.queue.now(), settings.threshold)
+def _waiting_for_runs(outside: Outside, settings: Settings, eligible: Sequence[Bead]) -> Mapping[str, str]:
+    """Return what the last run of each of these open beads keeps it waiting for, by id."""
+    found, entries = {}, outside.queue.ledger([bead.id for bead in eligible])
+    for bead in eligible:
+        known = entries.get(bead.id)
+        back = known if ledger.taken_back(bead, known) else None
+        if why := room.waits_for(outside, settings, bead, back):
+            found[bead.id] = why
+        elif back:
+            found[bead.id] = "another client has undone the record of its dispatch: the next tick blocks it"
+    return found
 
 
 def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[Bead]:

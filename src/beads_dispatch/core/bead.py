@@ -38,6 +38,7 @@ class Bead:
     no_history: bool = False
     labels: frozenset[str] = frozenset()
     metadata: Mapping[str, object] | None = field(default_factory=dict)
+    created_at: datetime | None = None
     defer_until: datetime | None = None
     heartbeat_at: datetime | None = None
     lease_expires_at: datetime | None = None
@@ -119,7 +120,7 @@ _FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
     "id": (lambda value: _text(value) or None, "an id"),
     **dict.fromkeys(("status", "title", "issue_type", "assignee"), _TEXT),
     **dict.fromkeys(("description", "acceptance_criteria", "notes"), _TEXT),
-    **dict.fromkeys(("updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
+    **dict.fromkeys(("created_at", "updated_at", "defer_until", "heartbeat_at", "lease_expires_at"), _TIME),
     **dict.fromkeys(("commented_at", "too_large_notice_at"), _TIME),
     **dict.fromkeys(("ephemeral", "pinned", "no_history"), (_flag, "true or false")),
     **dict.fromkeys(("priority", "comment_count"), (_whole, "a whole number")),

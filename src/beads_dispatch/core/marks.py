@@ -127,6 +127,11 @@ def opened_late(bead: Bead) -> bool:
     return another or _has_record(bead) or notes.sent(bead.notes)
 
 
+def undone_claim(bead: Bead) -> tuple[str, datetime] | None:
+    """Return the token and the time (UTC) of the claim that we undid when we opened the bead, or None."""
+    return _claim(bead, "reopened")
+
+
 def asks(bead: Bead) -> bool:
     """Return whether its agent has blocked the bead to ask a question. A block of ours takes the job mark away."""
     return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))

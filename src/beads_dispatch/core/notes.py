@@ -79,6 +79,14 @@ def not_dispatched(why: str) -> str:
     return f"not dispatched: {why}"
 
 
+def taken_back(at: datetime, job: str) -> str:
+    """Return the notice on a bead whose record another client has undone. `at`: of its dispatch, UTC."""
+    return not_dispatched(
+        f"it was dispatched at {utc(at)} (job={one_line(job, 80) or 'unknown'}), and another client has undone the "
+        "record of it; bd update <id> -s open sends it again"
+    )
+
+
 def blocked(age: timedelta, threshold: timedelta, *, sent: bool) -> str:
     """Return the reaper's line on a bead that made no progress for `age`. `sent`: whether a dispatch is recorded."""
     lacks = "" if sent else ", no dispatch recorded"

@@ -1,7 +1,7 @@
 """Why each bead is where it is. `status`, `explain` and the metrics all take their words from here."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from beads_dispatch.core import claim, eligibility, marks, notes, outcomes, times
@@ -32,14 +32,14 @@ class QueueState:
 class Known:
     """What we know besides the bead itself. `ready`: the ids that bd lists as ready.
 
-    `at_work`: open beads whose last job still runs.
+    `at_work`: what the last run of an open bead keeps it waiting for, by id.
     """
 
     assignee: str
     now: datetime
     queue: QueueState = QueueState()
     ready: frozenset[str] = frozenset()
-    at_work: frozenset[str] = frozenset()
+    at_work: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _open(bead: Bead, known: Known, place: int | None) -> Standing:
         last = notes.last_outcome(bead.notes) if marks.retry_after(bead, known.now) == why.until else None
         return Standing(why.kind, why.text + (f"; {last}" if last and why.until else ""), retry_at=why.until)
     if bead.id in known.at_work:
-        return Standing("still runs", f"its last job {marks.last_job(bead)} still runs")
+        return Standing("still runs", known.at_work[bead.id])
     if place is None:
         return Standing("not ready", eligibility.NOT_READY.text)
     follows = NEXT if place == 1 else f"{times.ordinal(place)} in line"

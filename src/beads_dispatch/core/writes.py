@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import ClassVar, Protocol
 
-from beads_dispatch.core import claim, eligibility, marks, notes, outcomes, runs, staleness
+from beads_dispatch.core import claim, eligibility, ledger, marks, notes, outcomes, runs, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.faults import Recent, judge
+from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.marks import Change
 from beads_dispatch.core.runs import End
 from beads_dispatch.core.text import utc
@@ -135,15 +136,18 @@ class StopRunning:
 
 @dataclass(frozen=True, slots=True)
 class EndDeferral:
-    """Open a bead whose deferral has ended; but block it if an agent may have it."""
+    """Open a bead whose deferral has ended; but block it if an agent may have it. `entry`: the ledger's, if any."""
 
     assignee: str
+    entry: Entry | None = None
     checked: ClassVar[bool] = False
 
     def next(self, bead: Bead | None, now: datetime) -> Next:
         ended = bead and bead.assignee == self.assignee and eligibility.expired_deferrals([bead], now)
         if not (bead and ended):
             return Settled.LOST
+        if self.entry and ledger.taken_back(bead, self.entry):
+            return _taken_back(bead, self.entry)
         if marks.possibly_dispatched(bead):
             return _blocked(bead, notes.SENT_BEFORE, outcomes.DEFERRED.word)
         return Write(status="open", marks=marks.reopened(now))
@@ -151,6 +155,26 @@ class EndDeferral:
 
 def _blocked(bead: Bead, why: str, became: str) -> Write:
     return Write(notes.not_dispatched(why), "blocked", marks.blocked(bead, became))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTakenBack:
+    """Block a bead whose record another client has undone. The claim's mark lets a person's reopening be understood."""
+
+    assignee: str
+    entry: Entry
+    checked: ClassVar[bool] = False
+
+    def next(self, bead: Bead | None, now: datetime) -> Next:
+        if bead is None or bead.assignee != self.assignee or not ledger.taken_back(bead, self.entry):
+            return Settled.LOST
+        return _taken_back(bead, self.entry)
+
+
+def _taken_back(bead: Bead, known: Entry) -> Write:
+    claim_mark = {marks.CLAIM: marks.claim_value(known.token, known.at)}
+    change = {**marks.blocked(bead, outcomes.TAKEN_BACK.word), **claim_mark}
+    return Write(notes.taken_back(known.at, known.job), "blocked", change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,30 @@
 Two claims of one bead both succeed under bd 1.0.2, so only the queue's lock decides between two dispatchers.
 """
 
-from beads_dispatch.core import claim, eligibility, marks, notes, outcomes
+from beads_dispatch.core import claim, eligibility, ledger, marks, notes, outcomes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected
+from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.writes import Release
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.writing import fetch, until_settled
 
 
-def make(cycle: Cycle, chosen: Bead) -> Claim | None:
+def make(cycle: Cycle, chosen: Bead, known: Entry | None) -> Claim | None:
     """Claim a bead in one write that is never retried. None: it is no longer eligible, go on with the next one.
 
+    `known`: what the ledger remembers of it.
     Raises BdFailed if the claim could not be written; DoltFailed if the lock is lost.
     """
     bead, now = fetch(cycle, chosen.id), cycle.now()
     # Nobody has asked yet whether such a job still runs.
     ran = bead is not None and marks.last_job(bead) != marks.last_job(chosen)
-    if bead is None or ran or not eligibility.claimable(bead, cycle.settings.assignee, now):
+    undone = bead is not None and ledger.taken_back(bead, known)
+    if bead is None or ran or undone or not eligibility.claimable(bead, cycle.settings.assignee, now):
         cycle.info("changed", "changed since it was selected: left alone", chosen)
         return None
-    claimed = Claim(bead, cycle.outside.new_token())
+    claimed = Claim(bead, cycle.outside.new_token(), now)
     try:
         _write(cycle, claimed)
     except NotAsExpected:
@@ -34,7 +37,7 @@ def make(cycle: Cycle, chosen: Bead) -> Claim | None:
 
 
 def _write(cycle: Cycle, claimed: Claim) -> None:
-    before, now = claimed.bead, cycle.now()
+    before, now = claimed.bead, claimed.at
     change, line = marks.claimed(before, claimed.token, now), notes.claimed(now, claimed.token)
     try:
         found: Bead | None = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change)
@@ -50,6 +53,7 @@ def _write(cycle: Cycle, claimed: Claim) -> None:
 def verify(cycle: Cycle, claimed: Claim) -> bool:
     """Return whether the bead is still ours, right before the start. If not, it is released.
 
+    The ledger is written last: a start that it does not know could be repeated after an import.
     Raises Failure if the database was lost, and perhaps the lock with it.
     """
     try:
@@ -63,7 +67,24 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
         cycle.info("changed", f"not dispatched: {reason}", claimed.bead, tick=claimed.token)
     elif cycle.outside.stopping():
         reason = "stopped before dispatch"
+    else:
+        reason = _remember(cycle, claimed)
     if reason and claim.releasable(bead, claimed):
         line = notes.returned(reason)
         until_settled(cycle, claimed.bead.id, line, Release(claimed, line, outcomes.RETURNED.word))
     return not reason
+
+
+def _remember(cycle: Cycle, claimed: Claim, job: str = "") -> str:
+    """Write the start into the ledger. Return why that failed; empty if it is written."""
+    try:
+        cycle.outside.queue.remember(ledger.entry(claimed.bead, claimed.token, claimed.at, job))
+    except Failure as error:
+        cycle.error("not_remembered", f"its start cannot be recorded: {error}", claimed.bead)
+        return "its start could not be recorded"
+    return ""
+
+
+def remember_job(cycle: Cycle, claimed: Claim, job: str) -> None:
+    """Add the job to the ledger, so that a bead that is taken back waits while it runs."""
+    _remember(cycle, claimed, job)

@@ -74,3 +74,12 @@ class Cycle:
             self.outside.log.info("ended_early", line)
             self.ended_early = line
         return bool(reason)
+
+
+def locked_out(outside: Outside, job: str, what: str) -> bool:
+    """Log that another process has the lock. Return whether it has had it for so long that it must be frozen."""
+    if who := outside.queue.stuck(job):
+        outside.log.error("stuck", f"another {what} holds the lock and does nothing: end that process ({who})")
+    else:
+        outside.log.info("locked", f"another {what} is running")
+    return bool(who)

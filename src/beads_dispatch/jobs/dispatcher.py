@@ -1,6 +1,6 @@
 """A tick: lock → select → ask → claim → verify → start → record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,11 +10,12 @@ from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed, WritesRefused
 from beads_dispatch.core.holds import Hold
+from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.writes import Record, Release
 from beads_dispatch.jobs import claims, housekeeping, room
-from beads_dispatch.jobs.cycle import Cycle, Outside
+from beads_dispatch.jobs.cycle import Cycle, Outside, locked_out
 from beads_dispatch.jobs.holding import Holding
 from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
@@ -42,8 +43,7 @@ class Report:
 def tick(outside: Outside, settings: Settings) -> Report:
     """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raises Failure if it cannot begin."""
     if not outside.queue.lock("dispatcher"):
-        outside.log.info("locked", "another tick is running")
-        return Report(Came.LOCKED)
+        return Report(Came.LOCKED, failed=locked_out(outside, "dispatcher", "tick"))
     return run(outside, settings, Tick.run)
 
 
@@ -75,6 +75,7 @@ class Tick:
     beads: Sequence[Bead]
     holding: Holding
     most: int = 0
+    entries: Mapping[str, Entry] = field(default_factory=dict)  # what the ledger remembers of the selected beads
 
     def run(self) -> None:
         try:
@@ -122,14 +123,15 @@ class Tick:
         left, unclaimed = self.most, None
         if selected:
             self.cycle.outside.queue.check_writable()
-        for bead in selected:
+            self.entries = self.cycle.outside.queue.ledger([bead.id for bead in selected])
+        for bead in room.not_taken_back(self.cycle, selected, self.entries):
             if not left or self.out_of_time() or not self.has_room(bead) or self.out_of_time():
                 break
-            if room.still_runs(self.cycle, bead):
+            if not room.is_last_run_gone(self.cycle, bead):
                 self.report.came = Came.BUSY
                 continue
             try:
-                claimed = claims.make(self.cycle, bead)
+                claimed = claims.make(self.cycle, bead, self.entries.get(bead.id))
             except BdFailed as error:
                 unclaimed = _not_claimed(self.cycle, self.holding, bead, error)
                 continue
@@ -178,6 +180,7 @@ class Tick:
         else:
             until_settled(cycle, bead.id, what.line, Record(claimed, what.line, what.marks))
         if answer.outcome is Outcome.ACCEPTED:
+            claims.remember_job(cycle, claimed, answer.job)
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
             self.holding.sent(bead)
         if what.notice:

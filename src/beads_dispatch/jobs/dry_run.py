@@ -26,7 +26,7 @@ def _show(tick: Tick) -> None:
     if not selected:
         return
     if _would_have_room(tick, selected[0]):
-        for bead in [bead for bead in selected if not room.still_runs(cycle, bead)][: tick.most]:
+        for bead in [bead for bead in selected if room.is_last_run_gone(cycle, bead)][: tick.most]:
             cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
 
 

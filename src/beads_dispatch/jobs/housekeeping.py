@@ -39,10 +39,12 @@ def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
     This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens every deferred bead.
     """
     known, now, assignee = tuple(beads), cycle.now(), cycle.settings.assignee
+    deferred = eligibility.expired_deferrals(known, now)
+    entries = cycle.outside.queue.ledger([bead.id for bead in deferred]) if deferred else {}
     work: list[tuple[Bead, Intent]] = [
         *((bead, Restore(assignee)) for bead in claim.lost_records(known, now)),
         *((bead, StopRunning(assignee)) for bead, _ in eligibility.not_again(known, now)),
-        *((bead, EndDeferral(assignee)) for bead in eligibility.expired_deferrals(known, now)),
+        *((bead, EndDeferral(assignee, entries.get(bead.id))) for bead in deferred),
     ]
     for bead, intent in work:
         if cycle.out_of_time(seconds, "the rest is left to the next tick"):

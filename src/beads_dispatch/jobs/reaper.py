@@ -8,7 +8,8 @@ from beads_dispatch.core import eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
 from beads_dispatch.core.writes import BlockSilent, Settled, Write
-from beads_dispatch.jobs.cycle import Cycle, Outside
+from beads_dispatch.jobs import room
+from beads_dispatch.jobs.cycle import Cycle, Outside, locked_out
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def sweep(
     `dry_run`: prints what it would do. No lock, no write. `no_job_left`: beads whose job is known to be gone.
     """
     if not dry_run and not outside.queue.lock("reaper"):
-        outside.log.info("locked", "another sweep is running")
-        return Report()
+        return Report(failed=locked_out(outside, "reaper", "sweep"))
     cycle = Cycle(outside, settings, outside.clock.monotonic())
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
@@ -63,6 +63,7 @@ class _Sweep:
 
     def run(self, running: Sequence[Bead]) -> None:
         """Ask how runs ended, judge those that have together, and block the silent beads whose job nobody knows."""
+        running = self._not_taken_back(running)
         runner = self.cycle.outside.runner
         followed = [bead for bead in running if runner.follows and runner.job_of(bead)]
         seen: Sequence[Seen] = []
@@ -79,6 +80,15 @@ class _Sweep:
                 break
         if not self.acted:
             self.cycle.outside.log.info("idle", f"nothing to do: {len(running)} in progress, none stalled")
+
+    def _not_taken_back(self, running: Sequence[Bead]) -> list[Bead]:
+        """An older row in progress must not be given the end of another job."""
+        if not running or self.dry_run:
+            return list(running)
+        entries = self.cycle.outside.queue.ledger([bead.id for bead in running])
+        good = room.not_taken_back(self.cycle, running, entries)
+        self.acted = len(good) < len(running)
+        return good
 
     def block(self, chosen: Bead) -> bool:
         """Block a bead if it is still silent. Return whether there is time for the next one."""

@@ -1,31 +1,81 @@
 """Before a claim: would an agent start, and is the bead's last one gone?"""
 
-from beads_dispatch.core import holds, marks, notes
+from collections.abc import Mapping, Sequence
+
+from beads_dispatch.core import holds, ledger, marks, notes
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.writes import Note
-from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.core.errors import BdFailed, NotAsExpected, ServiceFailed
+from beads_dispatch.core.ledger import Entry
+from beads_dispatch.core.writes import BlockTakenBack, Note
+from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
-from beads_dispatch.jobs.writing import until_settled
+from beads_dispatch.jobs.writing import fetch, once, until_settled
+from beads_dispatch.settings import Settings
 
 
-def still_runs(cycle: Cycle, bead: Bead) -> bool:
-    """Whether the last job of an open bead is still at work: its agent or a person set it open meanwhile."""
-    job_id = marks.last_job(bead) or cycle.outside.runner.job_of(bead)
+def waits_for(outside: Outside, settings: Settings, bead: Bead, known: Entry | None = None) -> str:
+    """Return what an open bead's last run keeps it waiting for; empty if nothing does.
+
+    `known`: what the ledger remembers of it, if the bead itself no longer shows that.
+    """
+    job_id = known.job if known else marks.last_job(bead) or outside.runner.job_of(bead)
     if not job_id:
-        return False
+        return ""
     from beads_dispatch.core import runs  # most beads have no last job
+    from beads_dispatch.core.runner import Stage
 
-    if not runs.at_work(cycle.outside.runner.job(job_id), cycle.now(), cycle.settings.threshold):
-        return False
-    cycle.info("still_runs", f"waiting: its last job {job_id} still runs", bead, job=job_id)
-    return True
+    runner, now = outside.runner, outside.queue.now()
+    job = runner.job(job_id)
+    if runs.at_work(job, now, settings.threshold):
+        return f"its last job {job_id} still runs"
+    claim = marks.claim(bead)
+    started = known.at if known else claim[1] if claim else None
+    if not (runner.follows and job.stage is Stage.DOUBT and started) or now - started > settings.threshold:
+        return ""
+    # Somebody has opened it, and nobody can say whether its agent is gone: two would do the same work.
+    return "" if runner.idle() else f"its last job {job_id} may still run (nobody can say: {job.words})"
+
+
+def is_last_run_gone(cycle: Cycle, bead: Bead, known: Entry | None = None) -> bool:
+    """Return whether nothing of its last run keeps the bead waiting. Logs what does."""
+    why = waits_for(cycle.outside, cycle.settings, bead, known)
+    if why:
+        cycle.info("still_runs", f"waiting: {why}", bead, job=known.job if known else marks.last_job(bead))
+    return not why
+
+
+def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, Entry]) -> list[Bead]:
+    """Return the beads whose record stands. One that was taken back waits while its job runs, else it is blocked."""
+    good = []
+    for bead in beads:
+        known = entries.get(bead.id)
+        if not (known and ledger.taken_back(bead, known)):
+            good.append(bead)
+        elif is_last_run_gone(cycle, bead, known):
+            block_taken_back(cycle, bead, known)
+    return good
+
+
+def block_taken_back(cycle: Cycle, bead: Bead, known: Entry) -> None:
+    """Block a bead whose record another client has undone, if that is still so."""
+    try:
+        written = once(cycle, BlockTakenBack(cycle.settings.assignee, known), fetch(cycle, bead.id))
+    except NotAsExpected:
+        written = None
+    except BdFailed as error:
+        cycle.error("not_tidied", f"could not be written: {error}", bead)
+        return
+    if written is None:
+        cycle.info("changed", "changed meanwhile: left alone", bead)
+    else:
+        cycle.info("blocked", written.note or "", bead, level="warning", job=known.job)
+        cycle.notify(bead, "blocked", written.note or "")
 
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
-    """Records that a service does not answer: once for an outage, on the bead that met it first.
+    """Record that a service does not answer: once for an outage, on the bead that met it first.
 
-    How it fails may change from tick to tick; the hold has the last reason, for `status`.
+    How it fails may change from tick to tick; the hold keeps the last reason, for `status`.
     """
     origin = "/".join(error.url.split("/")[:3])
     cycle.error("service_failed", str(error) if origin in str(error) else f"{error} ({error.url})", bead)
@@ -38,5 +88,5 @@ def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed
 
 
 def _culprit(line: str) -> list[str]:
-    """`dispatch failed: the agent service is not healthy: refused` without how it failed."""
+    """Return `dispatch failed: the agent service is not healthy: refused` without how it failed."""
     return line.split(": ")[:2]
