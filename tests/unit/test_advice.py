@@ -165,7 +165,7 @@ def test_a_deferral_that_has_ended_where_no_tick_can_be_run(agent: AgentState, m
 
 
 def test_an_open_bead_whose_job_still_runs() -> None:
-    found = advised(bead(metadata=marked(job="7")), at_work=frozenset({"t-1"}), place=None)
+    found = advised(bead(metadata=marked(job="7")), at_work={"t-1": "its last job 7 still runs"}, place=None)
     assert "its agent is still at work" in found.means
     assert found.command == ""
 

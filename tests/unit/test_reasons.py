@@ -86,7 +86,7 @@ def test_the_metrics_count_by_the_same_kind(one: Bead) -> None:
 def test_the_line_is_the_one_in_which_a_tick_dispatches() -> None:
     failed = bead(id="t-1", metadata=marked(failed_at="2026-11-23T21:00:00Z"))
     beads = [failed, bead(id="t-2"), bead(id="t-3"), bead(id="t-4", metadata=marked(job="9"))]
-    view = Known("agent", NOW, QueueState(), frozenset({"t-1", "t-2", "t-4"}), frozenset({"t-4"}))
+    view = Known("agent", NOW, QueueState(), frozenset({"t-1", "t-2", "t-4"}), {"t-4": "its last job 9 still runs"})
     found = reasons.standings(beads, view)
     assert reasons.places(beads, view) == {"t-2": 1, "t-1": 2}
     assert [found[one].brief for one in ("t-1", "t-2", "t-3", "t-4")] == [
