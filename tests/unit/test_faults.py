@@ -152,8 +152,6 @@ WAITS = Bead("t-5", "open", 2, NOW - 60 * MINUTE, assignee="agent")
         (OVER, [WAITS, ran("t-6", 10)], 1),  # from before the hold: it shows nothing
         (replace(OVER, proven=True), [WAITS, ran("t-6", 0.5)], 0),
         (replace(OVER, proven=True), [WAITS, ran("t-6", 2)], 1),
-        (replace(OVER, proven=True, step=2), [WAITS, ran("t-6", 2)], 0),  # it has failed again before: slower
-        (replace(OVER, proven=True, step=2, set_at=NOW - 9 * MINUTE), [WAITS, ran("t-6", 5)], 1),
     ],
 )
 def test_what_a_hold_lets_a_tick_start(hold: Hold, beads: list[Bead], most: int) -> None:
@@ -192,3 +190,11 @@ def test_a_first_bead_that_was_closed_by_hand_makes_way_and_one_that_asks_shows_
     assert holds.after_runs(first, [], set(), [], NOW) == OVER
     asks = replace(ran("t-6"), status="blocked", metadata={marks.JOB: '"7"', marks.OUTCOME: "dispatched"})
     assert holds.after_runs(first, [asks], set(), [], NOW) is None
+
+
+@pytest.mark.parametrize(("took", "seconds"), [(0.0, 60), (2.0, 60), (60.0, 90), (183.0, 213), (3600.0, 300)])
+def test_a_run_must_live_longer_than_the_one_that_failed_last(took: float, seconds: int) -> None:
+    verdict, _ = faults.judge(LOGIN, ran(), took, Recent(), NOW)
+    assert verdict.hold
+    assert verdict.hold.proof == timedelta(seconds=seconds)
+    assert holds.read_hold(AGENT, holds.write_hold(verdict.hold), NOW + SECOND) == verdict.hold

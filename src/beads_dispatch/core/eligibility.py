@@ -143,7 +143,10 @@ def next_wakeup(beads: Iterable[Bead], known_holds: Holds, now: datetime) -> dat
     """When the first hold, back-off, wait or deferral ends. None: none is in force."""
     known = tuple(beads)
     ends = [hold.until for hold in known_holds.values()]
-    ends += [claim[1] + holds.PROVEN for bead in known if known_holds and (claim := marks.claim(bead))]
+    starts = [claim[1] for bead in known if known_holds and (claim := marks.claim(bead))]
+    ends += [
+        start + wait for start in starts for wait in {holds.PROVEN, *(hold.proof for hold in known_holds.values())}
+    ]
     ends += [end for bead in known if bead.status == "open" for end in _waits(bead, now) if end]
     ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred") and bead.defer_until]
     return min((end for end in ends if end > now), default=None)

@@ -101,8 +101,8 @@ def _agents(end: End, bead: Bead, seconds: float | None, known: Recent, kind: st
     contrast = first is not None and known.closed_at is not None and first < known.closed_at
     if contrast and not known.holds and not (kind == USAGE and end.sure):
         charged = _charged(end, bead, seconds, AGENTS, now)
-        return charged if charged.status == "blocked" else _holding(charged, kind, end, bead, known, now)
-    return _holding(_opened(end, bead, seconds, AGENTS, now), kind, end, bead, known, now)
+        return charged if charged.status == "blocked" else _holding(charged, kind, end, bead, seconds, known, now)
+    return _holding(_opened(end, bead, seconds, AGENTS, now), kind, end, bead, seconds, known, now)
 
 
 def _goes_alone(bead: Bead, known: Recent) -> bool:
@@ -116,11 +116,13 @@ def _unknown(end: End, bead: Bead, seconds: float | None, known: Recent, now: da
     if not charged:
         return _uncharged(end, bead, seconds, known, QUICK, now)
     verdict = _charged(end, bead, seconds, QUICK, now)
-    return _holding(verdict, AGENT, end, bead, known, now) if known.holds and verdict.status == "open" else verdict
+    if not known.holds or verdict.status != "open":
+        return verdict
+    return _holding(verdict, AGENT, end, bead, seconds, known, now)
 
 
 def _uncharged(end: End, bead: Bead, seconds: float | None, known: Recent, how: str, now: datetime) -> Verdict:
-    return _holding(_opened(end, bead, seconds, how, now), AGENT, end, bead, known, now)
+    return _holding(_opened(end, bead, seconds, how, now), AGENT, end, bead, seconds, known, now)
 
 
 def _charged(end: End, bead: Bead, seconds: float | None, how: str, now: datetime) -> Verdict:
@@ -138,7 +140,8 @@ def _beads(end: End, bead: Bead, seconds: float | None, known: Recent, now: date
     if not many:
         return _blocked(end, bead, end.line, UNCLOSED, now)
     if end.may_live:
-        return _holding(_blocked(end, bead, end.line, UNCLOSED, now), AGENT, end, bead, known, now)
+        blocked = _blocked(end, bead, end.line, UNCLOSED, now)
+        return _holding(blocked, AGENT, end, bead, seconds, known, now)
     return _uncharged(end, bead, seconds, known, UNCLOSED, now)
 
 
@@ -174,12 +177,14 @@ def _not_twice(bead: Bead, line: str) -> str:
     return notes.ENDED_AS_BEFORE if notes.last_outcome(bead.notes) == line else line
 
 
-def _holding(verdict: Verdict, kind: str, end: End, bead: Bead, known: Recent, now: datetime) -> Verdict:
+def _holding(
+    verdict: Verdict, kind: str, end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime
+) -> Verdict:
     """The same with the queue's hold. One step for all ends that are judged together; older runs change nothing."""
     last, claim = known.holds.get(kind), marks.claim(bead)
     if last and end.reset and end.reset > last.until:  # the limit turns out to last longer
         return replace(verdict, kind=kind, hold=replace(last, until=end.reset))
     if kind in known.held or (last is not None and not counts(last, claim[1] if claim else None)):
         return verdict
-    hold = run_hold(kind, last, now.replace(microsecond=0), end.line, bead.id, end.reset)
+    hold = run_hold(kind, last, now.replace(microsecond=0), end.line, bead.id, end.reset, seconds or 0.0)
     return replace(verdict, kind=kind, hold=hold)

@@ -34,7 +34,8 @@ class Hold:
 
     `step`: how often in a row it was set. `bead_id`: the bead that met it.
     Of a hold that runs caused: `set_at`: when this step began; only runs started after it count. `began`: when the
-    first step did. `first`: the bead that went first since. `proven`: its run has lived for a minute.
+    first step did. `first`: the bead that went first since. `proven`: its run has lived long enough. `ran`: how long
+    the run took that caused it, seconds.
     """
 
     until: datetime
@@ -45,9 +46,19 @@ class Hold:
     began: datetime | None = None
     first: str = ""
     proven: bool = False
+    ran: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.bead_id}: {self.reason}" if self.bead_id else self.reason
+
+    @property
+    def proof(self) -> timedelta:
+        """How long a run must live to show that the agent works: longer than the one that has failed last.
+
+        An agent whose own retries take three minutes would otherwise start three more beads into each failure. But
+        never more than five minutes: a limit that a run met after an hour says nothing about the next one.
+        """
+        return timedelta(seconds=min(max(PROVEN.total_seconds(), self.ran + 30), 300))
 
 
 Holds = Mapping[str, Hold]  # by kind
@@ -73,6 +84,7 @@ def write_hold(hold: Hold) -> str:
     known |= {key: utc(time) for key, time in times.items() if time}
     known |= {"first": hold.first} if hold.first else {}
     known |= {"proven": True} if hold.proven else {}
+    known |= {"ran": round(hold.ran)} if hold.ran else {}
     return json.dumps(known, ensure_ascii=False)
 
 
@@ -88,9 +100,11 @@ def read_hold(kind: str, text: str, now: datetime) -> Hold | None:
     step = known.get("step")
     counted = step if isinstance(step, int) and 0 <= step <= marks.MOST else 0
     set_at, began = (_past(known.get(key), now) for key in ("set_at", "began"))
+    ran = known.get("ran")
     return Hold(
         until, counted, one_line(str(known.get("reason") or "a hold")), str(known.get("bead") or ""),
         set_at, began or set_at, str(known.get("first") or ""), known.get("proven") is True,
+        float(ran) if isinstance(ran, int) and not isinstance(ran, bool) and ran > 0 else 0.0,
     )  # fmt: skip
 
 
@@ -141,11 +155,17 @@ def resumed(kind: str, hold: Hold, now: datetime) -> Hold | None:
 
 
 # --- those that runs cause ---
-def run_hold(kind: str, last: Hold | None, now: datetime, reason: str, bead_id: str, reset: datetime | None) -> Hold:
-    """Return the hold after one more run that ended through the agent's fault. `reset`: when it is over, if known."""
+def run_hold(
+    kind: str, last: Hold | None, now: datetime, reason: str, bead_id: str, reset: datetime | None, ran: float
+) -> Hold:
+    """Return the hold after one more run that ended through the agent's fault, after `ran` seconds.
+
+    `reset`: when it is over, if that is known.
+    """
     step = last.step + 1 if last else 1
     until = reset or now + backoff(step, *_WAITS[kind])
-    return Hold(until, step, reason, bead_id, now, (last.began if last else None) or now)
+    began = (last.began if last else None) or now
+    return Hold(until, step, reason, bead_id, now, began, ran=ran)
 
 
 def counts(hold: Hold, start: datetime | None) -> bool:
@@ -171,7 +191,7 @@ def after_runs(
     first = next((bead for bead in beads if bead.id == hold.first), None)
     if any(counts(hold, start) for start in closed) or (first and marks.asks(first)):  # who can ask works, too
         return None
-    lives = any(now - start >= PROVEN and bead.id in alive for start, bead in started_since(hold, beads))
+    lives = any(now - start >= hold.proof and bead.id in alive for start, bead in started_since(hold, beads))
     if lives and not hold.proven:
         return replace(hold, proven=True, until=min(hold.until, now))
     if hold.first and not (first and first.status == "in_progress"):  # it was closed by hand, or handed on
@@ -203,25 +223,16 @@ def allowance(holds: Holds, beads: Sequence[Bead], now: datetime) -> Allowance:
 def _allowance(kind: str, hold: Hold, beads: Sequence[Bead], now: datetime) -> Allowance:
     what = "the usage limit is over" if kind == USAGE else "the agent works again"
     since = started_since(hold, beads)
-    if hold.proven and since and now - since[-1][0] < _spacing(hold):
-        return Allowance(0, f"one bead at a time is started until one is closed, to see whether {what}")
+    if hold.proven and since and now - since[-1][0] < PROVEN:
+        return Allowance(0, f"one bead a minute until one is closed, to see whether {what}")
     if hold.proven:
-        return Allowance(1, f"one bead at a time is started until one is closed, to see whether {what}")
+        return Allowance(1, f"one bead a minute until one is closed, to see whether {what}")
     if since:
         return Allowance(0, f"{since[-1][1].id} runs first, to see whether {what}")
     if now < hold.until:
         fresh = frozenset(bead.id for bead in beads if _is_fresh(hold, bead, now))
         return Allowance(1 if fresh else 0, f"held until {utc(hold.until)}: {hold}", fresh)
     return Allowance(1, f"one bead runs first, to see whether {what}")
-
-
-def _spacing(hold: Hold) -> timedelta:
-    """Return how long after the last start the next bead may follow, while a run lives and none has been closed.
-
-    A minute; but if the agent has failed again before, four, eight, then more: an agent whose own retries take
-    three minutes would otherwise start three more beads into each failure.
-    """
-    return PROVEN if hold.step <= 1 else min(timedelta(minutes=1 << min(hold.step, 10)), _WAITS[AGENT][1])
 
 
 def _is_fresh(hold: Hold, bead: Bead, now: datetime) -> bool:

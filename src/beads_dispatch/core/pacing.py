@@ -7,7 +7,7 @@ from enum import Enum
 from beads_dispatch.core import claim, eligibility
 from beads_dispatch.core.backoff import FIRST_WAIT
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.holds import OF_RUNS, PROVEN, Holds, allowance, in_force, of_runs, started_since
+from beads_dispatch.core.holds import OF_RUNS, Holds, allowance, in_force, of_runs, started_since
 
 LOOK_SECONDS = 300.0  # a full snapshot at the latest, even if the fingerprint has not changed
 SWEEP_SECONDS = 5.0, 600.0  # between two sweeps, at least and at most; the CronJob sweeps every ten minutes
@@ -56,7 +56,7 @@ def _held(holds: Holds, beads: Sequence[Bead], now: datetime) -> bool:
     running = {bead.id for bead in beads if bead.status == "in_progress"}
     for hold in of_runs(holds).values():
         since = started_since(hold, beads)
-        proves = bool(since) and not hold.proven and now - since[-1][0] >= PROVEN
+        proves = bool(since) and not hold.proven and now - since[0][0] >= hold.proof
         if proves or (hold.first and hold.first not in running):
             return False  # a tick asks what became of the run that went first
     return allowance(holds, beads, now).most == 0

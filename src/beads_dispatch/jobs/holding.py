@@ -43,7 +43,7 @@ class Holding:
             ran = holds.started_since(hold, beads)
             if not (ran or hold.first):
                 continue
-            alive = {bead.id for start, bead in ran if now - start >= holds.PROVEN and self._is_at_work(bead)}
+            alive = {bead.id for start, bead in ran if now - start >= hold.proof and self._is_at_work(bead)}
             closed = [claim[1] for bead in queue.closed(hold.set_at or now) if (claim := marks.claim(bead))]
             stays = holds.after_runs(hold, beads, alive, closed, now)
             if stays != hold:
