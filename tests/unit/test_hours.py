@@ -1,6 +1,8 @@
 """Hours and days of dispatch: what is accepted, when it opens, and the two days of a year with another length."""
 
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -123,11 +125,23 @@ def test_when_the_clock_or_the_year_changes(text: str, now: datetime, opens: dat
     assert hours.opens_at(hours.parse(text), now, BERLIN) == opens
 
 
-@pytest.mark.parametrize("zone", [BERLIN, tz.gettz("Europe/Berlin")])
-def test_zones_of_both_libraries(zone: tzinfo) -> None:
-    """Our clock's zone is dateutil's, which reads a skipped time otherwise."""
-    opens = hours.opens_at(hours.parse("02:30-05:00"), berlin("2026-03-29 01:59"), zone)
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[tzinfo]:
+    """The zone that our clock has on a machine in Berlin. It takes a skipped time for an earlier one than zoneinfo."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield tz.tzlocal()
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_zone_of_the_machine(machine: tzinfo) -> None:
+    opens = hours.opens_at(hours.parse("02:30-05:00"), berlin("2026-03-29 01:59"), machine)
     assert opens == berlin("2026-03-29 03:30")
+    for text in ("2026-03-29 12:00", "2026-10-25 12:00", "2026-10-25 02:30"):
+        now = berlin(text)
+        days = (hours.day_start(now, machine), hours.next_midnight(now, machine))
+        assert days == (hours.day_start(now, BERLIN), hours.next_midnight(now, BERLIN))
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ def test_a_limit_of_something_else_or_another_error_is_none(text: str) -> None:
         "Deployment needs credentials for the staging cluster",
         "Cannot continue without access to the private repository",
         "All of the work on the parser and on both of its callers is complete, but no token was provided",
-        "x" * 480 + " usage limit reached",
+        "Error: usage limit reached".ljust(501, "."),
     ],
 )
 def test_an_agent_that_talks_about_its_work_says_nothing_about_itself(text: str) -> None:

@@ -159,7 +159,7 @@ def _text(value: object) -> str:
     """Return a text, or several as one; nothing for anything else."""
     if isinstance(value, list):
         return "; ".join(filter(None, (_text(one) or _message(one) for one in value)))
-    return "\n".join(lines.clean(value[: 4 * MOST_TEXT])).strip() if isinstance(value, str) else ""
+    return "\n".join(lines.clean(value[:MOST_TEXT])).strip() if isinstance(value, str) else ""
 
 
 def _message(found: object) -> str:
