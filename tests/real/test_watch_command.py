@@ -251,7 +251,11 @@ def children(place: Place) -> list[int]:
     [
         (["--command", " "], "beads-watcher: --command is empty: give the command to run for each bead"),
         (["--command"], "beads-dispatch watch: argument --command: expected one argument"),
-        (["--jobs=2"], "beads-watcher: --jobs, --timeout and --allow-all need --agent or --command"),
+        (
+            ["--jobs=2"],
+            "beads-watcher: --jobs, --timeout, --worktrees, --setup and --allow-all need --agent or --command",
+        ),
+        (["--command=true", "--setup=true"], "beads-watcher: --setup needs --worktrees: it runs in a new one"),
         (["--agent=gpt"], "beads-dispatch watch: argument --agent: invalid choice: 'gpt' (choose from"),
         (["--agent=claude", "--command=true"], "beads-dispatch watch: argument --command: not allowed with argument"),
         (["--allow-all", "--command=true"], "beads-watcher: --allow-all needs --agent: "),

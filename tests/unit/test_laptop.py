@@ -249,6 +249,9 @@ class FakeRunner:
     def adopt(self, beads: Sequence[Bead]) -> None:
         self.adopted = True
 
+    def tidy(self) -> None:
+        pass
+
     def stop_all(self, why: str) -> None:
         self.stopped = why
 

@@ -84,6 +84,11 @@ def _add_runner_options(watch: argparse.ArgumentParser) -> None:
         "--command", dest="run", metavar="CMD", help="the same with your own command, which finds BEAD_ID and so on"
     )
     watch.add_argument("--allow-all", action="store_true", help="let the --agent run any command without a question")
+    watch.add_argument(
+        "--worktrees", nargs="?", const="", metavar="DIR",
+        help="a git worktree for each bead, on the branch bead/<id>, below DIR (default: the state folder)",
+    )  # fmt: skip
+    watch.add_argument("--setup", metavar="CMD", help="run this first in a new worktree, such as npm ci")
     watch.add_argument("--jobs", type=_jobs, help="how many at once (default: 1)")
     watch.add_argument(
         "--timeout", type=_minutes, metavar="MINUTES", help="ends a command (default: BEADS_REAPER_THRESHOLD_MINUTES)"

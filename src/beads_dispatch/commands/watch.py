@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from beads_dispatch.jobs.following import Follower
     from beads_dispatch.jobs.watching import Jobs, Monitor
     from beads_dispatch.laptop.runner import LocalRunner
+    from beads_dispatch.laptop.worktree import Repository
     from beads_dispatch.monitoring.metrics import Metrics
 
 R = TypeVar("R")
@@ -38,13 +39,15 @@ SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGE
 
 def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
     if args.agent is None and args.run is None:
-        if args.jobs or args.timeout or args.allow_all:
-            raise Misconfigured("--jobs, --timeout and --allow-all need --agent or --command")
+        if args.jobs or args.timeout or args.allow_all or args.worktrees is not None or args.setup:
+            raise Misconfigured("--jobs, --timeout, --worktrees, --setup and --allow-all need --agent or --command")
         if not any(wiring.environ.get(name) for name in ("BEADBOARD_URL", "BEADS_AGENT_CRONJOB")):
             raise Misconfigured(NOWHERE)
         return _watch(args, wiring, log, [])
     if args.run is not None and args.allow_all:
         raise Misconfigured("--allow-all needs --agent: --command has its permissions in itself")
+    if args.setup and args.worktrees is None:
+        raise Misconfigured("--setup needs --worktrees: it runs in a new one")
     if args.run is not None and not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
@@ -76,10 +79,24 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
     timeout, workspace = args.timeout or chosen.threshold, wiring.workspace()
     beads_dir = "" if workspace.mounted else str(workspace.metadata.parent)
     command = args.run if args.agent is None else _preset(args, wiring, log)
-    setup = Setup(command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir)
+    repository = _repository(args.worktrees, wiring) if args.worktrees is not None else None
+    if (args.jobs or 1) > 1 and not repository:
+        log.info("shared", f"{args.jobs} agents share one checkout: --worktrees gives each bead its own")
+    setup = Setup(command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir, repository, args.setup or "")
     agent_log = Log(AGENT, SYSTEM.now, log.as_json)
     queue = f"{workspace.identity()} {chosen.assignee}"
     return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
+
+
+def _repository(folder: str, wiring: Wiring) -> "Repository":
+    """Return the repository whose worktrees the beads get. `folder`: for them; empty: the state folder."""
+    from beads_dispatch.laptop import logs, worktree
+
+    root = wiring.cwd / folder if folder else logs.state(wiring.environ) / "worktrees"
+    try:
+        return worktree.find(wiring.cwd, root)
+    except worktree.GitFailed as error:
+        raise Misconfigured(str(error)) from None
 
 
 def _preset(args: Namespace, wiring: Wiring, log: Log) -> str:

@@ -2,7 +2,7 @@
 
 It outlives the watcher, so that a watcher's crash or upgrade costs no run. It owns the pipes, so that an agent never
 dies of a broken one; it keeps the timeout, caps the log file, and writes how the run ended into the run's record. It
-starts in well under a tenth of a second: only the standard library and four small modules of ours are imported.
+starts in well under a tenth of a second: only the standard library and a few small modules of ours are imported.
 """
 
 import os
@@ -17,6 +17,7 @@ from beads_dispatch.laptop import processes
 from beads_dispatch.laptop.output import Output
 from beads_dispatch.laptop.presets import CANNOT_RESUME
 from beads_dispatch.laptop.record import Ended, Folder, Record
+from beads_dispatch.laptop.worktree import GitFailed, Repository, branch, git
 
 TURN_SECONDS = 0.2  # how soon it notices the command's end, its timeout and a signal
 QUICK_SECONDS = 60.0  # an agent that cannot continue a session says so at once
@@ -41,16 +42,39 @@ class Run:
     def run(self) -> Ended:
         """Run the command to its end, and end what it has started."""
         try:
-            code = self._command(self.record.command)
+            self._prepare()
+            code = None if self.stopped else self._command(self.record.command)
             if self.record.session and not self.stopped and code and self._cannot_resume():
                 self.output.say(f"session {self.record.session} cannot be continued: starting afresh")
                 os.environ["BEAD_SESSION"] = ""
                 self.record = replace(self.record, session="")
                 code = self._command(self.record.command)
         except (OSError, ValueError) as error:
-            self._note_time()
-            return self._ended(None, cannot_run=f"the command cannot be started: {error}")
+            return self._cannot_run(f"the command cannot be started: {error}")
+        except GitFailed as error:
+            return self._cannot_run(str(error))
         return self._ended(code)
+
+    def _cannot_run(self, why: str) -> Ended:
+        self._note_time()
+        return self._ended(None, cannot_run=why)
+
+    def _prepare(self) -> None:
+        """Make the bead's worktree, if it is to have one. Raise GitFailed."""
+        record, repository = self.record, self._repository()
+        if repository is None:
+            return
+        known = branch(record.bead) in git(repository.top, "branch", "--format=%(refname:short)").split()
+        new = repository.prepare(record.bead, record.base)
+        self.record = replace(record, folder=str(repository.inside(record.bead)))
+        if new and record.setup and (code := self._command(record.setup)) and not self.stopped:
+            repository.discard(record.bead, new_branch=not known)
+            last = self.output.stderr.text() or self.output.stdout.text()
+            raise GitFailed(f"--setup failed (exit {code}): {last.strip().splitlines()[-1] if last.strip() else ''}")
+
+    def _repository(self) -> Repository | None:
+        record = self.record
+        return Repository(Path(record.started_in), Path(record.top), Path(record.root)) if record.root else None
 
     def _command(self, command: str) -> int | None:
         process = self._start(command)
@@ -118,6 +142,7 @@ class Run:
             self.output.stdout.text(),
             self.output.stderr.text(),
             self.output.head(),
+            repository.state(self.record.bead) if (repository := self._repository()) else "",
         )
 
 

@@ -23,7 +23,7 @@ class Ended:
 
     `stopped`: why we stopped it, such as `timed out`. `cannot_run`: why the command could not be started at all.
     `seconds`: how long it ran; a laptop's sleep does not count. `stdout`, `stderr`: the last part of each;
-    `head`: the first lines of stdout, if they are not in there.
+    `head`: the first lines of stdout, if they are not in there. `branch`: what the bead's worktree holds.
     """
 
     exit_code: int | None
@@ -35,6 +35,7 @@ class Ended:
     stdout: str = ""
     stderr: str = ""
     head: str = ""
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Record:
 
     `token`: of the claim for which it was started. `queue`: whose run it is; only that queue's watcher looks after it.
     `log`: the file with its output. `timeout`: seconds. `session`: of the last run, which the command continues.
+    `started_in`, `top`, `root`: of the repository, if the bead has a worktree. `base`: what its branch starts from.
+    `setup`: runs first in a new one.
     `began`: monotonic seconds, which all processes share until the machine restarts (`boot`).
     `pid`: the parent process. `group`: the process group of the command.
     """
@@ -60,6 +63,11 @@ class Record:
     started_at: float
     began: float
     session: str = ""
+    started_in: str = ""
+    top: str = ""
+    root: str = ""
+    base: str = ""
+    setup: str = ""
     pid: int = 0
     group: int = 0
     ended: Ended | None = None
@@ -120,10 +128,13 @@ class Folder:
             return False
         return False
 
-    def unfinished(self, queue: str) -> list[Record]:
-        """Return this queue's runs that live, or whose parent was killed before it could write how they ended."""
+    def unfinished(self, queue: str = "") -> list[Record]:
+        """Return the queue's runs that live, or whose parent was killed before it could write how they ended.
+
+        `queue`: empty for every queue's.
+        """
         jobs = [path.stem for path in _listed(self.path, "*.lock")]
-        return [record for job in jobs if (record := self.read(job)) and record.queue == queue]
+        return [record for job in jobs if (record := self.read(job)) and queue in ("", record.queue)]
 
     def of(self, bead: str, queue: str = "") -> list[Record]:
         """Return the runs of a bead, the oldest first."""

@@ -25,6 +25,7 @@ from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs, processes
 from beads_dispatch.laptop.environment import Earlier, environment
 from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id
+from beads_dispatch.laptop.worktree import GitFailed, Repository, branch
 
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
 STOP_SECONDS = 15.0  # its parent process gives a run five seconds after SIGTERM, and two after SIGKILL
@@ -40,6 +41,7 @@ class Setup:
     """What is run for each bead. `timeout`: for one run. `folder`: where it runs. `environ`: what it inherits.
 
     `beads_dir`: the workspace's .beads folder, or nothing if bd finds it.
+    `repository`: whose worktrees the beads get; None: they share the folder. `prepare`: runs first in a new one.
     """
 
     command: str
@@ -48,6 +50,8 @@ class Setup:
     folder: Path
     environ: Mapping[str, str]
     beads_dir: str = ""
+    repository: Repository | None = None
+    prepare: str = ""
 
 
 @dataclass(slots=True)
@@ -87,8 +91,11 @@ class LocalRunner:
         if not self.room().free:
             return Answer(Outcome.BUSY, None, "every place is taken")
         try:
-            record = self._start(claim)
-        except (OSError, ValueError, RuntimeError) as error:
+            base = self._base(claim.bead)
+            if len(base) > 1:
+                return Answer(Outcome.BEAD_AT_FAULT, None, f"it needs {' and '.join(base)}: merge one of them first")
+            record = self._start(claim, *base)
+        except (OSError, ValueError, RuntimeError, GitFailed, Failure) as error:
             return Answer(Outcome.NOT_STARTED, None, f"the command cannot be started: {one_line(str(error))}")
         self.at_work[record.job] = record
         self.log.info("started", f"job={record.job}, output in {record.log}", bead=record.bead, job=record.job)
@@ -134,6 +141,7 @@ class LocalRunner:
         for bead in beads:
             if bead.status == "in_progress" and not marks.job(bead):
                 self._restore(bead)
+        self.tidy()
 
     def _restore(self, bead: Bead) -> None:
         """Write the job that an earlier watcher has started, if it was killed before it could."""
@@ -167,6 +175,25 @@ class LocalRunner:
             if not self.records.lives(record.job):
                 self._has_ended(record)
 
+    def tidy(self) -> None:
+        """Remove the worktrees of closed beads whose commits are elsewhere too, or that have none."""
+        repository = self.setup.repository
+        removable = repository.removable() if repository else {}
+        busy = {record.bead for record in self.records.unfinished()} if removable else set()
+        for bead, path in removable.items():
+            if bead not in busy and self._is_closed(bead) and repository and repository.remove(path):
+                self.log.info(
+                    "tidied", f"worktree removed: {branch(bead)} holds nothing that is not elsewhere", bead=bead
+                )
+
+    def _is_closed(self, bead: str) -> bool:
+        try:
+            return self.bd.show(bead).status == "closed"
+        except NoBead:
+            return True
+        except Failure:
+            return False
+
     def stop_all(self, why: str) -> None:
         """Stop every run of this queue, and wait until each has ended."""
         until, asked = self.clock.monotonic() + STOP_SECONDS, set[str]()
@@ -175,7 +202,15 @@ class LocalRunner:
             self.clock.sleep(0.05)
         self.notice_ends()
 
-    def _start(self, claim: Claim) -> Record:
+    def _base(self, bead: Bead) -> Sequence[str]:
+        """Return the branches of the bead's closed dependencies that are not merged yet."""
+        unmerged = self.setup.repository.unmerged() if self.setup.repository else set()
+        if not unmerged - {branch(bead.id)}:
+            return ()
+        closed = (branch(needed) for needed, status in self.bd.dependencies(bead.id) if status == "closed")
+        return sorted(unmerged & set(closed))
+
+    def _start(self, claim: Claim, base: str = "HEAD") -> Record:
         job, bead = self.mine + self.new_id(), claim.bead
         folder = logs.folder(self.setup.environ)
         path, file = logs.create(folder, bead.id, job)
@@ -183,7 +218,7 @@ class LocalRunner:
             try:
                 logs.prune(folder, {path} | {Path(record.log) for record in self.living()})
                 earlier = self._earlier(bead)
-                record = self._record(claim, job, path, earlier)
+                record = self._record(claim, job, path, earlier, base)
                 environ = environment(self.setup.environ, bead, job, earlier, self.setup.beads_dir)
                 self._spawn(record, environ, file)
             except BaseException:
@@ -201,7 +236,8 @@ class LocalRunner:
         words = "" if job.words == ended.stopped else job.words
         return Earlier(records[-1].run, f"{_how(ended)}: {words}" if words else _how(ended), job.session)
 
-    def _record(self, claim: Claim, job: str, log: Path, earlier: Earlier) -> Record:
+    def _record(self, claim: Claim, job: str, log: Path, earlier: Earlier, base: str) -> Record:
+        repository, setup = self.setup.repository, self.setup
         return Record(
             job,
             claim.bead.id,
@@ -216,6 +252,11 @@ class LocalRunner:
             self.clock.now().timestamp(),
             self.clock.monotonic(),
             earlier.session,
+            str(setup.folder) if repository else "",
+            str(repository.top) if repository else "",
+            str(repository.root) if repository else "",
+            base,
+            setup.prepare,
         )
 
     def _spawn(self, record: Record, environ: Mapping[str, str | bytes], log: BinaryIO) -> None:
@@ -254,7 +295,9 @@ class LocalRunner:
         )
         if job.stage is Stage.STOPPED:
             return replace(job, words=ended.stopped)
-        return replace(job, words=ended.cannot_run, cannot_run=True) if ended.cannot_run else job
+        if ended.cannot_run:
+            return replace(job, words=ended.cannot_run, cannot_run=True)
+        return replace(job, words=f"({ended.branch}) {job.words}".rstrip()) if ended.branch else job
 
     def _killed(self, record: Record) -> Ended:
         """How a run ended whose parent process was killed."""
@@ -320,7 +363,7 @@ class LocalRunner:
             return summary(ended)
         after = span(ended.seconds)
         if bead.status == "closed":
-            return f"closed after {after}"
+            return f"closed after {after}" + (f" ({ended.branch})" if ended.branch else "")
         if bead.status == "blocked" and not ended.stopped:
             return f"asks after {after}: {one_line(notes.last_line(bead.notes)) or 'it is blocked'}"
         return summary(ended)

@@ -38,8 +38,10 @@ class Local:
         self.runner.look_after(self.beads)
 
     def saw(self, snapshot: Snapshot, *_: object) -> None:
-        self.beads = snapshot.beads
+        before, self.beads = {bead.id for bead in self.beads}, snapshot.beads
         self.runner.adopt(self.beads)
+        if before - snapshot.ids:  # a bead was closed
+            self.runner.tidy()
 
     def ticked(self, report: object) -> None:
         pass

@@ -50,6 +50,13 @@ class Bd:
             answer = self._json("show", f"--id={bead_id}", "--include-comments", within=within)
         return _one(answer, bead_id)
 
+    def dependencies(self, bead_id: str) -> Sequence[tuple[str, str]]:
+        """Return the id and the status of each bead that this one depends on."""
+        shown = [row for row in _rows(self._json("show", f"--id={bead_id}")) if row.get("id") == bead_id]
+        found = shown[0].get("dependencies") if shown else None
+        rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [(str(one.get("id")), str(one.get("status"))) for one in rows if one.get("dependency_type") == "blocks"]
+
     def comment(self, bead_id: str, text: str) -> None:
         """Adds a comment: it fits on a bead that is too large for a note."""
         self._json("comment", "--", bead_id, text)
