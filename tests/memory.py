@@ -22,6 +22,7 @@ class Database:
     locks: dict[str, "MemoryQueue"] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     ledger: dict[str, Entry] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
     now: datetime = NOW
     changes: int = 0
     reads: int = 0
@@ -83,6 +84,12 @@ class MemoryQueue:
 
     def remember(self, entry: Entry) -> None:
         self.database.ledger[entry.bead_id] = entry
+
+    def runs_on(self, day: str) -> int:
+        return self.database.runs.get(day, 0)
+
+    def count_runs(self, day: str, more: int) -> None:
+        self.database.runs[day] = max(0, self.runs_on(day) + more)
 
     def stuck(self, job: str) -> str:
         return ""

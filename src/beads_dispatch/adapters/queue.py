@@ -86,6 +86,12 @@ class Queue(Protocol):
     def remember(self, entry: Entry) -> None:
         """Record a start in the ledger, before it happens. Old entries are removed now and then."""
 
+    def runs_on(self, day: str) -> int:
+        """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
+
+    def count_runs(self, day: str, more: int) -> None:
+        """Add to that number. The count of an earlier day is forgotten."""
+
     def stuck(self, job: str) -> str:
         """Describe who has held the lock of this tick or sweep for longer than one can last; empty if nobody has."""
 
@@ -135,6 +141,11 @@ def _ledger_key(bead_id: str) -> str:
 def _entries(stored: Mapping[str, str]) -> Mapping[str, Entry]:
     read = {bead_id: ledger.read(text) for bead_id, text in stored.items()}
     return {bead_id: entry for bead_id, entry in read.items() if entry}
+
+
+def _counted(stored: str, day: str) -> int:
+    known, _, count = stored.partition(" ")
+    return int(count) if known == day and count.isdecimal() else 0
 
 
 def _too_large(one: Bead) -> bool:
@@ -218,6 +229,16 @@ class ServerQueue:
         self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry))
         if entry.token.startswith("0"):  # one start in sixteen: the rest of the year's entries stay
             self._dolt.prune_local(f"{_LEDGER}%", utc(self.now() - ledger.KEPT))
+
+    def runs_on(self, day: str) -> int:
+        return _counted(self._dolt.local_values(self._day_key).get(self._day_key, ""), day)
+
+    def count_runs(self, day: str, more: int) -> None:
+        self._dolt.set_local(self._day_key, f"{day} {max(0, self.runs_on(day) + more)}")
+
+    @property
+    def _day_key(self) -> str:
+        return f"beads_dispatch.day.{_who(self._assignee)}"
 
     def stuck(self, job: str) -> str:
         try:
@@ -316,6 +337,12 @@ class EmbeddedQueue:
 
     def remember(self, entry: Entry) -> None:
         self._memory.write(entry.bead_id, ledger.write(entry))
+
+    def runs_on(self, day: str) -> int:
+        return _counted(self._memory.read(f"day {self._assignee}"), day)
+
+    def count_runs(self, day: str, more: int) -> None:
+        self._memory.write(f"day {self._assignee}", f"{day} {max(0, self.runs_on(day) + more)}")
 
     def stuck(self, job: str) -> str:
         return self._lock_of(job).holder(held_for=STUCK_SECONDS)

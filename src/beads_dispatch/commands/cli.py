@@ -144,12 +144,19 @@ def _logs(bead: str, environ: Mapping[str, str]) -> int:
 
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
-    """Ends every hold of the queue now."""
+    """Ends the stored holds now. Hours and a budget stay: they follow from the clock and a count."""
+    from beads_dispatch.core.holds import OF_RUNS, in_force
+    from beads_dispatch.jobs.holding import all_holds
+
     with closing(wiring.queue(chosen)) as queue:
-        ended = [hold for kind, hold in queue.holds().items() if _resume_one(queue, kind, hold)]
-    for hold in ended:
-        log.info("resumed", f"ended: nothing is dispatched until {utc(hold.until)}: {hold}")
-    if not ended:
+        ended = {kind: hold for kind, hold in queue.holds().items() if _resume_one(queue, kind, hold)}
+        left = in_force(all_holds(queue, chosen, SYSTEM.zone), queue.now())
+    for kind, hold in ended.items():
+        first = ", and one bead goes first" if kind in OF_RUNS else ""
+        log.info("resumed", f"hold removed (it would have ended at {utc(hold.until)}){first}: {hold}")
+    if left:
+        log.info("resumed", f"still held until {utc(left.until)}: {left}")
+    elif not ended:
         log.info("resumed", "the queue was not held")
     return 0
 

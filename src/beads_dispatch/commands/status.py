@@ -14,6 +14,7 @@ from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.jobs import room
 from beads_dispatch.jobs.cycle import Outside
+from beads_dispatch.jobs.holding import all_holds
 from beads_dispatch.settings import Settings
 
 GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits, what a person must look at
@@ -51,10 +52,11 @@ def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Know
     """The assignee's beads, what a tick would know of them, and a line for each that cannot be read."""
     snapshot, now = outside.queue.snapshot(), outside.queue.now()
     eligible = eligibility.eligible(snapshot.beads, now)
+    known_holds = all_holds(outside.queue, settings, outside.clock.zone)
     known = Known(
         settings.assignee,
         now,
-        reasons.queue_state(outside.queue.holds(), snapshot.beads, now, _unwritable(outside)),
+        reasons.queue_state(known_holds, snapshot.beads, now, _unwritable(outside)),
         outside.bd.ready(settings.assignee) if eligible else frozenset(),
         _waiting_for_runs(outside, settings, eligible),
     )

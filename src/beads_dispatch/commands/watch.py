@@ -188,6 +188,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
     import random
 
     from beads_dispatch.jobs import dispatcher, reaper
+    from beads_dispatch.jobs.holding import all_holds
     from beads_dispatch.jobs.watching import Jobs
 
     logs = {name: Log(name, SYSTEM.now, first.json_log, repeats=False) for name in (NAMES["tick"], NAMES["sweep"])}
@@ -201,6 +202,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
         tick=lambda: run("tick", dispatcher.tick),
         sweep=lambda gone: run("sweep", partial(reaper.sweep, no_job_left=gone)),
         threshold=first.threshold,
+        holds=lambda queue: all_holds(queue, first, SYSTEM.zone),
         clock=SYSTEM,
         jitter=random.uniform,
         log=log,

@@ -205,6 +205,11 @@ def _could_go(case: Case) -> Advice:
         case "agent":
             means = "The agent cannot work. When the hold ends, one bead is dispatched first, then the others."
             return Advice(means, "Fix what the reason names. To try one bead now:", "beads-dispatch resume")
+        case "hours":
+            return Advice("Runs start within BEADS_DISPATCH_HOURS only.", "Wait: dispatch resumes automatically.")
+        case "budget":
+            means = "As many runs as BEADS_DISPATCH_PER_DAY allows have started today."
+            return Advice(means, "Wait until midnight, or raise it where the dispatcher runs.")
         case "held":
             return _held(queue.text)
         case "probing":

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 from beads_dispatch.core import claim, eligibility, marks, notes, outcomes, times
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.holds import AGENT, SERVICE, USAGE, Holds, allowance, in_force
+from beads_dispatch.core.holds import AGENT, BUDGET, HOURS, SERVICE, USAGE, Holds, allowance, in_force
 from beads_dispatch.core.text import utc
 
 HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
-HELD_KINDS = {USAGE: "usage limit", AGENT: "agent"}  # how `status --json` names a hold; the others are `held`
+# How `status --json` names a hold; a service's is `held`.
+HELD_KINDS = {USAGE: "usage limit", AGENT: "agent", HOURS: "hours", BUDGET: "budget"}
 NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
 
 

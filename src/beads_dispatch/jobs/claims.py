@@ -10,6 +10,7 @@ from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected
 from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.writes import Release
 from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, until_settled
 
 
@@ -79,6 +80,8 @@ def _remember(cycle: Cycle, claimed: Claim, job: str = "") -> str:
     """Write the start into the ledger. Return why that failed; empty if it is written."""
     try:
         cycle.outside.queue.remember(ledger.entry(claimed.bead, claimed.token, claimed.at, job))
+        if not job:
+            count_run(cycle, 1)
     except Failure as error:
         cycle.error("not_remembered", f"its start cannot be recorded: {error}", claimed.bead)
         return "its start could not be recorded"

@@ -16,7 +16,7 @@ from beads_dispatch.core.runner import Outcome
 from beads_dispatch.core.writes import Record, Release
 from beads_dispatch.jobs import claims, housekeeping, room
 from beads_dispatch.jobs.cycle import Cycle, Outside, locked_out
-from beads_dispatch.jobs.holding import Holding
+from beads_dispatch.jobs.holding import Holding, count_run
 from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
 
@@ -97,7 +97,8 @@ class Tick:
         allows = self.holding.allowance(self.learn_ends())
         if allows.most == 0:
             return []
-        self.most = min(self.cycle.settings.per_tick, allows.most or self.cycle.settings.per_tick)
+        per_tick = self.cycle.settings.per_tick
+        self.most = min(per_tick, allows.most or per_tick, self.holding.left_today())
         outside.warm_up()  # while bd works
         ready = outside.bd.ready(self.cycle.settings.assignee)
         self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
@@ -183,6 +184,8 @@ class Tick:
             claims.remember_job(cycle, claimed, answer.job)
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())
             self.holding.sent(bead)
+        elif what.status:
+            count_run(cycle, -1)
         if what.notice:
             cycle.notify(bead, what.notice, what.line)
         cycle.answered_at = None

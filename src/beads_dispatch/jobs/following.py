@@ -12,10 +12,11 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected, ServiceFailed
 from beads_dispatch.core.faults import Recent, Verdict
 from beads_dispatch.core.runner import Job, Stage
-from beads_dispatch.core.runs import NO_JOB_LEFT, End
+from beads_dispatch.core.runs import NO_JOB_LEFT, End, Fault
 from beads_dispatch.core.text import utc
 from beads_dispatch.core.writes import EndRun
 from beads_dispatch.jobs.cycle import Cycle
+from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, once
 
 FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
@@ -110,6 +111,8 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
     written = once(cycle, intent, fetch(cycle, bead.id))
     if written is None:
         raise NotAsExpected
+    if end.fault is Fault.AGENT:
+        count_run(cycle, -1)
     text = f"{written.note} ({written.status})"
     cycle.info("run_ended", text, bead, level="warning", job=marks.job(bead), seconds=seconds)
     if verdict.hold:

@@ -1,14 +1,41 @@
 """The queue's holds as a tick knows them: what they let it start, and what its own dispatches make of them."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
 
+from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.core import holds, marks
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.holds import SERVICE, Allowance, Hold, Holds
+from beads_dispatch.core.holds import BUDGET, HOURS, SERVICE, Allowance, Hold, Holds
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.writing import Left, until_written
+from beads_dispatch.settings import Settings
+
+
+def all_holds(queue: Queue, settings: Settings, zone: Callable[[], tzinfo]) -> Holds:
+    """Return the holds that are stored, and those that follow from the clock and from the day's count of runs."""
+    stored = queue.holds()
+    if settings.hours is None and settings.per_day is None:
+        return stored
+    from beads_dispatch.core import hours
+
+    now, here = queue.now(), zone()
+    started = queue.runs_on(_day(now, here)) if settings.per_day is not None else 0
+    closed, used_up = hours.closed(settings.hours, now, here), hours.used_up(settings.per_day, started, now, here)
+    return {**stored, **({HOURS: closed} if closed else {}), **({BUDGET: used_up} if used_up else {})}
+
+
+def count_run(cycle: Cycle, more: int) -> None:
+    """Add to the day's count of runs, if there is a budget. A run that the agent is to blame for is given back."""
+    if cycle.settings.per_day is not None:
+        cycle.outside.queue.count_runs(_day(cycle.now(), cycle.outside.clock.zone()), more)
+
+
+def _day(now: datetime, zone: tzinfo) -> str:
+    return f"{now.astimezone(zone):%Y-%m-%d}"
 
 
 @dataclass(slots=True)
@@ -25,7 +52,8 @@ class Holding:
 
     def allowance(self, beads: Sequence[Bead]) -> Allowance:
         """Read the holds, and return what they let this tick start. Logs what keeps it from starting anything."""
-        self.known, now = self.cycle.outside.queue.holds(), self.cycle.now()
+        outside, now = self.cycle.outside, self.cycle.now()
+        self.known = all_holds(outside.queue, self.cycle.settings, outside.clock.zone)
         others = {kind: hold for kind, hold in self.known.items() if kind not in holds.OF_RUNS}
         if hold := holds.in_force(others, now):
             allows = Allowance(0, f"held until {utc(hold.until)}: {hold}")
@@ -35,6 +63,13 @@ class Holding:
         if allows.most == 0:
             self.cycle.outside.log.info("held", f"nothing is dispatched: {allows.why}")
         return allows
+
+    def left_today(self) -> int:
+        """Return how many more runs may start today; a large number if there is no budget."""
+        per_day, outside = self.cycle.settings.per_day, self.cycle.outside
+        if per_day is None:
+            return sys.maxsize
+        return max(0, per_day - outside.queue.runs_on(_day(self.cycle.now(), outside.clock.zone())))
 
     def _learn(self, beads: Sequence[Bead]) -> None:
         """Ask what became of the runs that started after a hold, if any did, and record what that shows."""

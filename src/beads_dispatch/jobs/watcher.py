@@ -90,7 +90,7 @@ class _Watcher:
         snapshot, now, before = queue.snapshot(), queue.now(), self.snapshot
         self.jobs.log.unreadable(line for line in snapshot.unreadable if line not in before.unreadable)
         self.ticking.saw(before, snapshot)
-        was_held, self.snapshot, self.holds = in_force(self.holds, now), snapshot, queue.holds()
+        was_held, self.snapshot, self.holds = in_force(self.holds, now), snapshot, self.jobs.holds(queue)
         if was_held and not in_force(self.holds, now):  # somebody ended it early
             self.ticking.at_once()
         self.ticking.has_work = pacing.has_work(snapshot.beads, self.holds, now)

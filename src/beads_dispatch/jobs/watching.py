@@ -22,6 +22,7 @@ class Jobs:
     `sweep` gets the beads whose job is known to be gone.
     `follower`: asks how runs end, and for a free place; None if the runner cannot say.
     `jitter`: a random number between two, so that not all watchers come back at the same instant.
+    `holds`: those that are stored, and those that follow from the clock and a count.
     `stamp`: a value that changes when the file does that says where the database is.
     """
 
@@ -32,6 +33,7 @@ class Jobs:
     clock: Clock
     jitter: Callable[[float, float], float]
     log: Log
+    holds: Callable[[Queue], Holds] = lambda queue: queue.holds()
     stamp: Callable[[], object] = lambda: None
     follower: "Follower | None" = None
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.holds import FURTHEST, Hold, Holds, in_force
+from beads_dispatch.core.holds import KINDS, Hold, Holds, in_force
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.jobs import dispatcher, reaper
 from beads_dispatch.monitoring.health import Health
@@ -128,7 +128,7 @@ class _Queue:
         self._kinds: set[tuple[str, str]] = set()
         self._beads = gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
         self._hold = gauge("hold_seconds", "Seconds left of the queue's hold, 0 without one", "kind")
-        for kind in FURTHEST:
+        for kind in KINDS:
             self._hold.labels(kind)
         self._waiting = _Oldest(
             gauge("oldest_eligible_age_seconds", "How long the oldest eligible bead has waited, 0 without one"),
@@ -143,7 +143,7 @@ class _Queue:
 
     def show(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
         ahead = now - self._now()
-        for kind in FURTHEST:
+        for kind in KINDS:
             self._show_hold(kind, holds.get(kind), ahead)
         hold = in_force(holds, now)
         self._count(Count(reasons.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
