@@ -30,10 +30,12 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
-def job(status: str, **fields: object) -> Reply:
-    """An answer about a job that began four minutes ago. Made when it is asked for: its times are relative to now."""
-    known: dict[str, object] = {"status": status, "prompt": "x", "agent": "y", "started_at": ago(240)}
-    ended = {} if status in ("queued", "running") else {"finished_at": ago(20)}
+def job(status: str, ran: float = 220, **fields: object) -> Reply:
+    """An answer about a job that ended 20 seconds ago, or still runs. Made when it is asked for: its times are now's."""
+    now = datetime.now(UTC)
+    known: dict[str, object] = {"status": status, "prompt": "x", "agent": "y"}
+    known["started_at"] = (now - timedelta(seconds=ran + 20)).isoformat()
+    ended = {} if status in ("queued", "running") else {"finished_at": (now - timedelta(seconds=20)).isoformat()}
     return 200, {**known, **ended, **fields}
 
 
@@ -48,17 +50,27 @@ ENDS: list[tuple[Callable[[], Reply], str, str | None]] = [
     (
         lambda: job("completed", exit_code=0, output=result("I need a key")),
         "blocked",
-        "completed after 3m, bead not closed: I",
+        "completed after 3m 40s, bead not closed: I",
     ),
-    (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "blocked", "failed (exit 1) after 3m: boom"),
-    (lambda: job("failed", exit_code=-9), "blocked", "failed (exit -9) after 3m"),
+    (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "blocked", "failed (exit 1) after 3m 40s: boom"),
+    (lambda: job("failed", exit_code=-9), "blocked", "failed (exit -9) after 3m 40s"),
     (lambda: job("failed", exit_code=1, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
     (lambda: job("completed", exit_code=0, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
-    (lambda: job("timeout"), "blocked", "timed out after 3m; its process may still be at work"),
+    (lambda: job("timeout"), "blocked", "timed out after 3m 40s; its process may still be working"),
     (
         lambda: job("error", error="[Errno 2] claude"),
         "blocked",
-        "error: [Errno 2] claude; its process may still be at work",
+        "error: [Errno 2] claude; its process may still be working",
+    ),
+    (
+        lambda: job("failed", exit_code=1, stderr="boom\n", ran=1),
+        "open",
+        "failed (exit 1) after 1s: boom (open again, attempt 1 of 3)",
+    ),
+    (
+        lambda: job("failed", exit_code=127, stderr="sh: claudee: not found\n", ran=1),
+        "open",
+        "failed (exit 127) after 1s: claudee: not found (open again)",
     ),
     (lambda: (404, {"detail": "Job not found"}), "blocked", "the agent service does not know job"),
     (lambda: (404, {"detail": "Not Found"}), "in_progress", None),
@@ -87,12 +99,18 @@ def test_each_end_becomes_a_note_and_a_status(
     assert [line for line in lines if line.startswith("agent ended: ")] == ([lines[-1]] if ended else [])
     assert ended is None or lines[-1].startswith(f"agent ended: {ended}")
     marks = {key for key in shown.get("metadata") or {} if key.startswith("beads_dispatch.")}
-    expected = {"in_progress": {"claim", "job", "runs"}, "blocked": {"claim"}, "open": {"limits", "reopened"}}[status]
-    assert marks == {f"beads_dispatch.{name}" for name in expected}
+    expected = {
+        "in_progress": {"claim", "job", "runs", "outcome"},
+        "blocked": {"claim", "outcome", "ended"},
+        "open": {"reopened", "outcome", "ended", "failures", "failed_at"},
+    }[status]
+    more = {"runs"} if status == "open" and "after 1s" not in lines[-1] else set()  # a run of more than a minute counts
+    more |= {"retry_after"} if "attempt" in lines[-1] else set()
+    assert marks == {f"beads_dispatch.{name}" for name in expected | more}
 
 
-def test_a_usage_limit_holds_the_queue_until_resume(on_server: Place, service: Board) -> None:
-    beads = {on_server.create() for _ in range(3)}
+def test_a_usage_limit_holds_the_queue_until_resume_sends_one_bead_first(on_server: Place, service: Board) -> None:
+    beads = {on_server.create() for _ in range(4)}
     two = services(service, BEADS_DISPATCH_PER_TICK="2")
     on_server.run("tick", **two)
     service.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True))
@@ -102,8 +120,15 @@ def test_a_usage_limit_holds_the_queue_until_resume(on_server: Place, service: B
     assert len(service.sent) == 2
     assert on_server.run("status").stdout.count("usage limit, resets") == 1  # the queue's line, not one in each row
     assert on_server.run("resume").returncode == 0
+    service.job = job("running")
+    for _ in range(2):
+        assert on_server.run("tick", **two).returncode == 0
+        assert len(service.sent) == 3
+    first = service.sent[2]
+    assert f"queue: open; {first} runs first, to see whether the usage limit is over" in on_server.run("status").stdout
+    on_server.bd("close", first, "--actor=agent")
     assert on_server.run("tick", **two).returncode == 0
-    assert len(service.sent) == 4
+    assert len(service.sent) == 5
 
 
 def test_a_usage_limit_that_is_noted_late_does_not_send_a_bead_again(on_server: Place, service: Board) -> None:
@@ -160,7 +185,8 @@ def test_a_running_job_is_a_sign_of_life_up_to_four_times_the_threshold(on_serve
     service.job = job("running", started_at=ago(121.5 * 60))
     on_server.run("sweep", **services(service))
     line = on_server.notes(bead)[-1]
-    assert re.match(r"reaper: no progress for 12[1-4]m — blocking \(threshold 30m, the agent", line)
+    assert re.fullmatch(r"agent ended: still running after 12[1-4]m, limit 120m \(4 × threshold\)", line)
+    assert on_server.show(bead)["status"] == "blocked"
 
 
 def test_an_open_bead_whose_last_job_still_runs_waits(on_server: Place, service: Board) -> None:
@@ -212,17 +238,19 @@ def test_a_person_who_takes_a_bead_over_that_we_have_just_blocked(on_server: Pla
 
 
 @pytest.mark.parametrize("mode", ["on_server", pytest.param("embedded", marks=pytest.mark.slow)])
-def test_a_mistyped_command_is_on_the_bead_within_seconds(request: pytest.FixtureRequest, mode: str) -> None:
+def test_a_mistyped_command_is_on_the_bead_within_seconds_and_holds_the_queue(
+    request: pytest.FixtureRequest, mode: str
+) -> None:
     place: Place = request.getfixturevalue(mode)
     with serving(place, "claudee -p x") as (url, _):
         watcher = place.start("watch", BEADBOARD_URL=url, AGENT_SERVICE_URL=url)
         try:
             bead = place.create()
-            wait_for(lambda: place.show(bead)["status"] == "blocked")  # the threshold is half an hour
-            line = place.notes(bead)[-1]
-            assert re.fullmatch(r"agent ended: failed \(exit 127\) after \d+s: claudee: (command )?not found", line), (
-                line
-            )
+            ended = r"agent ended: failed \(exit 127\) after \d+s: claudee: (?:command )?not found"
+            line = wait_for(lambda: re.search(rf"^{ended} \(open again\)$", place.show(bead).get("notes", ""), re.M))
+            assert place.show(bead)["status"] == "open"
+            held = place.run("status").stdout.splitlines()[0]
+            assert re.match(rf"queue: held until .*: {bead}: {ended}", held), (line, held)
         finally:
             watcher.terminate()
             watcher.communicate(timeout=PATIENCE)

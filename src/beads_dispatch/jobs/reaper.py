@@ -63,7 +63,8 @@ class _Sweep:
 
     def run(self, running: Sequence[Bead]) -> None:
         """Ask how runs ended, judge those that have together, and block the silent beads whose job nobody knows."""
-        running = self._not_taken_back(running)
+        # Time may run out: the one that is due comes first.
+        running = sorted(self._not_taken_back(running), key=staleness.last_sign)
         runner = self.cycle.outside.runner
         followed = [bead for bead in running if runner.follows and runner.job_of(bead)]
         seen: Sequence[Seen] = []
@@ -74,7 +75,7 @@ class _Sweep:
             self.report.ended += following.conclude(self.cycle, seen, self.beads, dry_run=self.dry_run)
             self.acted = any(one.end for one in seen)
         settled = {one.bead.id for one in seen if one.end or one.at_work}
-        for bead in sorted(running, key=staleness.last_sign):  # time may run out: the one that is due comes first
+        for bead in running:
             stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
             if stale and bead.id not in settled and not self.block(bead):
                 break
