@@ -85,9 +85,11 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
-def job(status: str, **fields: object) -> Reply:
-    ended = {} if status in ("queued", "running") else {"finished_at": ago(20)}
-    return 200, {"status": status, "started_at": ago(240), **ended, **fields}
+def job(status: str, ran: float = 220, **fields: object) -> Reply:
+    now = datetime.now(UTC)
+    started, finished = (now - timedelta(seconds=seconds) for seconds in (ran + 20, 20))
+    ended = {} if status in ("queued", "running") else {"finished_at": finished.isoformat()}
+    return 200, {"status": status, "started_at": started.isoformat(), **ended, **fields}
 
 
 def result(text: str, **fields: object) -> list[str]:
@@ -96,11 +98,19 @@ def result(text: str, **fields: object) -> list[str]:
 
 LIMIT = "You've hit your limit · resets in 2h"
 ENDS: list[tuple[Callable[[], Reply], str, str]] = [
-    (lambda: job("completed", exit_code=0, output=result("I need a key")), "completed after 3m", "left the bead open"),
-    (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "failed (exit 1) after 3m: boom", "with an error"),
-    (lambda: job("failed", exit_code=127, stderr="claudee: not found\n"), "failed (exit 127)", "was not found"),
-    (lambda: job("failed", exit_code=-9), "failed (exit -9) after 3m", "was killed"),
-    (lambda: job("timeout"), "timed out after 3m", "took too long"),
+    (
+        lambda: job("completed", exit_code=0, output=result("I need a key")),
+        "completed after 3m 40s",
+        "left the bead open",
+    ),
+    (
+        lambda: job("failed", exit_code=1, output=[], stderr="boom\n"),
+        "failed (exit 1) after 3m 40s: boom",
+        "with an error",
+    ),
+    (lambda: job("failed", exit_code=127, stderr="claudee: not found\n"), "failed (exit 127)", "with an error"),
+    (lambda: job("failed", exit_code=-9), "failed (exit -9) after 3m 40s", "was killed"),
+    (lambda: job("timeout"), "timed out after 3m 40s", "took too long"),
     (lambda: job("error", error="[Errno 2] claude"), "error: [Errno 2] claude", "could not run the agent"),
     (lambda: (404, {"detail": "Job not found"}), "does not know job", "no such job any more"),
 ]
@@ -125,15 +135,41 @@ def test_each_way_a_run_ends(on_server: Place, board: Board, answer: Callable[[]
     assert board.sent == [bead, bead]
 
 
-def test_a_usage_limit(on_server: Place, board: Board) -> None:
+AGENTS: list[tuple[Callable[[], Reply], str, str, str]] = [
+    (
+        lambda: job("failed", exit_code=1, output=result(LIMIT, is_error=True)),
+        r"usage limit, resets (\w{3} \d+ )?\d\d:\d\d \(in \dh.*",
+        r"2h( [12]m)?|1h 5\dm",
+        "When it resets, one bead is dispatched first",
+    ),
+    (
+        lambda: job("failed", 1, exit_code=127, stderr="sh: claudee: not found\n"),
+        r"failed \(exit 127\) after 1s: claudee: not found",
+        r"2m|1m( \d+s)?|\d+s",
+        "Fix what the reason names. To try one bead now",
+    ),
+    (
+        lambda: job("failed", exit_code=1, output=result("Invalid API key · Please run /login", is_error=True)),
+        r"cannot work \(login\) after 3m 40s: Invalid API key · Please run /login",
+        r"2m|1m( \d+s)?|\d+s",
+        "Fix what the reason names. To try one bead now",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "how", "left", "says"), all_but(1, AGENTS))
+def test_an_end_that_holds_the_queue(
+    on_server: Place, board: Board, answer: Callable[[], Reply], how: str, left: str, says: str
+) -> None:
     bead = on_server.create()
     on_server.run("tick", **services(board))
-    board.job = job("failed", exit_code=1, output=result(LIMIT, is_error=True))
-    assert "usage limit" in explained(on_server, bead, **services(board))[1]
+    board.job = answer()
+    assert re.search(f"Its run has ended: {how}", explained(on_server, bead, **services(board))[1])
     on_server.run("sweep", **services(board))
     lines, advice, command = explained(on_server, bead, **services(board))
-    assert re.search(r"in_progress → open: agent ended: usage limit, resets (\w{3} \d+ )?\d\d:\d\d \(in \dh", lines[-1])
-    assert re.search(r"the queue is held until .* \(in (2h( [12]m)?|1h 5\dm)\)", advice)
+    assert re.search(rf"in_progress → open: agent ended: {how} \(open again\)$", lines[-1])
+    assert re.search(rf"the queue is held until .* \(in ({left})\)", advice)
+    assert says in advice
     assert command == "beads-dispatch resume"
     paste(on_server, command)
     on_server.run("tick", **services(board))

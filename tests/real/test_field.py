@@ -155,10 +155,10 @@ def test_a_line_that_could_not_be_written_names_its_reason(on_server: Place, boa
     on_server.expire_hold()
     on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
     path = failing_after_the_post(on_server, board, 1000)
-    hasty = "from beads_dispatch.jobs import persistence; persistence.WRITE_SECONDS = 1.0"
+    hasty = "from beads_dispatch.jobs import writing; writing.WRITE_SECONDS = 1.0"
     done = on_server.changed(hasty).run("tick", **services(board, PATH=path))
     assert done.returncode == 1
-    assert f"{bead}: dispatch failed HTTP 502: Not Found: could not be written: " in done.stderr
+    assert f'{bead}: gave up recording "dispatch failed HTTP 502: Not Found": ' in done.stderr
     assert "None" not in done.stderr
 
 

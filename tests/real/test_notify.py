@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ def test_a_blocked_bead_and_one_whose_run_ended(on_server: Place, board: Board, 
     look = "Look: beads-dispatch explain"
     assert sorted(receiver.messages) == sorted([
         f'{bead} blocked: "a bead with {"x" * 67}…": {on_server.notes(bead)[-1]}. {look} {bead}',
-        f'{sent} blocked: "sent": agent ended: failed (exit 1) after 3m: boom. {look} {sent}',
+        f'{sent} blocked: "sent": agent ended: failed (exit 1) after 3m 40s: boom. {look} {sent}',
     ])  # fmt: skip
     assert run(on_server, "sweep", board, receiver.url)[0] == 0
     assert len(receiver.messages) == 2
@@ -121,7 +122,9 @@ def test_a_usage_limit_is_reported_once(on_server: Place, board: Board, receiver
     assert run(on_server, "sweep", board, receiver.url)[0] == 0
     (message,) = receiver.messages
     assert message.split(" ")[0] in beads
-    assert "met a usage limit, nothing is dispatched until 20" in message
+    assert re.search(
+        r"could not be worked on, nothing is dispatched until 20.*: agent ended: usage limit, res", message
+    )
 
 
 def test_a_bead_that_is_out_of_runs(on_server: Place, board: Board, receiver: Receiver) -> None:

@@ -31,7 +31,7 @@ def ago(seconds: float) -> str:
 
 
 def job(status: str, ran: float = 220, **fields: object) -> Reply:
-    """An answer about a job that ended 20 seconds ago, or still runs. Made when it is asked for: its times are now's."""
+    """An answer about a job that ended 20 seconds ago, or still runs. Its times are relative to now."""
     now = datetime.now(UTC)
     known: dict[str, object] = {"status": status, "prompt": "x", "agent": "y"}
     known["started_at"] = (now - timedelta(seconds=ran + 20)).isoformat()
@@ -157,7 +157,9 @@ def test_a_usage_limit_costs_one_tick_s_beads(on_server: Place, service: Board) 
     environ = {"API_BEARER_TOKEN": "hunter2", "BEADS_DISPATCH_PER_TICK": "10"}
     with watching(on_server, service, **environ) as watcher:
         wait_for(
-            lambda: len([line for line in watcher.lines if "usage limit, resets" in line and "(open)" in line]) == 10,
+            lambda: (
+                len([line for line in watcher.lines if "usage limit, resets" in line and "(open again)" in line]) == 10
+            ),
             5 * PATIENCE,
         )
         watcher.wait_for("nothing is dispatched until")

@@ -106,7 +106,7 @@ def test_a_stop_signal_stops_the_agents_and_opens_their_beads_again(on_server: P
     assert ends == [
         "beads-watcher: stopped",
         f"beads-agent: {bead}: stopped with the watcher ",
-        f"beads-reaper: {bead}: agent ended: stopped with the watcher  (open again) (open)",
+        f"beads-reaper: {bead}: agent ended: stopped with the watcher  (open again)",
     ]
     assert re.fullmatch(r"agent ended: stopped with the watcher after \w+ \(open again\)", on_server.notes(bead)[-1])
     shown = on_server.show(bead)

@@ -84,7 +84,12 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
         ),
         (
             bead(metadata=marked(attempts=3, retry_after="2026-11-23T22:02:00Z")),
-            "attempt 3 of 5",
+            "Its dispatch failed: attempt 3 of 5",
+            "bd update t-1 --unset-metadata beads_dispatch.retry_after",
+        ),
+        (
+            bead(metadata=marked(failures="f1 x", outcome="failed", retry_after="2026-11-23T22:02:00Z")),
+            "Its run failed: attempt 1 of 3",
             "bd update t-1 --unset-metadata beads_dispatch.retry_after",
         ),
         (bead(defer_until=LATER), "was deferred", "bd update t-1 --defer ''"),

@@ -177,9 +177,15 @@ def _waits(case: Case) -> Advice:
         held = case.known.queue.until is not None
         now_with = case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}") + " && beads-dispatch resume" * held
         others = "The queue is held too." if held else "Others are not held up."
+        of_dispatch = marks.outcome(bead) in ("", outcomes.REFUSED.word, outcomes.NOT_STARTED.word)
+        failed, names = (
+            (f"Its dispatch failed: attempt {marks.attempts(bead)} of 5", "answer")
+            if of_dispatch
+            else (f"Its run failed: attempt {marks.failures(bead)[0]} of 3", "note")
+        )
         return Advice(
-            f"Its dispatch failed: attempt {marks.attempts(bead)} of 5, then it is blocked. {others}",
-            "Fix what the answer names. Then it is tried again by itself, or now with:",
+            f"{failed}, then it is blocked. {others}",
+            f"Fix what the {names} names. Then it is tried again by itself, or now with:",
             now_with,
         )
     return Advice(

@@ -113,7 +113,7 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
         raise NotAsExpected
     if end.fault is Fault.AGENT:
         count_run(cycle, -1)
-    text = f"{written.note} ({written.status})"
+    text = f"{written.note}{' (blocked)' * (written.status == 'blocked')}"  # an open one's note says so itself
     cycle.info("run_ended", text, bead, level="warning", job=marks.job(bead), seconds=seconds)
     if verdict.hold:
         text = f"nothing is dispatched until {utc(verdict.hold.until)}: {end.line}"
