@@ -11,7 +11,7 @@ locals {
       name     = var.reaper_name
       schedule = var.reaper_schedule
       command  = ["beads-reaper"]
-      env      = merge(local.common_env, local.reaper_env, { BEADS_ACTOR = "beads-reaper" })
+      env      = merge(local.common_env, { BEADS_ACTOR = "beads-reaper" })
     }
   }
   cron_jobs = { for key, job in local.jobs : key => job if var.mode == "cronjobs" }
@@ -31,18 +31,19 @@ locals {
     BEADS_AGENT_JOBS    = tostring(var.agent_jobs)
   }) : tomap({ for url in var.agent_service_url[*] : "AGENT_SERVICE_URL" => url }) # the reaper asks it too: how a run ended
   start_env = var.runner == "jobs" ? tomap({}) : tomap({ BEADBOARD_URL = var.beadboard_url })
+  # The threshold too: a tick learns how runs ended before it starts more.
   common_env = merge(var.extra_env, local.runner_env, {
-    BEADS_ASSIGNEE = var.assignee
-    HOME           = "/tmp"
-    LOG_FORMAT     = var.log_format
+    BEADS_ASSIGNEE                 = var.assignee
+    BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes)
+    HOME                           = "/tmp"
+    LOG_FORMAT                     = var.log_format
   })
   dispatcher_env = merge(local.limits_env, { BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick) })
   limits_env = { for name, value in {
     BEADS_DISPATCH_HOURS   = var.dispatch_hours
     BEADS_DISPATCH_PER_DAY = var.runs_per_day == null ? null : tostring(var.runs_per_day)
   } : name => value if value != null }
-  reaper_env  = { BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes) }
-  watcher_env = merge(local.common_env, local.start_env, local.dispatcher_env, local.reaper_env)
+  watcher_env = merge(local.common_env, local.start_env, local.dispatcher_env)
   own_env = [
     "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS", "BEADS_ASSIGNEE",
     "BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY", "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",

@@ -133,13 +133,14 @@ run "the_environment" {
 
   assert {
     condition = { for env in kubernetes_cron_job_v1.this["dispatcher"].spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value } == {
-      AGENT_SERVICE_URL       = "http://claude-agent-service.claude-agent.svc.cluster.local:8080"
-      BEADBOARD_URL           = "http://beadboard.beads-server.svc.cluster.local"
-      BEADS_ACTOR             = "beads-dispatcher"
-      BEADS_ASSIGNEE          = "agent"
-      BEADS_DISPATCH_PER_TICK = "1"
-      HOME                    = "/tmp"
-      LOG_FORMAT              = "text"
+      AGENT_SERVICE_URL              = "http://claude-agent-service.claude-agent.svc.cluster.local:8080"
+      BEADBOARD_URL                  = "http://beadboard.beads-server.svc.cluster.local"
+      BEADS_ACTOR                    = "beads-dispatcher"
+      BEADS_ASSIGNEE                 = "agent"
+      BEADS_DISPATCH_PER_TICK        = "1"
+      BEADS_REAPER_THRESHOLD_MINUTES = "30"
+      HOME                           = "/tmp"
+      LOG_FORMAT                     = "text"
     }
     error_message = "the dispatcher's variables, and no others"
   }

@@ -110,13 +110,14 @@ run "the_environment" {
   assert {
     condition = { for key, job in kubernetes_cron_job_v1.this : key => { for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value } } == {
       dispatcher = {
-        BEADS_ACTOR             = "beads-dispatcher"
-        BEADS_AGENT_CRONJOB     = "beads-agents/beads-agent"
-        BEADS_AGENT_JOBS        = "3"
-        BEADS_ASSIGNEE          = "agent"
-        BEADS_DISPATCH_PER_TICK = "1"
-        HOME                    = "/tmp"
-        LOG_FORMAT              = "text"
+        BEADS_ACTOR                    = "beads-dispatcher"
+        BEADS_AGENT_CRONJOB            = "beads-agents/beads-agent"
+        BEADS_AGENT_JOBS               = "3"
+        BEADS_ASSIGNEE                 = "agent"
+        BEADS_DISPATCH_PER_TICK        = "1"
+        BEADS_REAPER_THRESHOLD_MINUTES = "30"
+        HOME                           = "/tmp"
+        LOG_FORMAT                     = "text"
       }
       reaper = {
         BEADS_ACTOR                    = "beads-reaper"

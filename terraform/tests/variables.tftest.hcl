@@ -153,14 +153,15 @@ run "the_environment" {
 
   assert {
     condition = { for env in kubernetes_cron_job_v1.this["dispatcher"].spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : env.name => env.value } == {
-      AGENT_SERVICE_URL       = "http://10.89.0.1:8080"
-      BEADBOARD_URL           = "https://board.example.org/beads"
-      BEADS_ACTOR             = "beads-dispatcher"
-      BEADS_ASSIGNEE          = "night agent"
-      BEADS_DISPATCH_PER_TICK = "3"
-      BEADS_DOLT_SERVER_TLS   = "true"
-      HOME                    = "/tmp"
-      LOG_FORMAT              = "json"
+      AGENT_SERVICE_URL              = "http://10.89.0.1:8080"
+      BEADBOARD_URL                  = "https://board.example.org/beads"
+      BEADS_ACTOR                    = "beads-dispatcher"
+      BEADS_ASSIGNEE                 = "night agent"
+      BEADS_DISPATCH_PER_TICK        = "3"
+      BEADS_REAPER_THRESHOLD_MINUTES = "22.5"
+      BEADS_DOLT_SERVER_TLS          = "true"
+      HOME                           = "/tmp"
+      LOG_FORMAT                     = "json"
     }
     error_message = "the dispatcher is told"
   }
