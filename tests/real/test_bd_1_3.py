@@ -118,6 +118,9 @@ def refused_once(place: Place, board: Board, said: str, **environ: str) -> None:
     done = place.run("tick", **services(board))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(f"nothing is dispatched: held until .*{said}", done.stdout)
+    done = place.run("status", **services(board))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(f"^queue: .*{said}", done.stdout)
     assert board.sent == []
 
 

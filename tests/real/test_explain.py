@@ -75,6 +75,20 @@ def test_a_story_from_the_start_to_the_end(place: Place, board: Board) -> None:
     assert board.sent == [bead, bead]
 
 
+def test_the_beginning_is_there_however_much_is_written_beside_it(on_server: Place) -> None:
+    bead = on_server.create("the first", "--actor=ann")
+    on_server.bd("update", bead, "--priority=1", "--actor=ann")
+    other = on_server.create("another")
+    for number in range(250):
+        on_server.sql("UPDATE issues SET title = %s WHERE id = %s", f"title {number}", other)
+        on_server.sql("CALL DOLT_COMMIT('-Am', 'x')")
+    on_server.bd("update", bead, "--priority=0", "--actor=bob")
+    lines, _, _ = explained(on_server, bead)
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["ann", "created, assigned to agent"], ["ann", "priority 2 → 1"], ["bob", "priority 1 → 0"],
+    ]  # fmt: skip
+
+
 def bd_help(place: Place, verb: str) -> str:
     return subprocess.run(
         [place.real_bd, verb, "--help"], env=place.environ, capture_output=True, text=True, check=True

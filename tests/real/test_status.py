@@ -155,8 +155,25 @@ def test_single_beads(place: Place) -> None:
     assert shown[other]["queue"]["place"] == 2
     assert shown[foreign]["reason"] == "assigned to bob, not to agent"
     done = place.run("status", "t-none", one)
-    assert (done.returncode, done.stderr) == (1, "beads-dispatch: t-none: there is no such bead in this workspace\n")
+    assert (done.returncode, done.stderr) == (1, "beads-dispatch: there is no bead t-none in this workspace\n")
     assert done.stdout.splitlines()[-1].startswith(one)
+
+
+def test_an_id_may_be_shortened_if_one_bead_fits(place: Place) -> None:
+    one, *alike = (place.create("a bead", f"--id={bead}") for bead in ("t-xyz", "t-abc", "t-abd"))
+    assert list(rows(place, "xyz", one)) == [one]
+    assert place.run("explain", "xy").stdout.startswith(one)
+    logs = place.folder / "state" / "beads-dispatch" / "logs"
+    logs.mkdir(parents=True)
+    (logs / f"{one}-abc.log").write_text("what it wrote\n")
+    state = {"XDG_STATE_HOME": str(place.folder / "state")}
+    assert place.run("logs", "xy", **state).stdout.endswith("what it wrote\n")
+    for command in ("status", "explain", "logs"):
+        done = place.run(command, "ab", **state)
+        assert (done.returncode, done.stdout.count("t-")) == (1, 0)
+        assert done.stderr.startswith("beads-dispatch: ab is short for several beads: t-ab")
+        assert all(bead in done.stderr for bead in alike)
+        assert "t-none" in place.run(command, "t-none", **state).stderr
 
 
 def test_an_empty_queue_is_reported(embedded: Place) -> None:

@@ -98,8 +98,11 @@ class Queue(Protocol):
     def check_writable(self) -> None:
         """Raises Failure where neither beads nor holds can be written."""
 
+    def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        """Return the bead as each of its changes has left it (`Issue`), with the time of the commit (`CommitDate`)."""
+
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
-        """Who changed what on a bead, as far as bd has recorded it."""
+        """Return who changed what on a bead, as far as bd has recorded it."""
 
     def now(self) -> datetime:
         """The time in UTC: by the database's clock where it has one, otherwise by ours."""
@@ -249,6 +252,9 @@ class ServerQueue:
     def check_writable(self) -> None:
         self._dolt.check_writable()
 
+    def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        return self._dolt.history(bead_id)
+
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         return self._dolt.events(bead_id)
 
@@ -349,6 +355,9 @@ class EmbeddedQueue:
 
     def check_writable(self) -> None:
         """The lock file, which is open for writing, has shown it."""
+
+    def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        return self._bd.history(bead_id)
 
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         return self._bd.events(bead_id)

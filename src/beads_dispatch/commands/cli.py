@@ -18,7 +18,7 @@ from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.arguments import parser
 from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
-from beads_dispatch.core.errors import Failure, Misconfigured
+from beads_dispatch.core.errors import Ambiguous, Failure, Misconfigured
 from beads_dispatch.core.holds import Hold, resumed
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Outside
@@ -79,12 +79,12 @@ def _require_utf8() -> None:
 
 
 def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> int:
-    if args.command == "logs":
-        return _logs(args.id, environ)
     if args.command == "completion":
         return _completion(args.shell)
     waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
     wiring = Wiring(environ, _working_folder(), waits, stop, assignee=args.assignee)
+    if args.command == "logs":
+        return _logs(args.id, wiring, log)
     if args.command == "watch":
         from beads_dispatch.commands import watch
 
@@ -135,12 +135,23 @@ def _job(args: Namespace) -> Callable[[Outside, Settings], Any]:
     return dispatcher.tick
 
 
-def _logs(bead: str, environ: Mapping[str, str]) -> int:
+def _logs(bead_id: str, wiring: Wiring, log: Log) -> int:
     from beads_dispatch.laptop import logs
 
-    path = logs.newest(logs.folder(environ), bead)
+    folder = logs.folder(wiring.environ)
+    path = logs.newest(folder, bead_id if logs.of(folder, bead_id) else _whole_id(bead_id, wiring, log))
     _answer(f"{path}\n{logs.end_of(path)}")
     return 0
+
+
+def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
+    """Return the id that a person has shortened; the text itself if bd cannot say. Raise Ambiguous."""
+    try:
+        return wiring.bd(wiring.settings(log.name, needs_beadboard=False)).find(text).id
+    except Ambiguous:
+        raise
+    except Failure:
+        return text
 
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
@@ -183,8 +194,8 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
     found = wiring.run(show, chosen, log, waits=False)
     log.unreadable(found.unreadable)
-    for bead_id in found.unknown:
-        log.error("unknown", "there is no such bead in this workspace", bead=bead_id)
+    for line in found.unknown:
+        log.error("unknown", line)
     return 1 if found.unreadable or found.unknown else 0
 
 
@@ -195,7 +206,7 @@ def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     def show(outside: Outside, settings: Settings) -> None:
         story = explain.explain(outside, settings, bead_id)
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
-        has_log = bool(logs.of(logs.folder(wiring.environ), bead_id))
+        has_log = bool(logs.of(logs.folder(wiring.environ), story.case.bead.id))
         _answer(explain.as_text(story, look, has_log=has_log))
 
     wiring.run(show, chosen, log, waits=False)

@@ -10,7 +10,7 @@ from beads_dispatch.commands.table import Look, wrapped
 from beads_dispatch.core import advice, eligibility, marks, reasons, timeline
 from beads_dispatch.core.advice import Advice, Case
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import Failure, NoBead
+from beads_dispatch.core.errors import Failure
 from beads_dispatch.core.runner import Job
 from beads_dispatch.core.text import one_line
 from beads_dispatch.core.timeline import Entry
@@ -29,7 +29,7 @@ class Story:
 
 def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     """Everything that is known of a bead. Raises Failure where there is none, or bd or the database does not answer."""
-    bead = _bead(outside, bead_id)
+    bead = outside.bd.find(bead_id)
     beads, known, _ = survey(outside, settings)
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
     in_line = standing.place is not None and known.queue.kind in ("open", "failing")
@@ -43,13 +43,6 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     return Story(case, _entries(outside, bead), advice.advice(case))
 
 
-def _bead(outside: Outside, bead_id: str) -> Bead:
-    try:
-        return outside.bd.show(bead_id)
-    except NoBead:
-        raise Failure(f"there is no bead {bead_id} in this workspace") from None
-
-
 def _job(outside: Outside, bead: Bead) -> Job | None:
     job = outside.runner.job_of(bead) if outside.runner.follows and bead.status == "in_progress" else ""
     return outside.runner.job(job) if job else None
@@ -57,10 +50,10 @@ def _job(outside: Outside, bead: Bead) -> Job | None:
 
 def _entries(outside: Outside, bead: Bead) -> list[Entry]:
     """bd's history can be cut off (`bd flatten`), or refused: then the notes and marks alone tell the story."""
-    bd = outside.bd
+    bd, queue = outside.bd, outside.queue
     comments = bd.comments(bead.id) if bead.commented_at or bead.comment_count else []
     try:
-        versions, events = timeline.parse_versions(bd.history(bead.id)), outside.queue.events(bead.id)
+        versions, events = timeline.parse_versions(queue.history(bead.id)), queue.events(bead.id)
     except Failure:
         versions, events = [], []
     return timeline.timeline(

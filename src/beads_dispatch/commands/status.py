@@ -9,7 +9,7 @@ from beads_dispatch.commands.table import Look, head, render
 from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
-from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed
+from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed, WritesRefused
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.jobs import room
@@ -24,7 +24,7 @@ GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits
 class Status:
     """`rows`: in the order in which they are shown. `unreadable`: a line for each bead that cannot be read.
 
-    `unknown`: the ids that were asked for and do not exist.
+    `unknown`: a line for each id that was asked for and fits no bead, or several.
     """
 
     rows: Sequence[tuple[Bead, Standing]]
@@ -43,21 +43,31 @@ def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> S
     every = {bead.id: (bead, standings[bead.id]) for bead in _in_order(beads, standings)}
     if not ids:
         return Status(list(every.values()), known, unreadable)
-    others = {bead_id: _other(outside, known, bead_id) for bead_id in dict.fromkeys(ids) if bead_id not in every}
-    chosen = [row for bead_id in dict.fromkeys(ids) if (row := every.get(bead_id) or others.get(bead_id))]
-    return Status(chosen, known, unreadable, tuple(bead_id for bead_id, row in others.items() if row is None))
+    chosen, unknown = {}, []
+    for bead_id in dict.fromkeys(ids):
+        try:
+            row = every.get(bead_id) or _other(outside, known, every, bead_id)
+            chosen[row[0].id] = row
+        except NoBead as error:
+            unknown.append(str(error))
+    return Status(list(chosen.values()), known, unreadable, tuple(unknown))
 
 
 def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Known, tuple[str, ...]]:
     """The assignee's beads, what a tick would know of them, and a line for each that cannot be read."""
     snapshot, now = outside.queue.snapshot(), outside.queue.now()
     eligible = eligibility.eligible(snapshot.beads, now)
+    unwritable = _unwritable(outside)
+    try:
+        ready = outside.bd.ready(settings.assignee) if eligible else frozenset()
+    except WritesRefused as error:  # bd 1.3 cannot even read 1.0.2's schema
+        unwritable, ready = str(error), frozenset(bead.id for bead in eligible)
     known_holds = all_holds(outside.queue, settings, outside.clock.zone)
     known = Known(
         settings.assignee,
         now,
-        reasons.queue_state(known_holds, snapshot.beads, now, _unwritable(outside)),
-        outside.bd.ready(settings.assignee) if eligible else frozenset(),
+        reasons.queue_state(known_holds, snapshot.beads, now, unwritable),
+        ready,
         _waiting_for_runs(outside, settings, eligible),
     )
     return snapshot.beads, known, snapshot.unreadable
@@ -95,13 +105,12 @@ def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[
     return sorted(eligibility.in_order(beads), key=rank)
 
 
-def _other(outside: Outside, known: Known, bead_id: str) -> tuple[Bead, Standing] | None:
-    """A bead that is closed, or somebody else's."""
-    try:
-        bead = outside.bd.show(bead_id)
-    except NoBead:
-        return None
-    return bead, reasons.standing(bead, known)
+def _other(
+    outside: Outside, known: Known, every: Mapping[str, tuple[Bead, Standing]], text: str
+) -> tuple[Bead, Standing]:
+    """Return the row of a bead that is closed, or somebody else's, or whose id is shortened. Raise NoBead."""
+    bead = outside.bd.find(text)
+    return every.get(bead.id) or (bead, reasons.standing(bead, known))
 
 
 def agent_state(outside: Outside) -> AgentState:

@@ -11,7 +11,7 @@ from beads_dispatch.core.text import one_line
 MISMATCH, FROZEN = 13, 14
 
 _MARKER = re.compile(r"freeze marker at (.+)\.$", re.MULTILINE)
-_AMBIGUOUS = re.compile(r'ambiguous ID "(.*?)" matches \d+ issues: \[(.*?)\]')
+_AMBIGUOUS = re.compile(r'ambiguous (?:issue )?ID:? "(.*?)" matches \d+ issues: \[(.*?)\]')
 
 # bd and the schema are of different versions. In this order: bd 1.3 refuses to write to an older schema; it cannot read
 # 1.0.2's; bd 1.1 and later refuse a newer one; 1.0.2 reads a newer one, but cannot write (on a server; embedded).

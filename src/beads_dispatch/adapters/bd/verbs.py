@@ -6,12 +6,11 @@ from datetime import datetime
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.core import bead
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import BdFailed, NoBead, NotAsExpected, Unreadable
+from beads_dispatch.core.errors import Ambiguous, BdFailed, NoBead, NotAsExpected, Unreadable
 from beads_dispatch.core.text import utc
 
 TRIES = 3
 RETRY_SECONDS = 0.1
-MOST_VERSIONS = 200  # each is a whole bead
 
 
 class Bd:
@@ -44,11 +43,27 @@ class Bd:
         return read_all(_rows(self._json("list", *words)))[0]
 
     def show(self, bead_id: str, within: float | None = None) -> Bead:
-        """One bead, with its comments and its heartbeat. `within`: seconds, where they are fewer than usual."""
-        answer = self._json("show", f"--id={bead_id}", within=within)
-        if any(row.get("comments_omitted") for row in _rows(answer)):  # bd 1.3 only counts them, unless asked
-            answer = self._json("show", f"--id={bead_id}", "--include-comments", within=within)
-        return _one(answer, bead_id)
+        """Return one bead, with its comments and its heartbeat. `within`: seconds, if they are fewer than usual."""
+        return _one(self._shown(bead_id, within), bead_id)
+
+    def find(self, text: str) -> Bead:
+        """Return the bead whose id a person has typed, perhaps shortened. Raise NoBead with a line to show."""
+        try:
+            rows = self._shown(text)
+        except Ambiguous:
+            raise
+        except NoBead:
+            rows = []
+        if not rows:
+            raise NoBead(f"there is no bead {text} in this workspace")
+        return _one(rows, str(rows[0].get("id")))
+
+    def _shown(self, bead_id: str, within: float | None = None) -> Sequence[dict[str, object]]:
+        """Return the one bead that bd shows for an id. bd takes a part of it too, if no other bead's has it."""
+        rows = _rows(self._json("show", f"--id={bead_id}", within=within))
+        if any(row.get("comments_omitted") for row in rows):  # bd 1.3 only counts them, unless asked
+            rows = _rows(self._json("show", f"--id={bead_id}", "--include-comments", within=within))
+        return rows
 
     def dependencies(self, bead_id: str) -> Sequence[tuple[str, str]]:
         """Return the id and the status of each bead that this one depends on."""
@@ -66,8 +81,11 @@ class Bd:
         return _rows(self._json("comments", "--", bead_id))
 
     def history(self, bead_id: str) -> Sequence[dict[str, object]]:
-        """The bead as each write of bd has left it, the newest first, without metadata."""
-        return _rows(self._json("history", f"--limit={MOST_VERSIONS}", "--", bead_id))
+        """Return the bead as it was after each commit of the database, the newest first, without metadata.
+
+        No --limit: it would count the commits of other beads too.
+        """
+        return _rows(self._json("history", "--", bead_id))
 
     def events(self, bead_id: str) -> Sequence[dict[str, object]]:
         """Who changed what. bd 1.0 does not say it."""
@@ -98,7 +116,7 @@ class Bd:
         if not words:
             return known
         guard = (f"--if-status={known.status}", f"--if-assignee={known.assignee}") if status else ()
-        return _one(self._write(words, guard, known.id, TRIES, within), known.id)
+        return _one(_rows(self._write(words, guard, known.id, TRIES, within)), known.id)
 
     def _write(
         self, words: Sequence[str], guard: Sequence[str], bead_id: str, tries: int, within: float | None
@@ -156,9 +174,9 @@ def _rows(answer: object) -> Sequence[dict[str, object]]:
     return rows
 
 
-def _one(answer: object, bead_id: str) -> Bead:
-    for row in _rows(answer):
-        if row.get("id") == bead_id:  # bd matches prefixes
+def _one(rows: Iterable[Mapping[str, object]], bead_id: str) -> Bead:
+    for row in rows:
+        if row.get("id") == bead_id:  # bd takes a part of an id too
             try:
                 return bead.parse(row)
             except Unreadable as error:
