@@ -136,9 +136,7 @@ def play_step_by_step(demo: Demo, log: Path) -> None:
     crash = demo.create("Refactor until it crashes", '--acceptance "the tests pass"')
     demo.run("beads-dispatch tick", expect=f"{crash}: dispatched: job=")
 
-    demo.step(
-        "A sweep (every ten minutes in a cluster) learns how the run ended. The bead is tried three times at most."
-    )
+    demo.step("A sweep (every ten minutes in a cluster) learns how the run ended, and opens the bead again.")
     wait_for("the agent dies", lambda: re.search(f"{crash}: .*failed", log.read_text()))
     demo.run("beads-dispatch sweep", expect=f"{crash}: agent ended: failed")
     demo.show(crash, "open", "agent ended: failed .exit (-9|137). after .*open again, attempt 1 of 3")

@@ -94,7 +94,9 @@ def until_quiet(place: Place, environ: dict[str, str], command: str, before: Cal
         before()
         done = place.run(command, **environ)
         assert "Traceback" not in done.stderr
-        if re.search("nothing to do(: 0 in progress)?" if command == "tick" else "nothing to do: 0 in p", done.stdout):
+        if re.search(
+            "nothing to do|nothing to dispatch" if command == "tick" else "nothing to do: 0 in p", done.stdout
+        ):
             return
     raise AssertionError(f"not quiet: {done.stdout}{done.stderr}")
 

@@ -140,7 +140,7 @@ def test_a_bead_that_is_alone_was_given_up_for_the_service(on_server: Place, boa
     for number in range(1, 7):
         on_server.run("tick", **services(board))
         assert len(board.sent) == number
-        assert on_server.run("resume").stdout.startswith("beads-dispatch: ended: nothing is dispatched until ")
+        assert on_server.run("resume").stdout.startswith("beads-dispatch: hold removed (it would have ended at ")
         assert on_server.run("resume").stdout == "beads-dispatch: the queue was not held\n"
         if number == 1:  # this one was the outage's first, so it was charged
             on_server.bd("update", bead, "--unset-metadata=beads_dispatch.retry_after")
@@ -290,7 +290,7 @@ def test_a_hold_is_ended_by_a_machine_whose_clock_is_wrong(on_server: Place, boa
         on_server.create()
         on_server.run("tick", **services(board))
         done = on_server.changed(CLOCK.format(hours=hours)).run("resume")
-        assert done.stdout.startswith("beads-dispatch: ended: nothing is dispatched until ")
+        assert done.stdout.startswith("beads-dispatch: hold removed (it would have ended at ")
         assert on_server.run("status").stdout.startswith("queue: open; tried again at each tick")
 
 

@@ -274,7 +274,10 @@ def test_an_idle_watcher_costs_one_connection(on_server: Place, board: Board) ->
     assert watcher.end() == 0
     assert on_server.server
     audited = [line for line in watcher.lines if line.startswith("AUDIT")]
-    assert audited == [f"AUDIT socket.connect ('127.0.0.1', {on_server.server.port})\n"]
+    connected = f"AUDIT socket.connect ('127.0.0.1', {on_server.server.port})\n"
+    began, rest = audited[: audited.index(connected)], audited[audited.index(connected) :]
+    assert rest == [connected]
+    assert sum("subprocess.Popen" in line for line in began) == 1  # `bd version`, once for each process
     assert board.asked == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from beads_dispatch.adapters import beadboard_runner
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import claim, eligibility, faults, holds, ledger, marks, notes, pacing, reasons, runs, writes
+from beads_dispatch.core import eligibility, faults, holds, ledger, marks, notes, pacing, reasons, runs, writes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
@@ -79,20 +79,6 @@ def post_before_the_claim(patch: Patch) -> None:
     patch.setattr(dispatcher, "until_settled", claimed_afterwards)
 
 
-def ignore_the_claim_mark(patch: Patch) -> None:
-    """Anyone's claim is taken for ours, whatever job is on the bead."""
-    newest = claim.marks.claim
-
-    def ours(bead: Bead | None, claimed: Claim) -> str | None:
-        wanted = ("in_progress", claimed.bead.assignee)
-        held = bead is not None and (bead.status, bead.assignee) == wanted and newest(bead)
-        return None if held else "it is not ours"
-
-    patch.setattr(claim, "_not_ours", ours)
-    patch.setattr(claim, "lost_reason", ours)
-    patch.setattr(claim, "releasable", lambda *known: not ours(*known))
-
-
 def take_the_notes_for_the_only_record(patch: Patch) -> None:
     patch.setattr(marks, "possibly_dispatched", lambda bead: notes.possibly_dispatched(bead.notes))
 
@@ -131,11 +117,6 @@ def let_the_failed_bead_go_first_again(patch: Patch) -> None:
 
 def count_no_runs(patch: Patch) -> None:
     patch.setattr(marks, "runs", lambda bead: 0)
-
-
-def forget_the_claim_of_a_blocked_bead(patch: Patch) -> None:
-    """What the first run of this simulation found in the production code."""
-    patch.setattr(marks, "blocked", lambda bead, outcome: marks.removed(bead, *marks.ALL))
 
 
 def ignore_the_hold(patch: Patch) -> None:
@@ -178,14 +159,12 @@ FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (roll_back_an_unclear_answer, 50),
     (skip_the_read_before_a_write, 300),
     (post_before_the_claim, 100),
-    (ignore_the_claim_mark, 3000),
     (take_the_notes_for_the_only_record, 200),
     (write_a_status_after_a_200, 20),
     (never_retry_after_the_post, 100),
     (hold_for_ever, 50),
     (let_the_failed_bead_go_first_again, 200),
     (count_no_runs, 100),
-    (forget_the_claim_of_a_blocked_bead, 1000),
     (ignore_the_hold, 100),
     (take_a_running_job_for_ended, 100),
     (wait_for_the_threshold_after_an_end, 1000),

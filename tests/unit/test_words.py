@@ -312,7 +312,7 @@ def test_the_line_that_matters(stdout: str, stderr: str, text: str) -> None:
     ],
 )
 def test_what_real_programs_print(argv: tuple[str, ...], text: str) -> None:
-    environ = {**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""}
+    environ = {**os.environ, "LC_ALL": "C", "MAKEFLAGS": "", "MAKELEVEL": "0"}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode
     assert words.said(done.stdout, done.stderr).text == text
