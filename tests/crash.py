@@ -36,7 +36,7 @@ class Flow:
 
 ASK = "ready /health /status"
 FLOWS = (
-    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post update show"),
+    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post show update show"),
     Flow("unclear", f"{ASK} update /post update", reply=UNCLEAR),
     Flow("busy", f"{ASK} update /post update", f"list {ASK} show update show /post show update", (409, {})),
     Flow("not-started", f"{ASK} update /post update", reply=(502, {"error": "Invalid token"})),
@@ -83,7 +83,7 @@ def sample(count: int, seed: int = 20261124) -> list[Point]:
 # A bd that reports before, during and after each call, and waits each time: the fault may strike there.
 WRAPPER = """#!{python} -IS
 import os, socket, subprocess, sys
-if sys.argv[1] in ("where", "dolt"):  # where the database is: asked before anything is done
+if sys.argv[1] in ("where", "dolt", "version"):  # where the database is, and whose: asked before anything is done
     os.execv("{bd}", ["bd", *sys.argv[1:]])
 def at(phase):
     with socket.create_connection(("127.0.0.1", {port})) as one:
