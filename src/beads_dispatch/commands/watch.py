@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.wiring import NAMES, Wiring
 from beads_dispatch.core.errors import Failure, Misconfigured
@@ -90,9 +91,9 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
 
 def _repository(folder: str, wiring: Wiring) -> "Repository":
     """Return the repository whose worktrees the beads get. `folder`: for them; empty: the state folder."""
-    from beads_dispatch.laptop import logs, worktree
+    from beads_dispatch.laptop import worktree
 
-    root = wiring.cwd / folder if folder else logs.state(wiring.environ) / "worktrees"
+    root = wiring.cwd / folder if folder else state_folder(wiring.environ) / "worktrees"
     try:
         return worktree.find(wiring.cwd, root)
     except worktree.GitFailed as error:

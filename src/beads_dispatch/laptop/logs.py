@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.core.errors import Failure
 
 MOST_FILES = 200
@@ -14,15 +15,8 @@ SHOWN_LINES = 40
 SHOWN_BYTES = 64 * 1024  # of the file's end, in which those lines are looked for
 
 
-def state(environ: Mapping[str, str]) -> Path:
-    """Return `$XDG_STATE_HOME/beads-dispatch`. By the XDG rules a relative path counts as unset: ~/.local/state."""
-    state = Path(environ.get("XDG_STATE_HOME", ""))
-    home = environ.get("HOME") or os.path.expanduser("~")
-    return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch"
-
-
 def folder(environ: Mapping[str, str]) -> Path:
-    return state(environ) / "logs"
+    return state_folder(environ) / "logs"
 
 
 def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:

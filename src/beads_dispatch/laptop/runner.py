@@ -15,6 +15,7 @@ from typing import BinaryIO
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.core import marks, notes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
@@ -79,7 +80,7 @@ class LocalRunner:
 
     @property
     def records(self) -> Folder:
-        return Folder(logs.state(self.setup.environ) / "runs")
+        return Folder(state_folder(self.setup.environ) / "runs")
 
     # --- the runner ---
 
