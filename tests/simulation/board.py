@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from beads_dispatch.adapters.exchange import Ask
-from beads_dispatch.core.beadboard_answers import Reply
+from beads_dispatch.core.beadboard_answers import Reply, understand
 from simulation import people
 from simulation.faults import STARTED_NOTHING, UNCLEAR
 from simulation.service import Job
@@ -83,7 +83,7 @@ class Http:
         row = "not delivered" if not reply.delivered else f"{reply.status} {_error(reply)}"
         self.actor.world.counts[f"answer: {row}"] += 1
         self.actor.world.say(f"BeadBoard: {row or reply.body} for {bead}")
-        self.actor.world.invariants.answered(self.actor, bead, reply)
+        self.actor.world.invariants.answered(self.actor, bead, understand(reply).outcome)
         return reply
 
     def _answer(self, bead: str) -> Reply:

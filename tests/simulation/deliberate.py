@@ -8,12 +8,27 @@ from typing import Any
 import pytest
 
 from beads_dispatch.adapters import beadboard_runner
+from beads_dispatch.adapters.job_runner import JobRunner
 from beads_dispatch.adapters.queue import ServerQueue
-from beads_dispatch.core import eligibility, faults, holds, ledger, marks, notes, pacing, reasons, runs, writes
+from beads_dispatch.core import (
+    eligibility,
+    faults,
+    holds,
+    kubernetes_jobs,
+    kubernetes_runs,
+    ledger,
+    marks,
+    notes,
+    pacing,
+    reasons,
+    runs,
+    writes,
+)
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure
+from beads_dispatch.core.kubernetes_runs import Creation
 from beads_dispatch.core.runner import Answer, Job, Outcome, Stage
 from beads_dispatch.core.runs import End
 from beads_dispatch.jobs import claims, dispatcher, following, holding, housekeeping, reaper, writing
@@ -152,6 +167,68 @@ def ignore_the_ledger(patch: Patch) -> None:
     patch.setattr(ledger, "taken_back", lambda bead, known: False)
 
 
+# --- Kubernetes Jobs ---
+def leave_the_template_as_it_is(patch: Patch) -> None:
+    patch.setattr(kubernetes_jobs, "_FORCED", {})
+    patch.setattr(kubernetes_jobs, "_DROPPED", ())
+    patch.setattr(kubernetes_jobs, "_FORCED", {"suspend": False, "managedBy": None})
+
+
+def retry_as_the_template_says(patch: Patch) -> None:
+    patch.setattr(kubernetes_jobs, "_FORCED", {**kubernetes_jobs._FORCED, "backoffLimit": 6})
+
+
+def take_a_lost_create_for_none(patch: Patch) -> None:
+    start = JobRunner.start
+
+    def rolled_back(runner: JobRunner, claimed: Claim) -> Answer:
+        answer = start(runner, claimed)
+        return replace(answer, outcome=Outcome.NOT_STARTED) if answer.text else answer
+
+    patch.setattr(JobRunner, "start", rolled_back)
+
+
+def take_a_refusal_after_a_lost_create_for_proof(patch: Patch) -> None:
+    creation = kubernetes_runs.creation
+    known = (Creation.UNKNOWN, Creation.NOT_YET)
+    patch.setattr(
+        kubernetes_runs,
+        "creation",
+        lambda reply: (
+            Creation.REFUSED if reply.status in (401, 403, 422, 500) or creation(reply) in known else creation(reply)
+        ),
+    )
+
+
+def list_no_jobs_before_a_start(patch: Patch) -> None:
+    at_work = JobRunner._at_work
+    patch.setattr(
+        JobRunner,
+        "_at_work",
+        lambda runner, labels: set() if kubernetes_jobs.BEAD in labels else at_work(runner, labels),
+    )
+
+
+def open_a_bead_before_its_job_is_gone(patch: Patch) -> None:
+    patch.setattr(JobRunner, "stop", lambda runner, job_id: True)
+
+
+def take_a_deleted_job_for_ended(patch: Patch) -> None:
+    """Its pod may still be at work for half a minute."""
+    run = kubernetes_runs.run
+
+    def ended(name: str, job: Any, pod: Any, *rest: Any) -> Job:
+        deleted = job is not None and job["metadata"].get("deletionTimestamp")
+        return Job(Stage.FAILED, gone=True, finished_at=rest[0]) if deleted else run(name, job, pod, *rest)
+
+    patch.setattr(kubernetes_runs, "run", ended)
+
+
+def forget_what_the_claim_names(patch: Patch) -> None:
+    """Only what was recorded is followed."""
+    patch.setattr(JobRunner, "job_of", lambda runner, bead: marks.job(bead))
+
+
 # Each fault, and within how many schedules it must be found: several times what it took when this was written.
 FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (skip_the_lock, 100),
@@ -171,4 +248,12 @@ FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (hold_nothing_after_a_usage_limit, 300),
     (call_a_held_queue_open, 100),
     (ignore_the_ledger, 100),
+    (leave_the_template_as_it_is, 1000),
+    (retry_as_the_template_says, 1000),
+    (take_a_lost_create_for_none, 1000),
+    (take_a_refusal_after_a_lost_create_for_proof, 1000),
+    (list_no_jobs_before_a_start, 1000),
+    (open_a_bead_before_its_job_is_gone, 1000),
+    (take_a_deleted_job_for_ended, 1000),
+    (forget_what_the_claim_names, 1000),
 )

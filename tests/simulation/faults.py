@@ -43,6 +43,19 @@ CHANCES = {
 }
 FAULTS = tuple(CHANCES)
 
+# Only if agents are Kubernetes Jobs.
+OF_CLUSTER = {
+    "API away": 0.02,  # for seconds to minutes
+    "API slow": 0.05,  # an answer takes up to 9 s
+    "dies after a create": 0.05,  # our process, before it can record anything
+    "pod late": 0.15,  # its image, a node or a quota is missing, for up to 25 minutes
+    "Job deleted": 0.05,  # by hand, at any moment
+    "cleaned up": 0.1,  # by somebody, within ten minutes of its end
+    "evicted": 0.05,
+    "node lost": 0.05,  # for up to 25 minutes; the agent may work on
+    "backup restored": 0.05,  # while a bead runs: the bead is as it was made, and our ledger is empty
+}
+
 # What BeadBoard answers where nothing was started: each row of the table in docs and core/beadboard_answers.py.
 STARTED_NOTHING = (
     (409, "Agent is busy"),

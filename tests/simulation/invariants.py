@@ -1,6 +1,7 @@
 """What must hold, checked at every step by what really happened. Raises Broken."""
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ from beads_dispatch.core import bead as beads
 from beads_dispatch.core import notes, reasons
 from beads_dispatch.core.backoff import MAX_RUNS
 from beads_dispatch.core.bead import MARK, Bead
-from beads_dispatch.core.beadboard_answers import Reply, understand
 from beads_dispatch.core.holds import FURTHEST, OF_RUNS, SERVICE, read_hold
 from beads_dispatch.core.marks import ENDED
 from beads_dispatch.core.reasons import Known, Standing
@@ -43,7 +43,7 @@ class Post:
     at: float
     answered_at: float = 0.0
     proven: bool = False  # that nothing was started: by the answer
-    reply: Reply | None = None
+    answered: bool = False
     job: Job | None = None
     recorded: bool = False
     token: str = ""
@@ -69,6 +69,7 @@ class Invariants:
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     opened_during: set[str] = field(default_factory=set)  # set open while their POST was under way
     restored: set[str] = field(default_factory=set)  # taken back to an earlier state by somebody
+    forgotten: set[str] = field(default_factory=set)  # our ledger of them was lost, too
     contested: set[str] = field(default_factory=set)  # POSTed before another POST was recorded: a person set it open
 
     def _next(self) -> int:
@@ -79,13 +80,14 @@ class Invariants:
     def looked(self, actor: Actor, bead: str) -> None:
         self.looks[actor.name, bead] = self._next()
 
-    def posted(self, actor: Actor, bead: str) -> None:
+    def posted(self, actor: Actor, bead: str, token: str = "") -> None:
+        """`token`: of the claim, if the request names it."""
         looked = self.looks.get((actor.name, bead), 0)
         if bead not in self.world.rows:
             return
         if actor.held_until > self.world.seconds and not actor.jumped:
             raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
-        token = _token(self.world.rows[bead]["metadata"])
+        token = token or _token(self.world.rows[bead]["metadata"])
         if any(not (post.recorded or post.proven) for post in self.posts[bead]):  # its job may be written over ours
             self.contested.add(bead)
         in_doubt = actor.doubted or actor.jumped
@@ -99,16 +101,15 @@ class Invariants:
                     f"{bead} is POSTed by {second.actor.name}, and was by {first.actor.name} at {first.at:.2f}",
                 )
 
-    def answered(self, actor: Actor, bead: str, reply: Reply) -> None:
+    def answered(self, actor: Actor, bead: str, outcome: Outcome) -> None:
         if not self.posts[bead]:
             return
         post = self._newest(actor, bead)
-        post.reply, post.answered_at = reply, self.world.seconds
-        outcome = understand(reply).outcome
+        post.answered, post.answered_at = True, self.world.seconds
         post.proven = outcome in PROVEN
         self.world.counts[f"outcome: {outcome.name}"] += 1
-        if post.proven and post.job:
-            raise AssertionError("the stand-in proves what is not so")
+        if post.proven and post.job:  # with BeadBoard, the stand-in would be wrong
+            raise Broken("never twice", f"{actor.name} takes {bead} for not started, but job {post.job.id} is there")
 
     def _newest(self, actor: Actor, bead: str) -> Post:
         return next(post for post in reversed(self.posts[bead]) if post.actor is actor)
@@ -120,24 +121,33 @@ class Invariants:
         return newest if newest and not any(opened > newest.looked for opened in self.opened[bead]) else None
 
     # --- never two at work at once, and not more than five runs ---
-    def started(self, actor: Actor, job: Job) -> None:
+    def started(self, actor: Actor, job: Job, token: str = "", listed: float = math.inf) -> None:
+        """`token`: of the claim that the job is named after. `listed`: when its process last listed the bead's jobs."""
         bead = job.bead
-        post = self._newest(actor, bead)
+        post = next((post for post in self.posts[bead] if token and post.token == token), self._newest(actor, bead))
         post.job = job
-        if post.reply is None and post.at > self.anew.get(bead, -1.0):  # one from before belongs to the count before
+        if not post.answered and post.at > self.anew.get(bead, -1.0):  # one from before belongs to the count before
             self.runs[bead] += 1
         if self.runs[bead] > MAX_RUNS:
             raise Broken("five runs", f"{bead} runs more than {MAX_RUNS} times in a row without a person")
         for other in self.world.service.jobs.values():
+            landed = (other.created_at - BEGIN).total_seconds()
+            if other is not job and other.bead == bead and landed < listed < math.inf and not other.over:
+                raise Broken("one at a time", f"job {job.id} of {bead} starts, although {other.id} is there")
             known = other is not job and other.bead == bead and other.id == self.replaced.get(post.token)
             if known and self._at_work(other) and not post.in_doubt and bead not in self.opened_during:
                 raise Broken("one at a time", f"job {job.id} of {bead} starts while {other.id} runs")
 
     def _at_work(self, job: Job) -> bool:
         """Whether the service can be asked about it, and would call it a sign of life."""
-        if self.world.plan.service != "token" or job.over or job.id in self.free or not job.started_at:
+        if not self._follows or job.over or job.id in self.free or not job.started_at:
             return False
         return self.world.now() - job.started_at < LONGEST_RUN * THRESHOLD
+
+    @property
+    def _follows(self) -> bool:
+        """Whether the runner says what became of each job."""
+        return self.world.plan.runner == "jobs" or self.world.plan.service == "token"
 
     def timed_out(self, job: Job) -> None:
         self.free.add(job.id)
@@ -152,7 +162,8 @@ class Invariants:
             raise Broken(
                 "read before write", f"{actor.name} writes {status} over a change of {bead} that it has not read"
             )
-        if status == "open" and post and bead not in self.contested:
+        undoes_another = bead in self.forgotten and post and _token(self.world.rows[bead]["metadata"]) != post.token
+        if status == "open" and post and bead not in self.contested and not undoes_another:
             raise Broken("no roll-back", f"{actor.name} sets {bead} open, but an agent may have it since {post.at:.2f}")
         if status == "open" and self._limited(bead) and not self._has_hold(*OF_RUNS):
             raise Broken("usage limit", f"{actor.name} sets {bead} open after a usage limit, and holds nothing")
@@ -191,7 +202,7 @@ class Invariants:
         wrong = (row["updated_at"] - BEGIN).total_seconds() - self.world.touched.get(post.bead, 0.0)
         if abs(wrong) > WRONG_CLOCK:  # whoever wrote last has a clock by which the bead is stale
             return
-        job = self.world.service.jobs.get(_job_on(row))
+        job = self.world.service.jobs.get(_job_on(row) or self._named(row))
         if job and self._at_work(job) and not (actor.doubted or actor.jumped):
             raise Broken("no block of a running job", f"{actor.name} blocks {post.bead} while its job {job.id} runs")
 
@@ -222,6 +233,8 @@ class Invariants:
     def _was_short(self, job_id: str) -> bool:
         """A run that has ended within a minute: it does not count, if we open its bead again."""
         job = self.world.service.jobs.get(job_id)
+        if job and job.over and not job.started_at:  # its pod never ran
+            return True
         ended = job and job.started_at and job.finished_at
         return bool(ended) and (job.finished_at - job.started_at).total_seconds() <= SHORT
 
@@ -229,7 +242,7 @@ class Invariants:
         bead = change.bead
         if change.fields.get("status") == "open":
             self.opened[bead].append(self._next())
-            if any(post.reply is None and not post.actor.dead for post in self.posts[bead]):
+            if any(not post.answered and not post.actor.dead for post in self.posts[bead]):
                 self.opened_during.add(bead)
             if actor.kind == "person":
                 self._count_anew(bead)
@@ -247,6 +260,11 @@ class Invariants:
         self.restored.add(bead)
         self.world.counts["taken back"] += 1
         self._reasons(bead)
+
+    def restored_all(self, bead: str) -> None:
+        """How often it has run, and that it runs, is known to nobody any more but the API server."""
+        self.forgotten.add(bead)
+        self._count_anew(bead)
 
     def _count_anew(self, bead: str) -> None:
         self.runs[bead], self.anew[bead] = 0, self.world.seconds
@@ -297,7 +315,7 @@ class Invariants:
         """A tick has ended by itself: what follows from its answers stands there."""
         for bead, posts in self.posts.items():
             for post in posts:
-                if post.actor is actor and post.reply is not None and not post.recorded:
+                if post.actor is actor and post.answered and not post.recorded:
                     post.recorded = True  # judged once
                     self._judge(bead, post)
 
@@ -338,16 +356,21 @@ class Invariants:
 
     def _known_soon(self, now: datetime) -> None:
         """How a run ended is known soon, where a watcher can ask for it."""
-        if not (self.world.plan.watchers and self.world.plan.service == "token"):
+        if not (self.world.plan.watchers and self._follows):
             return
         for bead_id, row in self.world.rows.items():
-            job = self.world.service.jobs.get(_job_on(row))
+            job = self.world.service.jobs.get(_job_on(row) or self._named(row))
             if (row["status"], row["assignee"]) != ("in_progress", "agent") or not (job and job.finished_at):
                 continue
             since = (now - job.finished_at).total_seconds()
             taken_over = row["updated_at"] - job.finished_at > TAKEN_OVER  # then the threshold decides
             if KNOWN_SECONDS < since < self.world.seconds - self.world.healed_at and not taken_over:
                 raise Broken("known soon", f"job {job.id} of {bead_id} has ended {since:.0f} s ago, and nobody knows")
+
+    def _named(self, row: Row) -> str:
+        """The Kubernetes Job that the bead's claim names, if there was one."""
+        token = _token(row["metadata"])
+        return next((name for name in self.world.service.jobs if token and name.endswith(f"-{token}")), "")
 
     def _waits_for_person(self, bead: Bead) -> bool:
         return not bead.acceptance_criteria.strip() and notes.has_line(

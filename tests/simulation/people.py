@@ -34,10 +34,10 @@ def react(world: World, cause: str, bead: str, *actions: str) -> None:
     act(person, person.random.choice(actions or ACTIONS), bead)
 
 
-def take_back(person: Actor, bead: str) -> None:
+def take_back(person: Actor, bead: str, *, first: bool = False) -> None:
     """`bd import` of an older export, a restored row, a merge that takes theirs: no bead of ours has a say."""
     world = person.world
-    before, old = world.rows[bead], person.random.choice(world.history[bead])
+    before, old = world.rows[bead], person.random.choice(world.history[bead][: 1 if first else None])
     world.rows[bead] = Row(old)
     world.changed(bead)
     world.say(f"somebody takes {bead} back to {old['status']}: {old['metadata']}")

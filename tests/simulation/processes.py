@@ -9,6 +9,7 @@ from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.kubernetes import Kubernetes
 from beads_dispatch.adapters.queue import ServerQueue
 from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.core.errors import Failure
@@ -17,8 +18,10 @@ from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.jobs.following import Follower
 from beads_dispatch.jobs.watching import Jobs
 from beads_dispatch.settings import Settings
+from simulation.api_server import Account, ApiServer, Observed
 from simulation.bd import SimulatedBd
 from simulation.board import Board, Http
+from simulation.cluster import Cluster
 from simulation.dolt import SimulatedDolt
 from simulation.plan import THRESHOLD, Plan
 from simulation.world import Actor, Crash, World
@@ -71,10 +74,19 @@ class Process:
         return ServerQueue(dolt, "agent", self.actor.now)
 
     def runner(self) -> Runner:
+        if isinstance(self.world.service, Cluster):
+            return self._job_runner(self.world.service)
         known, request, clock = self.settings, Http(self.actor, self.board), self.actor.clock()
         board = BeadBoard(known.beadboard_url, request, clock, self.stopping, lambda _: None)
         service = AgentService(known.agent_url, known.agent_token, request, lambda _: None, clock.monotonic)
         return BeadBoardRunner(board, service if known.agent_url else None)
+
+    def _job_runner(self, cluster: Cluster) -> Runner:
+        server = ApiServer(self.actor, cluster)
+        api = Kubernetes("https://api", "agents", server, lambda _: None, Account())  # type: ignore[arg-type]
+        runner = Observed(api, "agent", cluster.places, self.actor.clock(), self.stopping)
+        runner.server = server
+        return runner
 
     def run(self, job: Callable[[Outside, Settings], R]) -> R:
         """A tick or a sweep on a queue of its own, as wiring.run does it."""

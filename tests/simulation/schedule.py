@@ -13,6 +13,7 @@ from beads_dispatch.adapters import queue
 from beads_dispatch.core import bead as beads
 from simulation import agents, people, processes
 from simulation.board import Board
+from simulation.cluster import Cluster
 from simulation.dolt import SimulatedDolt
 from simulation.invariants import Invariants
 from simulation.plan import Plan, draw
@@ -80,7 +81,8 @@ def outage(what: str, hours: float, repaired_after: float = math.inf, **changes:
 def still(plan: Plan) -> World:
     """A world with its beads and services, in which nobody acts yet."""
     world = World(plan)
-    world.invariants, world.service = Invariants(world), Service(world, lambda job: agents.run(world, job))
+    runner = Cluster if plan.runner == "jobs" else Service
+    world.invariants, world.service = Invariants(world), runner(world, lambda job: agents.run(world, job))
     for number in range(plan.beads):
         bead = f"s-{number}"
         world.rows[bead], world.versions[bead] = _row(bead, 0 if number == 0 else number % 4), 0

@@ -12,8 +12,8 @@ def story(result: Result) -> Iterator[str]:
     yield (
         f"seed {plan.seed}: bd {plan.bd}, {plan.beads} beads, {plan.dispatchers} dispatchers, {plan.reapers} reapers, "
         f"{plan.watchers} watchers, {plan.per_tick} a tick, {plan.minutes} minutes; "
-        f"the agent service answers by {plan.service}"
-        + (", first generation" if plan.first_generation else "")
+        + ("agents are Kubernetes Jobs" if plan.runner == "jobs" else f"the agent service answers by {plan.service}")
+        + (", first generation" if plan.first_generation and plan.runner != "jobs" else "")
         + (f"; s-0 is a troublemaker: {plan.troublemaker}" if plan.troublemaker else "")
     )
     yield f"faults: {', '.join(sorted(plan.faults)) or 'none'}"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from beads_dispatch.adapters.clock import Clock
-from simulation.faults import CHANCES
+from simulation.faults import CHANCES, OF_CLUSTER
 from simulation.rows import Row
 
 if TYPE_CHECKING:
+    from simulation.cluster import Cluster
     from simulation.invariants import Invariants
     from simulation.plan import Plan
     from simulation.service import Service
@@ -24,6 +25,7 @@ BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 OURS = ("dispatcher", "reaper", "watcher")
 DELAYS = (0.01, 0.05, 0.3, 1.0)  # seconds that a step takes at most
 MOST_STEPS = 60_000
+EVERY_CHANCE = CHANCES | OF_CLUSTER
 
 
 class Crash(BaseException):
@@ -42,7 +44,7 @@ class World:
     """Everything outside, in memory. Each actor draws from its own generator: without one, the others act as before."""
 
     invariants: "Invariants"
-    service: "Service"
+    service: "Service | Cluster"
     tick_by_hand: Callable[[], None]
 
     def __init__(self, plan: "Plan") -> None:
@@ -59,7 +61,7 @@ class World:
         self.history: dict[str, list[Row]] = {}  # every state of each bead
         self.locks: dict[str, Any] = {}  # the connection that holds each
         self.local: dict[str, str] = {}  # the table local_metadata
-        self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0}  # until when
+        self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0, "API": 0.0}  # until when
         self.unwritable_until = 0.0  # when bd's or Dolt's last outage ended
         self.limit_until = 0.0  # every agent meets the usage limit until then
         self.broken, self.broken_until = plan.agent, math.inf if plan.agent else 0.0  # what is wrong with every agent
@@ -175,7 +177,7 @@ class Actor:
     def hits(self, fault: str) -> bool:
         """Whether the fault strikes here. A plan can leave out single strikes, to find the shortest that breaks."""
         world = self.world
-        if world.healed or fault not in world.plan.faults or self.random.random() >= CHANCES[fault]:
+        if world.healed or fault not in world.plan.faults or self.random.random() >= EVERY_CHANCE[fault]:
             return False
         struck = world.strikes.setdefault(self.name, Counter())
         struck[fault] += 1

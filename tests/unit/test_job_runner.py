@@ -12,7 +12,7 @@ import pytest
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.job_runner import CREATE_SECONDS, GONE_SECONDS, JobRunner
-from beads_dispatch.adapters.kubernetes import Kubernetes, address, own_namespace
+from beads_dispatch.adapters.kubernetes import Account, Kubernetes, address
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
@@ -71,7 +71,7 @@ def runner(
     server = Server(known)
     clock = Clock(lambda: NOW + timedelta(seconds=server.seconds), lambda: server.seconds, server.pass_time)
     made = JobRunner(
-        Kubernetes("https://api", "agents", server, lambda _: None, tmp_path), "agent", places, clock, stopping
+        Kubernetes("https://api", "agents", server, lambda _: None, Account(tmp_path)), "agent", places, clock, stopping
     )
     made.server = server  # type: ignore[attr-defined]
     return made
@@ -236,10 +236,11 @@ def test_a_log_that_cannot_be_read_leaves_the_end_as_it_is(tmp_path: Path) -> No
         "metadata": {"name": "p"}, "spec": {"containers": [{"name": "agent"}]},
         "status": {"phase": "Failed", "containerStatuses": [ended]},
     }  # fmt: skip
-    for log, words in ((Reply(200, "two\n"), "two"), (no(403), ""), (LOST, "")):
+    for log, words in ((Reply(200, "two\n"), "two"), (no(403), ""), (no(404), ""), (no(400), "")):
         known = {"GET_jobsNAME": ok(ours()), "GET_pods": ok({"items": [pod]}), "GET_pods/p/log": log}
         found = runner(tmp_path, **known).job(NAME)
         assert (found.stage, found.exit_code, found.words) == (Stage.FAILED, 3, words)
+    assert runner(tmp_path, **{**known, "GET_pods/p/log": LOST}).job(NAME).stage is Stage.DOUBT
 
 
 # --- stop ---
@@ -289,6 +290,6 @@ def test_the_address_of_the_api_server() -> None:
 
 def test_our_own_namespace(tmp_path: Path) -> None:
     (tmp_path / "namespace").write_text("beads\n")
-    assert own_namespace(tmp_path) == "beads"
+    assert Account(tmp_path).namespace() == "beads"
     with pytest.raises(Misconfigured, match="no service account token is mounted"):
-        own_namespace(tmp_path / "nowhere")
+        Account(tmp_path / "nowhere").namespace()

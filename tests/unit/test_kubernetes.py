@@ -376,7 +376,7 @@ def test_a_deadline_stands_on_the_job(state: Mapping[str, Any] | None, stage: St
         (job(created=-10), Job(Stage.ERROR, "not running after 10m: it has no pod", cannot_run=True)),
         (
             None,
-            Job(Stage.UNKNOWN, "there is no Job demo-wcw-4f1d2a (deleted, or never created)", final_after=2 * MINUTE),
+            Job(Stage.UNKNOWN, "there is no Job demo-wcw-4f1d2a (deleted, or never created)", final_after=4 * MINUTE),
         ),
     ],
 )

@@ -15,7 +15,6 @@ from beads_dispatch.core.text import json_object
 if TYPE_CHECKING:
     from beads_dispatch.core.kubernetes_jobs import Document
 
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where Kubernetes puts a pod's token
 ASK_SECONDS = 10.0
 MOST_BYTES = 8 * 1024 * 1024  # a page of Jobs: each has its bead's texts
 PAGE = 50
@@ -33,23 +32,41 @@ def address(environ: Mapping[str, str]) -> str:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
-def own_namespace(account: Path = ACCOUNT) -> str:
-    """Return the namespace of this pod. Raises Misconfigured if no service account token is mounted."""
-    try:
-        return (account / "namespace").read_text().strip()
-    except (OSError, ValueError) as error:
-        raise Misconfigured(f"BEADS_AGENT_CRONJOB: no service account token is mounted: {error}") from None
+@dataclass(frozen=True)
+class Account:
+    """This pod's service account, in the folder where Kubernetes mounts it."""
+
+    folder: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+    @property
+    def authority(self) -> str:
+        """The file with the authority that certifies the API server."""
+        return str(self.folder / "ca.crt")
+
+    def token(self) -> str:
+        """Return the token as it is now: Kubernetes replaces it within an hour. Raises ServiceFailed."""
+        try:
+            return (self.folder / "token").read_text().strip()
+        except (OSError, ValueError) as error:
+            raise ServiceFailed(f"no service account token: {error}") from None
+
+    def namespace(self) -> str:
+        """Return the namespace of this pod. Raises Misconfigured if no token is mounted."""
+        try:
+            return (self.folder / "namespace").read_text().strip()
+        except (OSError, ValueError) as error:
+            raise Misconfigured(f"BEADS_AGENT_CRONJOB: no service account token is mounted: {error}") from None
 
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """Objects of one namespace. `url`: of the API server. `account`: the folder of the service account's token."""
+    """Objects of one namespace. `url`: of the API server."""
 
     url: str
     namespace: str
     request: Request
     waiting: Waiting
-    account: Path = ACCOUNT
+    account: Account = Account()
 
     def get(self, kind: str, name: str) -> "Document | None":
         """Return the object, or None if there is none. Raises ServiceFailed."""
@@ -82,10 +99,15 @@ class Kubernetes:
             raise self._failed(reply, f"delete {kind}")
 
     def log(self, pod: "Document") -> str:
-        """Return the end of what the pod's first container has written; nothing if that cannot be read."""
+        """Return the end of what the pod's first container has written; nothing if it has no log, or we no right to it.
+
+        Raises ServiceFailed: without its words a usage limit would look like a failure. (Found by the simulation.)
+        """
         container = pod["spec"]["containers"][0]["name"]
         path = self._path("pods", pod["metadata"]["name"], "log", container=container, tailLines=str(LOG_LINES))
         reply = self._ask("GET", path)
+        if reply.status not in (200, 400, 403, 404):
+            raise self._failed(reply, "read logs")
         return reply.body if reply.status == 200 else ""
 
     def _path(self, kind: str, *names: str, **query: str) -> str:
@@ -95,12 +117,7 @@ class Kubernetes:
         return f"{GROUPS[kind]}/{parts}" + (f"?{asked}" if asked else "")
 
     def _ask(self, method: str, path: str, content: "Document | None" = None) -> Reply:
-        """The token is read each time: Kubernetes replaces it before it ends, within an hour."""
-        try:
-            token = (self.account / "token").read_text().strip()
-        except (OSError, ValueError) as error:
-            raise ServiceFailed(f"no service account token: {error}", self.url) from None
-        authority = str(self.account / "ca.crt")
+        token, authority = self.account.token(), self.account.authority
         ask = Ask(method, self.url + path, ASK_SECONDS, self._slow, content, token, MOST_BYTES, authority)
         return self.request(ask)
 

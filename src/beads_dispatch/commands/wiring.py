@@ -128,7 +128,7 @@ class Wiring:
         from beads_dispatch.adapters.job_runner import JobRunner
 
         url = kubernetes.address(self.environ)
-        namespace = namespace or kubernetes.own_namespace()
+        namespace = namespace or kubernetes.Account().namespace()
         api = kubernetes.Kubernetes(url, namespace, _request, to_log(log))
         return JobRunner(api, cron_job, places, SYSTEM, self.stopping)
 

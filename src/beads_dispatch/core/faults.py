@@ -84,7 +84,7 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
             verdict = _unknown(end, bead, seconds, known, now, charged=not in_a_row or _goes_alone(bead, known))
             known = replace(known, quick=known.quick | {bead.id}, unclosed=unclosed)
         case _:
-            verdict = _beads(end, bead, seconds, known, now, many=many)
+            verdict = _beads(end, bead, seconds, known, now, many=many and not _goes_alone(bead, known))
             known = replace(known, unclosed=unclosed)
     if verdict.hold:
         holds = {**known.holds, verdict.kind: verdict.hold}

@@ -15,7 +15,9 @@ from beads_dispatch.core.text import json_object, one_line
 from beads_dispatch.core.times import span
 
 MUST_RUN_WITHIN = timedelta(minutes=10)
-CREATE_ARRIVES_WITHIN = timedelta(minutes=2)  # the API server may work for a minute on a request that we gave up
+# From a claim until its Job is there, if it ever will be: two minutes for a tick to create it, and two for the API
+# server, which may go on with a request that we gave up. Until then a 404 proves nothing.
+CREATE_ARRIVES_WITHIN = timedelta(minutes=4)
 
 # `jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot create resource "jobs" in API group "batch" in …`
 _LACKS = re.compile(r'User "(?:system:serviceaccount:)?([^"]+)" cannot (\w+) resource "([^"]+)"')

@@ -101,6 +101,12 @@ def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
     return job.stage in (Stage.QUEUED, Stage.RUNNING)
 
 
+def may_begin(job: Job, bead: Bead, now: datetime) -> bool:
+    """Return whether a job that its runner does not know may still be on its way to it."""
+    claim = marks.claim(bead)
+    return job.stage is Stage.UNKNOWN and claim is not None and now - claim[1] < job.final_after
+
+
 def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo) -> End | None:
     """Return how this job of a bead in progress ended. None: nothing is concluded now.
 
@@ -126,7 +132,7 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
             return End(outcomes.LOST, Fault.BEAD, _maybe_alive(job, what), may_live=not job.gone)
         case Stage.STOPPED:
             return End(outcomes.STOPPED, Fault.NOBODY, notes.ended(f"{job.words}{_after(job)}"))
-        case Stage.UNKNOWN if not _claimed_within(job.final_after, bead, now):
+        case Stage.UNKNOWN if not may_begin(job, bead, now):
             unknown = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
             return End(outcomes.NO_JOB, Fault.UNKNOWN, notes.ended(job.words or unknown), may_live=True)
     return None
@@ -206,11 +212,6 @@ def _maybe_alive(job: Job, what: str) -> str:
     if job.gone:
         return notes.ended(what, job.words if job.stage is Stage.TIMEOUT else "")
     return notes.ended(f"{what}; its process may still be working")
-
-
-def _claimed_within(time: timedelta, bead: Bead, now: datetime) -> bool:
-    claim = marks.claim(bead)
-    return claim is not None and now - claim[1] < time
 
 
 def _stuck(job: Job, now: datetime, threshold: timedelta) -> End:

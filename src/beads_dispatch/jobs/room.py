@@ -26,7 +26,7 @@ def waits_for(outside: Outside, settings: Settings, bead: Bead, known: Entry | N
 
     runner, now = outside.runner, outside.queue.now()
     job = runner.job(job_id)
-    if runs.at_work(job, now, settings.threshold):
+    if runs.at_work(job, now, settings.threshold) or runs.may_begin(job, bead, now):
         return f"its last job {job_id} still runs"
     claim = marks.claim(bead)
     started = known.at if known else claim[1] if claim else None
