@@ -202,7 +202,7 @@ def test_jobs_at_work_and_in_doubt(on_server: Place, board: Board) -> None:
     board.job = (401, {"detail": "Invalid token"})
     advice = explained(on_server, bead, **services(board))[1]
     assert 'does not report its job\'s state: HTTP 401: {"detail": "Invalid token"}' in advice
-    assert re.search(r"Without a sign of life it is blocked at .* \(in (30m|2\dm( \d+s)?)\)", advice)
+    assert re.search(r"Without progress it is blocked at .* \(in (30m|2\dm( \d+s)?)\)", advice)
     on_server.age(bead, 31)
     paste(on_server, explained(on_server, bead, **services(board))[2], **services(board))
     _, advice, command = explained(on_server, bead, **services(board))

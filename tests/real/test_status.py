@@ -37,7 +37,7 @@ def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> N
     assert found[bare]["reason"] == "no acceptance criteria"
     assert found[first]["reason"] == "1st in line: a tick dispatches it as soon as the agent has room"
     assert found[later]["reason"].startswith("deferred until ")
-    assert found[waits]["reason"].startswith("bd does not list it as ready")
+    assert found[waits]["reason"].startswith("waits for a dependency")
     assert found[stopped].pop("idle_seconds") < 600
     assert found[stopped] == {
         "id": stopped,
@@ -179,7 +179,7 @@ def test_an_id_may_be_shortened_if_one_bead_fits(place: Place) -> None:
 def test_an_empty_queue_is_reported(embedded: Place) -> None:
     assert embedded.run("status").stdout.splitlines() == [
         "queue: open",
-        "agent: not asked (BEADBOARD_URL is not set); no watcher is seen at work",
+        "agent: unknown: BEADBOARD_URL is not set here, and no running watcher was found",
         "No bead is assigned to agent (closed ones are not shown).",
     ]
     assert json.loads(embedded.run("status", "--json").stdout) == []

@@ -167,11 +167,11 @@ def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(o
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         # The line comes before the record; in between a tick is at work on the bead, and `explain` answers that.
-        wait_for(lambda: "The watcher at work follows it" in on_server.run("explain", bead).stdout)
+        wait_for(lambda: "The running watcher follows it" in on_server.run("explain", bead).stdout)
         child = wait_for(lambda: children(on_server))[0]
         watcher.process.kill()
         watcher.wait()
-        wait_for(lambda: "no watcher is seen at work" in on_server.run("explain", bead).stdout)
+        wait_for(lambda: "no running watcher was found" in on_server.run("explain", bead).stdout)
         os.kill(child, signal.SIGKILL)  # with it the run ends, as nobody else would see to
 
 
@@ -203,13 +203,13 @@ def test_a_second_watcher_waits_and_leaves_the_jobs_of_the_first_alone(
             time.sleep(3)
             assert place.show(bead)["status"] == "in_progress"
             assert len(second.lines) == 2
-            assert re.search(rf"\nagent: asked by the watcher at work \({who}\)\n", place.run("status").stdout)
+            assert re.search(rf"\nagent: asked by the running watcher \({who}\)\n", place.run("status").stdout)
             assert first.end() == 0
             second.wait_for("the other watcher has ended: watching now")
             other = place.create("second")
             second.wait_for(f"{other}: closed after")
     # Though the lock's file names one. Dolt may take a moment to notice that a connection has gone.
-    wait_for(lambda: "no watcher is seen at work" in place.run("status").stdout)
+    wait_for(lambda: "no running watcher was found" in place.run("status").stdout)
 
 
 def test_on_a_terminal_each_line_begins_with_the_local_time(on_server: Place) -> None:

@@ -60,7 +60,7 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
     ("one", "means", "command"),
     [
         (bead(acceptance_criteria=""), "Without acceptance criteria", "bd update t-1 --acceptance "),
-        (bead(ephemeral=True), "BeadBoard does not see ephemeral", "bd promote t-1"),
+        (bead(ephemeral=True), "Ephemeral beads are not dispatched", "bd promote t-1"),
         (bead(labels=frozenset({"gt:agent"})), "label gt:agent", "bd label remove t-1 gt:agent"),
         (
             bead(metadata=None, title="a"),
@@ -76,7 +76,7 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
             "pinned",
             """bd create --title='it'"'"'s' --acceptance='it works' --p""",
         ),
-        (bead(metadata=marked(runs=5)), "set it back to open five times", OPEN_AGAIN),
+        (bead(metadata=marked(runs=5)), "reopened it five times", OPEN_AGAIN),
         (
             bead(metadata=marked(runs=2, claim="tabcdef 2026-11-23T21:59:00Z")),
             "after 2 runs",
@@ -92,10 +92,10 @@ DOWN = AgentState("not reachable at http://b/x: refused", failed_url="http://b/x
             "Its run failed: attempt 1 of 3",
             "bd update t-1 --unset-metadata beads_dispatch.retry_after",
         ),
-        (bead(defer_until=LATER), "was deferred", "bd update t-1 --defer ''"),
-        (bead("deferred", defer_until=LATER), "was deferred", "bd update t-1 --defer ''"),
+        (bead(defer_until=LATER), "deferred it", "bd update t-1 --defer ''"),
+        (bead("deferred", defer_until=LATER), "deferred it", "bd update t-1 --defer ''"),
         (bead("deferred"), "without a date", "bd undefer t-1"),
-        (bead("deferred", defer_until=NOW), "bd does not open it", "beads-dispatch tick"),
+        (bead("deferred", defer_until=NOW), "bd does not reopen it", "beads-dispatch tick"),
         (bead("deferred", defer_until=NOW, metadata=marked(claim="x")), "sent before it was deferred", OPEN_AGAIN),
         (bead("closed"), "It is done", "bd reopen t-1"),
         (bead("hooked"), "bd's status hooked", OPEN_AGAIN),
@@ -123,20 +123,20 @@ def test_what_a_bead_itself_says(one: Bead, means: str, command: str) -> None:
         (QueueState(), AgentState("busy", False), 1, "The agent is busy", WAIT, ""),
         (QueueState(), NOT_ASKED, 2, "1 bead is ahead", "", "bd update t-1 --priority 0"),
         (QueueState(), NOT_ASKED, 3, "2 beads are ahead", "", "bd update t-1 --priority 0"),
-        (QueueState(), NOT_ASKED, None, "waits for another bead", "", "bd dep list t-1"),
+        (QueueState(), NOT_ASKED, None, "depends on is not closed", "", "bd dep list t-1"),
         (QueueState(), DOWN, 1, "not reachable at http://b/x: refused", "", "curl -i http://b/x"),
         (held(FAILED), NOT_ASKED, 1, "waits after a dispatch that failed", "Fix the service", "beads-dispatch resume"),
         (held("returned: agent busy"), NOT_ASKED, 1, "", "Wait: dispatch resumes", "beads-dispatch resume"),
-        (held("dispatch unclear: x"), NOT_ASKED, 1, "", "Check whether that bead", "beads-dispatch resume"),
+        (held("dispatch unclear: x"), NOT_ASKED, 1, "", "Check whether an agent", "beads-dispatch resume"),
         (LIMIT, NOT_ASKED, 1, "usage limit", "Wait: dispatch resumes", "beads-dispatch resume"),
         (FAILING, NOT_ASKED, 1, "failed the last time", "", "beads-dispatch tick"),
         (QueueState(), WATCHED, 1, "The watcher sends it", WAIT, ""),
         (QueueState(), WATCHED, 2, "1 bead is ahead", "", "bd update t-1 --priority 0"),
         (FAILING, WATCHED, 1, "asks it again every few seconds", "Fix the service", ""),
-        (QueueState(), NOBODY, 1, "no watcher is seen", "On a laptop start", "beads-dispatch watch --help"),
-        (QueueState(), NOBODY, 2, "no watcher is seen", "On a laptop start", "beads-dispatch watch --help"),
+        (QueueState(), NOBODY, 1, "no running watcher", "On a laptop, start", "beads-dispatch watch --help"),
+        (QueueState(), NOBODY, 2, "no running watcher", "On a laptop, start", "beads-dispatch watch --help"),
         (PROBING, NOT_ASKED, 1, "the others follow", WAIT, ""),
-        (UNWRITABLE, NOT_ASKED, 1, "No bead can be claimed", "the right to write", ""),
+        (UNWRITABLE, NOT_ASKED, 1, "No bead can be claimed", "Fix what the line says", ""),
     ],
 )
 def test_what_keeps_a_bead_that_could_go(
@@ -161,7 +161,7 @@ def test_the_most_urgent_bead_cannot_be_moved_up() -> None:
 
 @pytest.mark.parametrize(
     ("agent", "means", "command"),
-    [(WATCHED, "The watcher does.", ""), (NOBODY, "no watcher is seen", "beads-dispatch watch --help")],
+    [(WATCHED, "The watcher does.", ""), (NOBODY, "no running watcher", "beads-dispatch watch --help")],
 )
 def test_a_deferral_that_has_ended_where_no_tick_can_be_run(agent: AgentState, means: str, command: str) -> None:
     found = advised(bead("deferred", defer_until=NOW), agent=agent)
@@ -171,7 +171,7 @@ def test_a_deferral_that_has_ended_where_no_tick_can_be_run(agent: AgentState, m
 
 def test_an_open_bead_whose_job_still_runs() -> None:
     found = advised(bead(metadata=marked(job="7")), at_work={"t-1": "its last job 7 still runs"}, place=None)
-    assert "its agent is still at work" in found.means
+    assert "its agent is still working" in found.means
     assert found.command == ""
 
 
@@ -183,8 +183,8 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
 @pytest.mark.parametrize(
     ("one", "job", "means", "command"),
     [
-        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "POST", "beads-dispatch explain t-1"),
-        (bead(metadata=SENT), None, "has the bead. Without a sign of life it is blocked at 2026-11-23T22:30:00Z", ""),
+        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "just claimed", "beads-dispatch explain t-1"),
+        (bead(metadata=SENT), None, "has the bead. Without progress it is blocked at 2026-11-23T22:30:00Z", ""),
         (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "HTTP 401: no (API_BEARER_TOKEN must be", ""),
         (bead(metadata=SENT), Job(Stage.QUEUED), "queued", ""),
         (bead(metadata=SENT), Job(Stage.RUNNING, started_at=NOW - 4 * MINUTE), "running for 4m", ""),
@@ -200,7 +200,7 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
             "ended: usage limit", SWEEP,
         ),
         (bead(metadata=SENT, updated_at=NOW - 31 * MINUTE), None, "too long", SWEEP),
-        (bead(notes="auto-dispatcher claimed at x\ndispatch unclear: y"), None, "answer was lost", OPEN_AGAIN),
+        (bead(notes="auto-dispatcher claimed at x\ndispatch unclear: y"), None, "dispatch was lost", OPEN_AGAIN),
         (bead(metadata=marked(claim="tabcdef 2026-11-23T21:50:00Z")), None, "its claim and its record", OPEN_AGAIN),
         (bead(), None, "No tick has sent it", OPEN_AGAIN),
     ],
@@ -215,8 +215,8 @@ def test_a_bead_in_progress(one: Bead, job: Job | None, means: str, command: str
 @pytest.mark.parametrize(
     ("agent", "means", "do", "command"),
     [
-        (WATCHED, "The watcher at work follows it", WAIT, ""),
-        (NOBODY, "no watcher is seen at work", "start one", "beads-dispatch watch --help"),
+        (WATCHED, "The running watcher follows it", WAIT, ""),
+        (NOBODY, "no running watcher", "start a watcher", "beads-dispatch watch --help"),
     ],
 )
 @pytest.mark.parametrize("idle", [10 * MINUTE, 31 * MINUTE])
@@ -242,13 +242,13 @@ def test_a_bead_in_progress_where_no_service_is_known(
         ("agent ended: stopped with the laptop agent after 4m", "run was stopped", "To send it again"),
         ("agent ended: the agent service does not know job 7 (restarted, …)", "no such job", "Make sure that no agent"),
         ("agent ended: the agent service has no job left, bead not closed", "no such job", "Make sure that no agent"),
-        ("reaper: no progress for 121m — blocking (…the agent service still calls its job running)", "hangs", "Stop"),
+        ("reaper: no progress for 121m — blocking (…the agent service still calls its job running)", "seems", "Stop"),
         ("reaper: no progress for 31m — blocking (threshold 30m, no dispatch recorded)", "is recorded", "Make sure"),
-        ("reaper: no progress for 31m — blocking (threshold 30m)", "it died, or it hangs", "Make sure"),
+        ("reaper: no progress for 31m — blocking (threshold 30m)", "its agent died, hangs", "Make sure"),
         ("dispatch failed HTTP 400: bad (attempt 5 of 5)", "refused it five times", "Fix what the note names"),
         ("not dispatched: 5 runs, and it is open again; …", "again and again", "start over"),
         ("not dispatched: its deferral has ended, but an agent may have it; …", "before it was deferred", "See what"),
-        ("not dispatched: a late write opened it, but an agent may have it; …", "came late", "See what its agent"),
+        ("not dispatched: a late write opened it, but an agent may have it; …", "late write", "See what its"),
         ("", "agent or a person", "To dispatch it"),
         ("I need a key", "Its agent or a person blocked it", "what the note asks for"),
     ],

@@ -90,7 +90,7 @@ def test_the_line_is_the_one_in_which_a_tick_dispatches() -> None:
     found = reasons.standings(beads, view)
     assert reasons.places(beads, view) == {"t-2": 1, "t-1": 2}
     assert [found[one].brief for one in ("t-1", "t-2", "t-3", "t-4")] == [
-        "2nd in line", "1st in line", "waits for a dependency or for its parent", "its last job 9 still runs",
+        "2nd in line", "1st in line", "waits for a dependency or its parent", "its last job 9 still runs",
     ]  # fmt: skip
     assert (found["t-1"].reason, found["t-4"].kind) == ("2nd in line", "still runs")
 

@@ -103,7 +103,7 @@ PAGES = {
     ),
     "status": Page(
         "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it "
-        "changed (AGE), and why it is not running. Writes nothing. docs/status.md explains each reason and the JSON.",
+        "changed (AGE), and why it is not running. Writes nothing. docs/troubleshooting.md explains each reason.",
         (*SERVICES, *WORKSPACE, *LIMITS, "NO_COLOR"),
         ("beads-dispatch status", "beads-dispatch status demo-ycm demo-wcw", "beads-dispatch status --json"),
     ),

@@ -146,6 +146,8 @@ def _watch(args: Namespace, wiring: Wiring, log: Log, monitors: "list[Monitor]")
     if args.listen:
         monitors.append(_listen(args.listen, first.assignee, log))
     log.info("watching", f"watching {wiring.workspace()} for beads assigned to {first.assignee}")
+    if lacks := _what_hides_ends(wiring, first):
+        log.info("no_token", f"{lacks} is not set: how runs end is known only roughly")
     return watcher.watch(_watched(wiring, first, log), wiring.stopping, Monitors(monitors))
 
 
@@ -170,6 +172,15 @@ class Monitors:
     def swept(self, report: "reaper.Report") -> None:
         for one in self.each:
             one.swept(report)
+
+
+def _what_hides_ends(wiring: Wiring, first: Settings) -> str:
+    """Return the variable without which the agent service cannot be asked how a run ended; empty if none is missing."""
+    if wiring.local or first.cron_job:
+        return ""
+    if not first.agent_url:
+        return "AGENT_SERVICE_URL"
+    return "" if first.agent_token else "API_BEARER_TOKEN"
 
 
 def _settings(wiring: Wiring, actor: str) -> Settings:

@@ -1,4 +1,4 @@
-"""What a bead's standing means, and the single thing to do next."""
+"""Explain where a bead stands, and name the one thing to do next."""
 
 import shlex
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NOT_ASKED = AgentState("not asked")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that is known of a bead. `job`: what the agent service says of its job, where it was asked."""
+    """All that is known about a bead. `job`: what its runner says about its job, if it was asked."""
 
     bead: Bead
     standing: Standing
@@ -28,7 +28,7 @@ class Case:
     job: Job | None = None
 
     def bd(self, words: str) -> str:
-        """A command of bd for this bead. `{}` stands for its id."""
+        """Return a bd command for this bead. `{}` in `words` stands for its id."""
         return f"bd {words.format(shlex.quote(self.bead.id))}"
 
     @property
@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """`means`: what the reason means. `do`: the next thing to do. `command`: to paste, where there is one."""
+    """`means`: what the reason means. `do`: the next thing to do. `command`: to paste, if there is one."""
 
     means: str
     do: str
@@ -46,7 +46,7 @@ class Advice:
 
 
 def advice(case: Case) -> Advice:
-    """What follows from where the bead stands."""
+    """Return what the bead's standing means and what to do about it."""
     bead = case.bead
     if bead.assignee != case.known.assignee:
         return _somebody_elses(case)
@@ -65,11 +65,11 @@ def advice(case: Case) -> Advice:
 
 
 def _somebody_elses(case: Case) -> Advice:
-    """bd 1.3 assigns no bead that is in progress, and a bead is dispatched only where it is open."""
+    """Reopen the bead before it is assigned: bd 1.3 assigns no bead in progress, and only open beads are dispatched."""
     do, assign = f"Nothing. To hand it to {case.known.assignee}:", case.bd(f"assign {{}} {_quoted(case)}")
     first = {"closed": "reopen {}", "in_progress": "update {} -s open"}.get(case.bead.status)
     if case.bead.status == "in_progress":
-        do = f"Nothing. If nobody is at work on it, this hands it to {case.known.assignee}:"
+        do = f"Nothing. If nobody is working on it, this hands it to {case.known.assignee}:"
     command = f"{case.bd(first)} && {assign}" if first else assign
     return Advice("Only the beads of one assignee are dispatched.", do, command)
 
@@ -79,7 +79,7 @@ def _quoted(case: Case) -> str:
 
 
 def _shell(text: str) -> str:
-    """The text as one word of a shell. What a terminal would obey is written as its number."""
+    """Return the text quoted as one shell word. Control characters are escaped, so that no terminal obeys them."""
     if all(c.isprintable() or c == "\n" for c in text):
         return shlex.quote(text)
     return "$'" + "".join(_escaped(c) for c in text) + "'"
@@ -92,26 +92,26 @@ def _escaped(c: str) -> str:
 
 
 _SEND = "Then send it again:"
-_FIX = "Nothing is sent to an agent until a person fixes this."
+_FIX = "It waits until a person fixes this."
 # By the reason's text: what it means, what to do, bd's command.
 _INELIGIBLE: dict[str, tuple[str, str, str]] = {
     eligibility.NO_CRITERIA.text: (
-        "Without acceptance criteria nobody can tell when the bead is done, and BeadBoard refuses it.",
+        "Without acceptance criteria nobody can tell when the bead is done, so no agent gets it.",
         "Add them:",
         "update {} --acceptance 'how to tell that it is done'",
     ),
     eligibility.EPHEMERAL.text: (
-        f"BeadBoard does not see ephemeral beads. {_FIX}",
+        f"Ephemeral beads are not dispatched: bd may delete them, and BeadBoard does not see them. {_FIX}",
         "Make it a regular bead:",
         "promote {}",
     ),
     eligibility.AGENT_BEAD.text: (
-        f"It has the label gt:agent, and BeadBoard does not see such beads. {_FIX}",
+        f"The label gt:agent marks a bead that represents an agent, not work for one. {_FIX}",
         "Remove the label:",
         "label remove {} gt:agent",
     ),
     eligibility.NOT_READY.text: (
-        "It waits for another bead, or its parent is blocked or deferred.",
+        "A bead that it depends on is not closed yet, or its parent is blocked or deferred.",
         "See what it waits for:",
         "dep list {}",
     ),
@@ -129,14 +129,14 @@ def _open(case: Case) -> Advice:
         return Advice("bd cannot write such a bead safely.", "Shorten its longest text:", case.bd(_edit(case.bead)))
     if reason is eligibility.RUNS_USED_UP:
         return Advice(
-            "Its agent set it back to open five times. The next tick blocks it.",
-            "See in its notes what it lacks, and say it there. Once it is blocked, set it open:",
+            "Its agent reopened it five times instead of closing it. The next tick blocks it.",
+            "Read in its notes what it lacks, and add that. Once it is blocked, reopen it:",
             case.send_again,
         )
     if reason is eligibility.OPENED_LATE:
         return Advice(
             f"{outcomes.OPENED_LATE.means} The next tick blocks it.",
-            "See what its agent has done. Once it is blocked, set it open:",
+            "See what its agent has done. Once it is blocked, reopen it:",
             case.send_again,
         )
     if reason is eligibility.ODD_METADATA:
@@ -176,7 +176,7 @@ def _waits(case: Case) -> Advice:
     if marks.retry_after(bead, now) == case.standing.retry_at:
         held = case.known.queue.until is not None
         now_with = case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}") + " && beads-dispatch resume" * held
-        others = "The queue is held too." if held else "Others are not held up."
+        others = "The queue is held too." if held else "Other beads do not wait for it."
         of_dispatch = marks.outcome(bead) in ("", outcomes.REFUSED.word, outcomes.NOT_STARTED.word)
         failed, names = (
             (f"Its dispatch failed: attempt {marks.attempts(bead)} of 5", "answer")
@@ -185,12 +185,12 @@ def _waits(case: Case) -> Advice:
         )
         return Advice(
             f"{failed}, then it is blocked. {others}",
-            f"Fix what the {names} names. Then it is tried again by itself, or now with:",
+            f"Fix what the {names} names. It is tried again automatically, or now with:",
             now_with,
         )
     return Advice(
-        f"It was set back to open after {marks.runs(bead)} runs in a row. After 5 it is blocked.",
-        "See in its notes what it lacks, and say it there. To start over now:",
+        f"It was reopened after {marks.runs(bead)} runs in a row. After 5 it is blocked.",
+        "Read in its notes what it lacks, and add that. To start over now:",
         case.bd(f"update {{}} --set-metadata {marks.RUNS}=0"),
     )
 
@@ -198,28 +198,29 @@ def _waits(case: Case) -> Advice:
 def _could_go(case: Case) -> Advice:
     queue = case.known.queue
     if case.standing.kind == "still runs":
-        means = "It was set back to open while its agent is still at work. A second agent would do the same work."
-        return Advice(means, "Wait: it is sent again once that run has ended.")
+        means = "Somebody reopened it while its agent is still working. A second agent would do the same work."
+        return Advice(means, "Wait: it is sent again when that run has ended.")
     match queue.kind:
         case "unwritable":
             return Advice(
-                "No bead can be claimed, so none is sent.", "Give this user of the database the right to write."
+                "No bead can be claimed, so none is sent.",
+                "Fix what the line says, such as the database user's rights.",
             )
         case "usage limit":
-            means = "The agent hit a usage limit. When it resets, one bead is dispatched first, then the others."
-            return Advice(means, "Wait: dispatch resumes by itself. To try now:", "beads-dispatch resume")
+            means = "The agent met a usage limit. After the reset one bead goes first, then the others."
+            return Advice(means, "Wait: dispatch resumes automatically. To try now:", "beads-dispatch resume")
         case "agent":
-            means = "The agent cannot work. When the hold ends, one bead is dispatched first, then the others."
-            return Advice(means, "Fix what the reason names. To try one bead now:", "beads-dispatch resume")
+            means = "The agent cannot work. When the hold ends, one bead goes first, then the others."
+            return Advice(means, "Fix what the reason names. To send one bead now:", "beads-dispatch resume")
         case "hours":
-            return Advice("Runs start within BEADS_DISPATCH_HOURS only.", "Wait: dispatch resumes automatically.")
+            return Advice("Runs start only within BEADS_DISPATCH_HOURS.", "Wait: dispatch resumes automatically.")
         case "budget":
-            means = "As many runs as BEADS_DISPATCH_PER_DAY allows have started today."
-            return Advice(means, "Wait until midnight, or raise it where the dispatcher runs.")
+            means = "Today's runs are used up (BEADS_DISPATCH_PER_DAY)."
+            return Advice(means, "Wait until midnight, or raise the number for the process that dispatches.")
         case "held":
             return _held(queue.text)
         case "probing":
-            return Advice("Once the first bead has run for a minute, the others follow.", WAIT)
+            return Advice("When the first bead has run for a minute, the others follow.", WAIT)
     return _asks(case)
 
 
@@ -227,11 +228,13 @@ def _held(text: str) -> Advice:
     command = "beads-dispatch resume"
     if "returned: agent busy" in text:
         means = "The agent was busy and turned the last bead down. The queue waits, longer each time, up to an hour."
-        return Advice(means, "Wait: dispatch resumes by itself. To try now:", command)
+        return Advice(means, "Wait: dispatch resumes automatically. To try now:", command)
     means = "The queue waits after a dispatch that failed, longer each time, up to an hour."
     if "dispatch unclear" in text:
-        return Advice(means, "Check whether that bead has an agent. Dispatch resumes by itself, or now with:", command)
-    return Advice(means, "Fix the service that the reason names. Dispatch resumes by itself, or now with:", command)
+        return Advice(
+            means, "Check whether an agent has that bead. Dispatch resumes automatically, or now with:", command
+        )
+    return Advice(means, "Fix the service that the reason names. Dispatch resumes automatically, or now with:", command)
 
 
 def _asks(case: Case) -> Advice:
@@ -247,7 +250,7 @@ def _asks(case: Case) -> Advice:
             return Advice(means, WAIT)
         return Advice(means, "Wait. To move it up in the line:", case.bd("update {} --priority 0"))
     if case.agent.free is False:
-        return Advice("The agent is busy. This bead is sent as soon as it has room.", WAIT)
+        return Advice("The agent is busy. This bead is sent when it has room.", WAIT)
     return _is_next(case)
 
 
@@ -255,9 +258,9 @@ def _is_next(case: Case) -> Advice:
     failing = case.known.queue.kind == "failing"
     if case.agent.watcher and failing:
         means = "A service failed the last time. The watcher asks it again every few seconds."
-        return Advice(means, "Fix the service that the reason names. Dispatch resumes by itself.")
+        return Advice(means, "Fix the service that the reason names. Dispatch resumes automatically.")
     if case.agent.watcher:
-        return Advice("Nothing holds it up. The watcher sends it as soon as the agent has room.", WAIT)
+        return Advice("Nothing holds it up. The watcher sends it when the agent has room.", WAIT)
     means = "Nothing holds it up. A watcher sends it within seconds, a CronJob at its next tick."
     if failing:
         means = "A service failed the last time. It is asked again at each tick, and this bead is next."
@@ -265,10 +268,10 @@ def _is_next(case: Case) -> Advice:
 
 
 def _nobody_at_work(means: str) -> Advice:
-    """Where no tick can be run from here, and nobody is seen to."""
-    means = f"{means} But no watcher is seen at work, and BEADBOARD_URL is not set here."
+    """Return the advice if no tick can run from here and no watcher was found."""
+    means = f"{means} But no running watcher was found, and BEADBOARD_URL is not set here."
     return Advice(
-        means, "In a cluster wait for the next tick. On a laptop start a watcher:", "beads-dispatch watch --help"
+        means, "In a cluster, wait for the next tick. On a laptop, start a watcher:", "beads-dispatch watch --help"
     )
 
 
@@ -280,8 +283,8 @@ def _deferred(case: Case) -> Advice:
         return _put_off(case)
     if marks.possibly_dispatched(case.bead):
         means = "It was sent before it was deferred, so only a person can have it sent again."
-        return Advice(means, "See what its agent did. To send it again:", case.send_again)
-    means = "bd does not open it by itself."
+        return Advice(means, "See what its agent has done. To send it again:", case.send_again)
+    means = "Its date has passed, and bd does not reopen it against a server."
     if case.agent.watcher:
         return Advice(f"{means} The watcher does.", WAIT)
     if not case.agent.known:
@@ -291,12 +294,12 @@ def _deferred(case: Case) -> Advice:
 
 def _put_off(case: Case) -> Advice:
     """bd 1.0's `bd undefer` does nothing on an open bead with a date."""
-    return Advice("It was deferred.", "Wait. To dispatch it now:", case.bd("update {} --defer ''"))
+    return Advice("Somebody deferred it.", "Wait. To dispatch it now:", case.bd("update {} --defer ''"))
 
 
 def _in_progress(case: Case) -> Advice:
     if reasons.being_handed_over(case.bead, case.known.now):
-        means = "A tick has claimed it and is about to POST it, or to record the answer."
+        means = "A tick has just claimed it, and is starting its agent or recording that."
         return Advice(means, "Wait a minute, then look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
     if case.job is not None and case.job.stage not in (Stage.DOUBT, Stage.FOREIGN):
         return _by_job(case, case.job)
@@ -304,28 +307,28 @@ def _in_progress(case: Case) -> Advice:
         return _followed(case)
     means = _sent(case)
     if case.job is not None:
-        means += f" The agent service does not report its job's state: {_without_answer(case.job)}."
+        means += f" Its runner does not report the job's state: {_without_answer(case.job)}."
     if staleness.stale(case.bead, case.known.now, case.threshold):
         return Advice(
-            f"{means} It has shown no sign of life for too long.",
+            f"{means} It has made no progress for too long.",
             "The next sweep blocks it. To do it now:",
             "beads-dispatch sweep",
         )
     when = utc(staleness.stale_at(case.bead, case.threshold))
-    blocks = f"Without a sign of life it is blocked at {when}."
+    blocks = f"Without progress it is blocked at {when}."
     if case.standing.kind == "dispatched":
         return Advice(f"{means} {blocks}", WAIT)
     if case.standing.kind == "not sent" and not marks.possibly_dispatched(case.bead):
-        return Advice(f"{means} {blocks}", "If nobody is at work on it, have it dispatched:", case.send_again)
+        return Advice(f"{means} {blocks}", "If nobody is working on it, have it dispatched:", case.send_again)
     return Advice(f"{means} {blocks}", "If you know that no agent has it, send it again:", case.send_again)
 
 
 def _followed(case: Case) -> Advice:
-    """No service is known here, as in a second terminal beside a laptop's watcher."""
+    """Return the advice if no service is known here, as in a second terminal beside a laptop's watcher."""
     if case.agent.watcher:
-        return Advice(f"{_sent(case)} The watcher at work follows it, and records how it ends.", WAIT)
-    means = f"{_sent(case)} But no watcher is seen at work. In a cluster the next sweep looks after it."
-    do = "On a laptop its agent has ended with the watcher: start one, which records that."
+        return Advice(f"{_sent(case)} The running watcher follows it and records how it ends.", WAIT)
+    means = f"{_sent(case)} But no running watcher was found. In a cluster, the next sweep checks it."
+    do = "On a laptop, start a watcher: it takes over the run, or records how it ended."
     return Advice(means, do, "beads-dispatch watch --help")
 
 
@@ -339,24 +342,24 @@ def _sent(case: Case) -> str:
         case "dispatched":
             return "It was handed over: an agent has the bead."
         case "dispatch unclear":
-            return "BeadBoard's answer was lost: an agent may have the bead."
+            return "The answer to its dispatch was lost: an agent may have the bead."
     if marks.possibly_dispatched(case.bead):
-        return "A tick was stopped between its claim and its record: an agent may have the bead."
-    return "No tick has sent it. Somebody set it in progress."
+        return "A tick was stopped between its claim and its record, so an agent may have the bead."
+    return "No tick has sent it: somebody set it to in_progress."
 
 
 def _by_job(case: Case, job: Job) -> Advice:
     now = case.known.now
     if job.stage is Stage.QUEUED:
-        return Advice("The agent service has queued its job.", WAIT)
+        return Advice("Its job is queued.", WAIT)
     if runs.at_work(job, now, case.threshold):
         since = f" for {times.span((now - job.started_at).total_seconds())}" if job.started_at else ""
-        return Advice(f"Its job has been running{since}: an agent is at work.", WAIT)
+        return Advice(f"Its job has been running{since}: an agent is working on it.", WAIT)
     end = runs.end(job, case.bead, now, case.threshold, case.zone)
     if end is None:
         return Advice("Its run has just ended. The agent has a few seconds left to close the bead.", WAIT)
     if end.outcome is outcomes.STUCK:
-        means = "The agent service calls its job running, for more than four times the threshold."
+        means = "Its job has been running for more than four times the threshold."
         return Advice(means, "The next sweep blocks it. To do it now:", "beads-dispatch sweep")
     return Advice(
         f"Its run has ended: {end.line.removeprefix('agent ended: ')}.",

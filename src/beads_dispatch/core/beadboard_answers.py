@@ -34,7 +34,7 @@ _ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
 
 
 def understand(reply: Reply) -> Answer:
-    """Return what a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/notes.md."""
+    """Return what a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/how-it-decides.md."""
     document = json_object(reply.body) or {}
     text = _error_text(document, reply.body)
     if not reply.delivered:

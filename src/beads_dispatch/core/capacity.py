@@ -8,9 +8,11 @@ from beads_dispatch.core.runner import Room
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """What the services say of the agent. `free`: None where they were not asked, or one of them does not answer.
+    """What the services say about the agent.
 
-    `failed_url`: what gave no answer. `known` False: no service is known here. `watcher`: who then watches the queue.
+    `free`: whether an agent could start; None if no service was asked, or one did not answer.
+    `failed_url`: the one that did not answer. `known`: whether a service is configured here.
+    `watcher`: describes the running watcher, if no service is known here.
     """
 
     text: str
@@ -21,14 +23,17 @@ class AgentState:
 
 
 def without_services(watcher: str) -> AgentState:
-    """Where no service is known. `watcher`: who watches the queue, in words; empty where nobody is seen to."""
+    """Return the agent's state if no service is known here. `watcher`: describes the running one; empty if none is."""
     if watcher:
-        return AgentState(f"asked by the watcher at work ({watcher})", known=False, watcher=watcher)
-    return AgentState("not asked (BEADBOARD_URL is not set); no watcher is seen at work", known=False)
+        return AgentState(f"asked by the running watcher ({watcher})", known=False, watcher=watcher)
+    return AgentState("unknown: BEADBOARD_URL is not set here, and no running watcher was found", known=False)
 
 
 def room(health: Mapping[str, object]) -> Room | None:
-    """Not busy and, where the service counts, a free place. Its first generation has only `busy`. None: neither."""
+    """Return whether there is room, or None if the answer cannot be understood.
+
+    The agent service's first generation reports only `busy`, not its places.
+    """
     busy, counted = health.get("busy"), counts(health, "capacity", "active", "queued")
     if counted is not None:
         capacity, taken = counted[0], counted[1] + counted[2]
@@ -37,6 +42,6 @@ def room(health: Mapping[str, object]) -> Room | None:
 
 
 def counts(health: Mapping[str, object], *keys: str) -> list[int] | None:
-    """These counts, or None where the service does not give all of them."""
+    """Return these counts, or None if the service does not report all of them."""
     known = [value for key in keys if isinstance(value := health.get(key), int)]
     return known if len(known) == len(keys) else None

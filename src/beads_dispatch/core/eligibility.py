@@ -21,9 +21,10 @@ NEVER_READY = frozenset({"merge-request", "gate", "molecule", "message", "agent"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an open bead is not dispatched now. `needs_person`: only a person can change that, so it gets a notice.
+    """Why an open bead is not dispatched now.
 
-    `until`: when it ends by itself, UTC, where that is known.
+    `needs_person`: only a person can change it, so the bead gets a notice.
+    `until`: when the reason ends automatically, UTC, if that is known.
     """
 
     text: str
@@ -32,7 +33,7 @@ class Reason:
 
     @property
     def kind(self) -> str:
-        """The text without the time that may be in it."""
+        """Return the text without its time, if it contains one."""
         return self.text.split(" until ")[0]
 
 
@@ -42,16 +43,16 @@ EPHEMERAL = Reason("ephemeral", needs_person=True)
 AGENT_BEAD = Reason("agent bead", needs_person=True)
 ODD_METADATA = Reason("its metadata is not a JSON object", needs_person=True)
 RUNS_USED_UP, OPENED_LATE = Reason(notes.RUNS_USED_UP), Reason(notes.OPENED_LATE)
-NOT_READY = Reason("bd does not list it as ready: it waits for a dependency or for its parent")
+NOT_READY = Reason("waits for a dependency or its parent")
 
 
 def blank(criteria: str) -> bool:
-    """Whether BeadBoard would find nothing in these acceptance criteria."""
+    """Return whether BeadBoard would call these acceptance criteria empty."""
     return not criteria.strip(JS_SPACE)
 
 
 def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
-    """Why this open bead must not be dispatched now. None: only `bd ready` can still say no."""
+    """Return why this open bead must not be dispatched now; None if only `bd ready` can still rule it out."""
     if bead.size > MAX_SIZE:
         return TOO_LARGE
     if bead.ephemeral:
@@ -85,12 +86,12 @@ def _waiting(what: str, until: datetime) -> Reason:
 
 
 def _ineligible(beads: Iterable[Bead], now: datetime) -> Iterator[tuple[Bead, Reason]]:
-    """The open beads that must not be dispatched now, each with its reason."""
+    """Return the open beads that must not be dispatched now, each with its reason."""
     return ((bead, why) for bead in beads if bead.status == "open" and (why := ineligible_reason(bead, now)))
 
 
 def needs_notice(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
-    """The open beads that a person must fix and that do not say so yet, in the queue's order, each with its reason."""
+    """Return the open beads that a person must fix and that bear no notice yet, in order, each with its reason."""
     found = _ineligible(in_order(beads), now)
     return [(bead, why) for bead, why in found if why.needs_person and not _has_notice(bead, why)]
 
@@ -102,45 +103,45 @@ def _has_notice(bead: Bead, reason: Reason) -> bool:
 
 
 def has_too_large_notice(bead: Bead) -> bool:
-    """Whether a comment newer than the last claim says that the bead is too large. (A note does not fit any more.)"""
+    """Return whether a comment newer than the last claim says that the bead is too large. (A note no longer fits.)"""
     claim = notes.newest_claim(bead.notes)
     claimed_at = read_time(claim[0]) if claim else None
     return bead.too_large_notice_at is not None and (claimed_at is None or bead.too_large_notice_at >= claimed_at)
 
 
 def in_order(beads: Iterable[Bead]) -> list[Bead]:
-    """The queue's order: priority, then the bead that has waited longest, then id."""
+    """Return the beads in the queue's order: priority, then the longest wait, then id."""
     return sorted(beads, key=lambda bead: (bead.priority, bead.updated_at, bead.id))
 
 
 def dispatch_order(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """The queue's order, but a bead that has failed comes behind all that have not failed since."""
+    """Return the beads in the queue's order, but a bead that has failed behind all that have not failed since."""
     first = datetime.min.replace(tzinfo=UTC)
     return sorted(in_order(beads), key=lambda bead: marks.failed_at(bead, now) or first)
 
 
 def not_again(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
-    """The open beads that are blocked instead of being dispatched again, each with its reason."""
+    """Return the open beads that a tick blocks instead of dispatching them again, each with its reason."""
     return [(bead, why) for bead, why in _ineligible(beads, now) if why in (RUNS_USED_UP, OPENED_LATE)]
 
 
 def expired_deferrals(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """Beads that `bd defer` put off until a time that has passed."""
+    """Return the deferred beads whose date has passed."""
     return [bead for bead in beads if bead.status == "deferred" and bead.defer_until and bead.defer_until <= now]
 
 
 def eligible(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """Open beads that only `bd ready` can still rule out, in the order in which they are dispatched."""
+    """Return the open beads that only `bd ready` can still rule out, in the order in which ticks try them."""
     return dispatch_order((bead for bead in beads if bead.status == "open" and not ineligible_reason(bead, now)), now)
 
 
 def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
-    """Whether this bead may be claimed now, where `bd ready` lists it."""
+    """Return whether this bead may be claimed now, if `bd ready` lists it."""
     return (bead.status, bead.assignee) == ("open", assignee) and not ineligible_reason(bead, now)
 
 
 def next_wakeup(beads: Iterable[Bead], known_holds: Holds, now: datetime) -> datetime | None:
-    """When the first hold, back-off, wait or deferral ends. None: none is in force."""
+    """Return when the first hold, back-off, wait or deferral ends; None if none is in force."""
     known = tuple(beads)
     ends = [hold.until for hold in known_holds.values()]
     starts = [claim[1] for bead in known if known_holds and (claim := marks.claim(bead))]
@@ -157,6 +158,13 @@ def _waits(bead: Bead, now: datetime) -> tuple[datetime | None, datetime | None]
 
 
 def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:
-    """How many open beads wait for which reason: {reason: count}. `other`: the reasons that bd gave, by id."""
+    """Count the open beads by why they wait: {reason: count}. `other`: the reasons that bd gave, by id."""
     reasons = (ineligible_reason(bead, now) or other.get(bead.id) for bead in beads if bead.status == "open")
     return Counter(reason.kind for reason in reasons if reason)
+
+
+def in_numbers(count: int, reason: str) -> str:
+    """Return `2 wait for a dependency or their parent`, `1 no acceptance criteria` and so on. `reason`: its kind."""
+    if count > 1 and reason == NOT_READY.kind:
+        return f"{count} wait for a dependency or their parent"
+    return f"{count} {reason}"

@@ -20,12 +20,12 @@ class Outcome:
 _SEND = "Then send it again:"
 _SURE = f"Make sure that no agent is working on it. {_SEND}"
 _FIX = f"Fix what the note names. {_SEND}"
-_LACKS = f"Give the bead what it lacks. {_SEND}"
+_LACKS = f"Add to the bead what it lacks. {_SEND}"
 _SEE = "See what its agent has done. To send it again:"
 
 # A start.
 DISPATCHED = Outcome("dispatched", "It was handed over: an agent has the bead.")
-UNCLEAR = Outcome("dispatch unclear", "The answer was lost: an agent may have the bead.", _SURE)
+UNCLEAR = Outcome("dispatch unclear", "The answer to its dispatch was lost: an agent may have the bead.", _SURE)
 NOT_STARTED = Outcome("not started", "The runner could not start an agent.")
 BUSY = Outcome("busy", "The runner had no room after all.")
 REFUSED = Outcome("refused", "The runner refused the bead.")
@@ -65,9 +65,13 @@ NO_JOB = Outcome(
     "job unknown", "Its runner has no such job any more: it was restarted, or the run ended over an hour ago.", _SURE
 )
 STUCK = Outcome(
-    "stuck", "Its job has been running for more than four times the threshold: the agent hangs.", f"Stop it. {_SEND}"
+    "stuck",
+    "Its job has been running for more than four times the threshold: the agent seems to hang.",
+    f"Stop it. {_SEND}",
 )
-SILENT = Outcome("no progress", "Its agent wrote nothing for that long: it died, or it hangs.", _SURE)
+SILENT = Outcome(
+    "no progress", "It made no progress for that long: its agent died, hangs, or works without a word.", _SURE
+)
 NOT_SENT = Outcome(
     "not sent", "It was in progress, but no dispatch is recorded: a tick may have been stopped in between.", _SURE
 )
@@ -75,12 +79,12 @@ NOT_SENT = Outcome(
 RUNS_USED_UP = Outcome(
     "runs used up",
     "Its agent reopened it again and again instead of closing it.",
-    "See in its notes what it lacks, and say it there. Then start over:",
+    "Read in its notes what it lacks, and add that. Then start over:",
 )
 DEFERRED = Outcome(
     "deferral ended", "It was sent before it was deferred, so only a person can have it sent again.", _SEE
 )
-OPENED_LATE = Outcome("opened late", "A tick's write that came late opened it after it had been dispatched.", _SEE)
+OPENED_LATE = Outcome("opened late", "A tick's late write reopened it after it had been dispatched.", _SEE)
 TAKEN_BACK = Outcome(
     "taken back", "Another client has undone the record of its dispatch (an import, a restore or a merge).", _SEE
 )

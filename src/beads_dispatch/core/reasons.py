@@ -60,7 +60,7 @@ class Standing:
         """Return the reason without what the queue's state, shown beside it, already says."""
         if self.place:
             return f"{times.ordinal(self.place)} in line"
-        return self.reason.removeprefix("bd does not list it as ready: it ")
+        return self.reason
 
 
 def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: str = "") -> QueueState:

@@ -203,5 +203,5 @@ def _not_claimed(cycle: Cycle, holding: Holding, bead: Bead, error: BdFailed) ->
 
 def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:
     counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in not_ready})
-    why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    why = ", ".join(eligibility.in_numbers(count, reason) for reason, count in counts.items())
     return f"nothing to dispatch{': ' + why if why else ''}"

@@ -86,7 +86,7 @@ class BdProcess:
 
     def _require_not_withdrawn(self, version: str) -> None:
         if why := WITHDRAWN.get(version):
-            raise Misconfigured(f"bd {version} must not be used: {why}. Install another version (docs/variables.md)")
+            raise Misconfigured(f"bd {version} must not be used: {why}. Install another version (docs/upgrading.md)")
 
     def _folder(self) -> Path:
         """Return the folder that bd may write to: the workspace's own, or our copy of a mounted one."""
