@@ -10,7 +10,7 @@
 # (buildah 1.28 does not set BUILDPLATFORM: add --build-arg BUILDPLATFORM=linux/amd64.)
 #
 # WHICH bd: the one that your other clients use (your laptops, the agent's image), 1.0.2 to 1.3. One of another version
-# may refuse to write (docs/variables.md, "Upgrading bd"). Without BD_IMAGE the bd that tools/bd/go.mod pins is built;
+# may refuse to write (docs/upgrading.md). Without BD_IMAGE the bd that tools/bd/go.mod pins is built;
 # BD_IMAGE=<image> takes /usr/local/bin/bd out of that image instead. It must run without a C library of its own kind
 # (a static binary always does) and needs server mode only.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm

@@ -68,6 +68,10 @@ mutate: $(VENV)/installed ## what share of changes to the decisions and the jobs
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire
 	WRITE_FAULTS=1 $(BIN)/pytest tests/real/test_faults.py
 
+.PHONY: pages
+pages: $(VENV)/installed ## write the tables of docs/troubleshooting.md and docs/how-it-decides.md anew, from the code
+	$(BIN)/python docs/pages.py
+
 .PHONY: bench
 bench: $(VENV)/installed tools .bench/installed ## beside a plain shell pair (20 minutes, for docs/benchmarks.md; QUICK=1 ONLY=tick,… print)
 	@PYTHONPATH=tests $(BIN)/python bench

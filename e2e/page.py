@@ -1,9 +1,9 @@
-"""The commands of docs/runbook.md: the lines of its `sh` blocks."""
+"""The commands of the operator's pages: the lines of their `sh` blocks."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "runbook.md"
+PAGES = ("runbook", "cluster", "upgrading", "troubleshooting")
 
 # What changes nothing need not be executed. The pattern lets no second command through.
 READ_ONLY = re.compile(
@@ -14,7 +14,10 @@ READ_ONLY = re.compile(
 )
 
 
-def commands(page: str) -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+def commands() -> list[str]:
+    """Return every command of the pages."""
+    folder = Path(__file__).parent.parent / "docs"
+    text = "\n".join((folder / f"{name}.md").read_text() for name in PAGES)
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = (line.strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line and not line.startswith("#")]

@@ -161,8 +161,8 @@ class World:
     # --- a user ---
 
     def page(self, command: str, **values: str) -> str:
-        """Runs a command of the runbook, word for word, with its <places> filled in. Returns its output."""
-        assert command in page.commands(page.PAGE.read_text()), f"the runbook has no such command: {command}"
+        """Runs a command of the operator's pages, word for word, with its <places> filled in. Returns its output."""
+        assert command in page.commands(), f"no page shows this command: {command}"
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
         command = command.replace("-n beads-server", f"-n {self.namespace}").replace(

@@ -20,7 +20,7 @@ variable "mode" {
 }
 
 variable "image" {
-  description = "The image of beads-dispatch, with tag or digest. Build it with the bd version that your other clients use: with another one it may refuse to write (docs/variables.md, \"Upgrading bd\")."
+  description = "The image of beads-dispatch, with tag or digest. Build it with the bd version that your other clients use: with another one it may refuse to write (docs/upgrading.md)."
   type        = string
   nullable    = false
 

@@ -183,7 +183,7 @@ JOB = {"started_at": NOW - 4 * MINUTE, "finished_at": NOW - MINUTE}
 @pytest.mark.parametrize(
     ("one", "job", "means", "command"),
     [
-        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "just claimed", "beads-dispatch explain t-1"),
+        (bead(metadata=marked(claim="tabcdef 2026-11-23T21:59:50Z")), None, "just", "beads-dispatch explain t-1"),
         (bead(metadata=SENT), None, "has the bead. Without progress it is blocked at 2026-11-23T22:30:00Z", ""),
         (bead(metadata=SENT), Job(Stage.DOUBT, "HTTP 401: no"), "HTTP 401: no (API_BEARER_TOKEN must be", ""),
         (bead(metadata=SENT), Job(Stage.QUEUED), "queued", ""),
