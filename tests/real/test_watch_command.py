@@ -253,7 +253,7 @@ def children(place: Place) -> list[int]:
         (["--command"], "beads-dispatch watch: argument --command: expected one argument"),
         (
             ["--jobs=2"],
-            "beads-watcher: --jobs, --timeout, --worktrees, --setup and --allow-all need --agent or --command",
+            "beads-watcher: --jobs, --timeout, --worktrees, --setup, --check and --allow-all need --agent",
         ),
         (["--command=true", "--setup=true"], "beads-watcher: --setup needs --worktrees: it runs in a new one"),
         (["--agent=gpt"], "beads-dispatch watch: argument --agent: invalid choice: 'gpt' (choose from"),

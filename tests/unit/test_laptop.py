@@ -113,13 +113,17 @@ def test_the_first_lines_are_kept_however_much_is_printed(tmp_path: Path) -> Non
     ("ended", "text"),
     [
         (Ended(0, 61, 0), "completed after 1m 1s"),
+        (
+            Ended(0, 61, 0, checked=True, check_failed="exit 2", check_words="3 failed"),
+            "check failed (make test, exit 2) after 1m 1s: 3 failed",
+        ),
         (Ended(3, 0.4, 0, stderr="one\nno\n"), "failed (exit 3) after 0s: no"),
         (Ended(-15, 1800, 0, stopped="timed out", timed_out=True, stderr="bye"), "timed out after 30m"),
         (Ended(None, 240, 0, stopped="stopped with the watcher"), "stopped with the watcher after 4m"),
     ],
 )
 def test_how_a_run_ended_in_words(ended: Ended, text: str) -> None:
-    assert runner.summary(ended) == text
+    assert runner.summary(replace(RECORD, check="make test"), ended) == text
 
 
 def test_a_record_comes_back_as_it_was_written_also_with_a_later_versions_fields(tmp_path: Path) -> None:

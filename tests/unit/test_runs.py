@@ -214,3 +214,13 @@ def test_a_limit_that_is_read_late_resets_when_it_said(words: str, after: timede
     found = runs.end(job, BEAD, job.finished_at + after, HALF_HOUR, UTC)
     assert found is not None
     assert found.line == f"agent ended: usage limit, {line}"
+
+
+def test_what_a_check_says_of_a_run_that_has_ended_well() -> None:
+    done = Job(Stage.COMPLETED, "3 failed", 0, NOW - MINUTE, NOW, check="make test", check_failed="exit 2")
+    failed = runs.end(done, BEAD, NOW, HALF_HOUR, UTC)
+    assert failed
+    assert (failed.fault, failed.line) == (Fault.CHECK, "agent ended: check failed (make test, exit 2): 3 failed")
+    passed = runs.end(replace(done, words="I did it", check_failed=""), BEAD, NOW, HALF_HOUR, UTC)
+    assert passed
+    assert (passed.outcome.word, passed.line) == ("checked", "checked: make test: I did it")

@@ -31,6 +31,8 @@ FAILED = end(outcomes.FAILED, Fault.UNKNOWN)
 COMPLETED = end(outcomes.COMPLETED, Fault.BEAD)
 TIMED_OUT = end(outcomes.TIMED_OUT, Fault.BEAD, may_live=True)
 LOGIN = end(outcomes.CANNOT_WORK, Fault.AGENT)
+UNPASSED = end(outcomes.CHECK_FAILED, Fault.CHECK)
+PASSED = end(outcomes.CHECKED, Fault.NOBODY)
 LIMIT = end(outcomes.USAGE_LIMIT, Fault.AGENT, sure=True)
 LIMIT_IN_WORDS = end(outcomes.USAGE_LIMIT, Fault.AGENT)
 HELD = Hold(NOW + MINUTE, 1, "agent ended: x", "t-9", NOW - 5 * MINUTE, NOW - 5 * MINUTE)
@@ -65,6 +67,13 @@ CLOSED = Recent(closed_at=NOW - 10 * MINUTE)
         # a lone bead that goes first each time cannot show whose fault it was: it is given up
         (FAILED, ran(**OLDER), Recent(holds={AGENT: replace(HELD, bead_id="t-1")}), "blocked", "(attempt 3 of 3)", ""),
         (end(outcomes.NO_JOB, Fault.UNKNOWN, may_live=True), ran(), Recent(), "blocked", "", ""),
+        # its work was checked
+        (PASSED, ran(), Recent(holds={AGENT: HELD}), "closed", "", ""),
+        (UNPASSED, ran(), Recent(), "open", "(open again)", ""),
+        (UNPASSED, ran(), Recent(unpassed=frozenset({"t-1"})), "open", "(open again)", ""),
+        (UNPASSED, ran(), Recent(unpassed=frozenset({"t-2"})), "open", "(open again)", AGENT),
+        (UNPASSED, ran(**{marks.RUNS: 5}), Recent(), "blocked", "(run 5 of 5)", ""),
+        (COMPLETED, ran(), Recent(unpassed=frozenset({"t-2", "t-3"})), "blocked", "", ""),
     ],
 )  # fmt: skip
 def test_what_follows_from_an_end(what: End, bead: Bead, known: Recent, status: str, said: str, kind: str) -> None:
@@ -73,6 +82,17 @@ def test_what_follows_from_an_end(what: End, bead: Bead, known: Recent, status: 
     assert verdict.line == f"{what.line} {said}".strip()
     assert verdict.marks[marks.OUTCOME] == what.outcome.word
     assert bool(verdict.hold) is bool(kind)
+
+
+@pytest.mark.parametrize(("runs", "waits"), [(1, None), (2, 2), (3, 4), (4, 8)])
+def test_a_run_that_does_not_pass_counts_and_the_third_one_waits(runs: int, waits: int | None) -> None:
+    verdict, known = faults.judge(UNPASSED, ran(**{marks.RUNS: runs}), 2.0, Recent(), NOW)
+    assert verdict.marks[marks.RUNS] == str(runs)
+    assert verdict.marks.get(marks.RETRY_AFTER) == (utc(NOW + waits * MINUTE) if waits else None)
+    assert (known.unpassed, known.unclosed) == ({"t-1"}, {"t-1"})
+    assert faults.recent([ran(**{marks.ENDED: verdict.marks[marks.ENDED]})], {}, None).unpassed == {"t-1"}
+    _, after = faults.judge(PASSED, ran("t-2"), 2.0, known, NOW)
+    assert (after.unpassed, after.unclosed) == (frozenset(), frozenset())
 
 
 @pytest.mark.parametrize(("seconds", "counts"), [(2.0, None), (60.0, None), (61.0, "1"), (None, None)])

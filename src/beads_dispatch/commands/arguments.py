@@ -89,10 +89,15 @@ def _add_runner_options(watch: argparse.ArgumentParser) -> None:
         help="a git worktree for each bead, on the branch bead/<id>, below DIR (default: the state folder)",
     )  # fmt: skip
     watch.add_argument("--setup", metavar="CMD", help="run this first in a new worktree, such as npm ci")
+    watch.add_argument(
+        "--check", metavar="CMD",
+        help="test the work of each agent that ends well, such as 'make test': closes the bead, or sends it back",
+    )  # fmt: skip
     watch.add_argument("--jobs", type=_jobs, help="how many at once (default: 1)")
     watch.add_argument(
-        "--timeout", type=_minutes, metavar="MINUTES", help="ends a command (default: BEADS_REAPER_THRESHOLD_MINUTES)"
-    )
+        "--timeout", type=_minutes, metavar="MINUTES",
+        help="ends a command, and a check (default: BEADS_REAPER_THRESHOLD_MINUTES)",
+    )  # fmt: skip
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.wiring import NAMES, Wiring
 from beads_dispatch.core.errors import Failure, Misconfigured
 from beads_dispatch.core.holds import Holds
+from beads_dispatch.core.times import span
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from beads_dispatch.jobs import dispatcher, reaper
     from beads_dispatch.jobs.following import Follower
     from beads_dispatch.jobs.watching import Jobs, Monitor
-    from beads_dispatch.laptop.runner import LocalRunner
+    from beads_dispatch.laptop.runner import LocalRunner, Setup
     from beads_dispatch.laptop.worktree import Repository
     from beads_dispatch.monitoring.metrics import Metrics
 
@@ -40,8 +41,10 @@ SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGE
 
 def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
     if args.agent is None and args.run is None:
-        if args.jobs or args.timeout or args.allow_all or args.worktrees is not None or args.setup:
-            raise Misconfigured("--jobs, --timeout, --worktrees, --setup and --allow-all need --agent or --command")
+        if args.jobs or args.timeout or args.allow_all or args.worktrees is not None or args.setup or args.check:
+            raise Misconfigured(
+                "--jobs, --timeout, --worktrees, --setup, --check and --allow-all need --agent or --command"
+            )
         if not any(wiring.environ.get(name) for name in ("BEADBOARD_URL", "BEADS_AGENT_CRONJOB")):
             raise Misconfigured(NOWHERE)
         return _watch(args, wiring, log, [])
@@ -49,6 +52,10 @@ def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
         raise Misconfigured("--allow-all needs --agent: --command has its permissions in itself")
     if args.setup and args.worktrees is None:
         raise Misconfigured("--setup needs --worktrees: it runs in a new one")
+    if args.check is not None and not args.check.strip():
+        raise Misconfigured("--check is empty: give the command that tests the work")
+    if args.check and (args.jobs or 1) > 1 and args.worktrees is None:
+        raise Misconfigured("--check with --jobs above 1 needs --worktrees: it would test the others' work too")
     if args.run is not None and not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
@@ -61,6 +68,8 @@ def _watch_here(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
     from beads_dispatch.laptop.watching import Local
 
     runner = _local_runner(args, wiring, log)
+    if args.check:
+        _try_check(runner.setup, stop, log)
     local = Local(runner, stop, log)
     if not processes.has_psutil():
         log.info("no_psutil", "a run's strays are not found without psutil: pip install '.[laptop]'")
@@ -83,10 +92,27 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
     repository = _repository(args.worktrees, wiring) if args.worktrees is not None else None
     if (args.jobs or 1) > 1 and not repository:
         log.info("shared", f"{args.jobs} agents share one checkout: --worktrees gives each bead its own")
-    setup = Setup(command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir, repository, args.setup or "")
+    setup = Setup(
+        command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir, repository,
+        args.setup or "", args.check or "",
+    )  # fmt: skip
     agent_log = Log(AGENT, SYSTEM.now, log.as_json)
     queue = f"{workspace.identity()} {chosen.assignee}"
     return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
+
+
+def _try_check(setup: "Setup", stop: Stop, log: Log) -> None:
+    """Run the check once, before any agent does. Raise Misconfigured if it cannot be run."""
+    from beads_dispatch.laptop import processes
+
+    log.info("check", f"trying the check: {setup.check}")
+    code, last = processes.try_out(setup.check, setup.folder, setup.environ, setup.timeout.total_seconds(), stop)
+    if code in (126, 127):
+        raise Misconfigured(f"--check cannot be run (exit {code}): {last}")
+    if code is None and not stop():
+        raise Misconfigured(f"--check does not end within --timeout, {span(setup.timeout.total_seconds())}")
+    if code:
+        log.info("check", f"it fails now (exit {code}: {last}), and a bead is closed only when it passes")
 
 
 def _repository(folder: str, wiring: Wiring) -> "Repository":
@@ -109,7 +135,8 @@ def _preset(args: Namespace, wiring: Wiring, log: Log) -> str:
     preset = PRESETS[args.agent]
     if not which(preset.program, path=wiring.environ.get("PATH")):
         raise Misconfigured(f"{preset.program} is not on PATH: install it (a shell's alias is not enough)")
-    command = preset.command(allow_all=args.allow_all, checked=False, server=wiring.workspace().server is not None)
+    server = wiring.workspace().server is not None
+    command = preset.command(allow_all=args.allow_all, checked=bool(args.check), server=server)
     log.info("agent", f"for each bead: {command}")
     if args.allow_all:
         log.info("agent", f"--allow-all: {preset.means}. So may whoever can assign a bead")
@@ -228,9 +255,10 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
     runner = wiring.runner(first, log)
     if not runner.follows:
         return None
-    from beads_dispatch.jobs.following import Follower
+    from beads_dispatch.jobs.following import FOLLOW_SECONDS, Follower
 
-    return Follower(runner, SYSTEM, first.threshold)
+    every = 1.0 if wiring.local else FOLLOW_SECONDS  # to ask here is to read a file
+    return Follower(runner, SYSTEM, first.threshold, every)
 
 
 def _listen(address: tuple[str, int], assignee: str, log: Log) -> "Metrics":

@@ -178,11 +178,11 @@ def _waits(case: Case) -> Advice:
         now_with = case.bd(f"update {{}} --unset-metadata {marks.RETRY_AFTER}") + " && beads-dispatch resume" * held
         others = "The queue is held too." if held else "Other beads do not wait for it."
         of_dispatch = marks.outcome(bead) in ("", outcomes.REFUSED.word, outcomes.NOT_STARTED.word)
-        failed, names = (
-            (f"Its dispatch failed: attempt {marks.attempts(bead)} of 5", "answer")
-            if of_dispatch
-            else (f"Its run failed: attempt {marks.failures(bead)[0]} of 3", "note")
-        )
+        failed, names = f"Its run failed: attempt {marks.failures(bead)[0]} of 3", "note"
+        if of_dispatch:
+            failed, names = f"Its dispatch failed: attempt {marks.attempts(bead)} of 5", "answer"
+        elif marks.outcome(bead) == outcomes.CHECK_FAILED.word:
+            failed = f"Its check failed: run {marks.runs(bead)} of 5"
         return Advice(
             f"{failed}, then it is blocked. {others}",
             f"Fix what the {names} names. It is tried again automatically, or now with:",

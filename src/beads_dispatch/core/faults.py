@@ -1,8 +1,8 @@
 """What follows from the end of a run: for its bead by whose fault it was, and for the queue by how the last runs ended.
 
 An agent that cannot work holds the queue, and its bead stays open. A bead that fails is blocked. If nobody can tell,
-two different beads in a row that failed at once, or three that were not closed, show that it was the agent. Source:
-design.md, "How a run ends".
+two different beads in a row that failed at once or did not pass their check, or three that were not closed, show that
+it was the agent. Source: design.md, "How a run ends".
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from beads_dispatch.core import marks, notes, outcomes
-from beads_dispatch.core.backoff import backoff
+from beads_dispatch.core.backoff import FREE_RUNS, MAX_RUNS, backoff
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.holds import AGENT, USAGE, Hold, Holds, counts, of_runs, run_hold
 from beads_dispatch.core.marks import Change
@@ -18,23 +18,24 @@ from beads_dispatch.core.runs import End, Fault
 from beads_dispatch.core.text import utc
 
 MAX_FAILURES = 3  # of runs that are charged to one bead
-QUICK_IN_A_ROW = 2  # different beads whose runs failed at once: then it was the agent
+QUICK_IN_A_ROW = 2  # different beads whose runs failed at once, or whose check failed: then it was the agent
 UNCLOSED_IN_A_ROW = 3  # different beads whose runs ended in any way without closing them
 # The words of the mark `ended`, by which runs count in a row.
-QUICK, UNCLOSED, AGENTS = "quick", "unclosed", "agent"
+QUICK, CHECK, UNCLOSED, AGENTS = "quick", "check", "unclosed", "agent"
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
     """What is known of the last runs. `closed_at`: when an agent last closed a bead, UTC.
 
-    `quick`, `unclosed`: ids of beads whose last run ended so, with none closed since. `held`: kinds of hold that were
-    set by an end that is judged together with this one: each is set once for all of them.
+    `quick`, `unpassed` (their check), `unclosed`: ids of beads whose last run ended so, with none closed since.
+    `held`: kinds of hold that were set by an end that is judged together with this one: each is set once for all.
     """
 
     holds: Holds = field(default_factory=dict)
     closed_at: datetime | None = None
     quick: frozenset[str] = frozenset()
+    unpassed: frozenset[str] = frozenset()
     unclosed: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
 
@@ -56,8 +57,9 @@ def recent(beads: Iterable[Bead], holds: Holds, closed_at: datetime | None) -> R
     ended = {bead.id: how for bead in beads if (how := marks.ended(bead))}
     since = {key: word for key, (word, at) in ended.items() if closed_at is None or at > closed_at}
     quick = frozenset(key for key, word in since.items() if word == QUICK)
-    unclosed = frozenset(key for key, word in since.items() if word in (QUICK, UNCLOSED))
-    return Recent(of_runs(holds), closed_at, quick, unclosed)
+    unpassed = frozenset(key for key, word in since.items() if word == CHECK)
+    unclosed = frozenset(key for key, word in since.items() if word in (QUICK, CHECK, UNCLOSED))
+    return Recent(of_runs(holds), closed_at, quick, unpassed, unclosed)
 
 
 def together(known: Recent, ends: Iterable[tuple[Bead, End]]) -> Recent:
@@ -77,8 +79,14 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
         case Fault.AGENT:
             kind = USAGE if end.outcome is outcomes.USAGE_LIMIT else AGENT
             verdict = _agents(end, bead, seconds, known, kind, now)
+        case Fault.NOBODY if end.outcome is outcomes.CHECKED:
+            verdict = Verdict(end.outcome.word, "closed", end.line, {marks.OUTCOME: end.outcome.word})
+            known = Recent(known.holds, now, held=known.held)
         case Fault.NOBODY:
             verdict = _stopped(end, bead)
+        case Fault.CHECK:
+            known = replace(known, unpassed=known.unpassed | {bead.id}, unclosed=unclosed)
+            verdict = _unpassed(end, bead, seconds, known, now)
         case Fault.UNKNOWN if not end.may_live:
             in_a_row = len(known.quick | {bead.id}) >= QUICK_IN_A_ROW or many or known.holds
             verdict = _unknown(end, bead, seconds, known, now, charged=not in_a_row or _goes_alone(bead, known))
@@ -149,6 +157,18 @@ def _stopped(end: End, bead: Bead) -> Verdict:
     """Open again at once, and the run counts: a watcher that is restarted must not leave a row of blocked beads."""
     change = marks.opened(bead, marks.runs(bead), end.outcome.word)
     return Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
+
+
+def _unpassed(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime) -> Verdict:
+    """Open again, and the run counts; but two different beads in a row show that it is the check or the agent."""
+    if len(known.unpassed) >= QUICK_IN_A_ROW:
+        return _uncharged(end, bead, seconds, known, CHECK, now)
+    count = marks.runs(bead)
+    if count >= MAX_RUNS:
+        return _blocked(end, bead, f"{end.line} (run {count} of {MAX_RUNS})", CHECK, now)
+    opened = _opened(end, bead, seconds, CHECK, now)
+    wait = {marks.RETRY_AFTER: utc(now + backoff(count - FREE_RUNS + 1))} if count >= FREE_RUNS else {}
+    return replace(opened, marks={**opened.marks, marks.RUNS: str(count), **wait})
 
 
 def _blocked(end: End, bead: Bead, line: str, how: str, now: datetime) -> Verdict:

@@ -81,6 +81,14 @@ def the_error(lines: Sequence[str]) -> str:
     return next((line for line in reversed(lines[-NEAR_THE_END:]) if is_error(line)), "")
 
 
+def reason(stdout: str, stderr: str) -> str:
+    """Return the line that says why a test did not pass. `make` only says that it has failed: it comes last."""
+    own, theirs = meaningful(stdout), meaningful(stderr)
+    without_make = [line for line in theirs if not line.startswith("make")]
+    found = (the_error(without_make), the_error(own), *own[-1:], *without_make[-1:], *theirs[-1:])
+    return next(filter(None, found), "")
+
+
 def tail(text: str) -> str:
     """Return the end of a text, in whole lines if there are many."""
     return "\n".join(text.rsplit("\n", TAIL)[-TAIL:]) if text.count("\n") > TAIL else text

@@ -64,6 +64,12 @@ def ended(what: str, words: str = "") -> str:
     return f"agent ended: {what}" + (f": {last}" if last else "")
 
 
+def checked(check: str, words: str = "") -> str:
+    """Return the line of a run whose work has passed its check: the command, and the agent's final message."""
+    last = one_line(words)
+    return f"checked: {one_line(check, 80)}" + (f": {last}" if last else "")
+
+
 def open_again(line: str, attempt: str = "") -> str:
     """Return the line of an end after which the bead is open again, so that a reader of the notes can tell."""
     return f"{line} (open again{', ' + attempt if attempt else ''})"

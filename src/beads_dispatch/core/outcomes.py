@@ -60,6 +60,7 @@ USAGE_LIMIT = Outcome("usage limit", "The agent met a usage limit.", f"Wait unti
 TURNS = Outcome("turns used up", "The agent used all the turns that it may take.", f"Allow more, or split it. {_SEND}")
 BUDGET = Outcome("budget used up", "The agent spent all that it may spend.", f"Allow more, or split it. {_SEND}")
 STOPPED = Outcome("stopped", "Its run was stopped.", "To send it again:")
+CHECKED = Outcome("checked", "The agent ended well, the check passed, and so the bead was closed.")
 CHECK_FAILED = Outcome("check failed", "The agent ended well, but the check did not pass.", _FIX)
 NO_JOB = Outcome(
     "job unknown", "Its runner has no such job any more: it was restarted, or the run ended over an hour ago.", _SURE

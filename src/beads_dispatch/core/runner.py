@@ -74,6 +74,8 @@ class Job:
     `trouble`: why the agent could not work by its own words (a value of wordings.Trouble), or nothing. `sure`: a result
     object or an event says so, and not only plain words. `cost`: US dollars. `session`: what an agent continues with.
     `gone`: its process is known to be gone, also after a timeout.
+    `check`: the command that tested its work, if it ended well. `check_failed`: how that failed, such as `exit 2`; then
+    `words` are the check's.
     `timed`: its runner ends it at a timeout of its own, so no length of a run means that it hangs.
     `reason`: what ended it if that was not the agent: `out of memory`, an eviction.
     `cannot_run`: the agent never ran, and `words` say why. Its runner must `stop` the job before the bead is opened.
@@ -90,6 +92,8 @@ class Job:
     cost: float | None = None
     session: str = ""
     gone: bool = False
+    check: str = ""
+    check_failed: str = ""
     timed: bool = False
     reason: str = ""
     cannot_run: bool = False

@@ -20,11 +20,15 @@ _KILLED = (-9, -15, 137, 143)
 
 
 class Fault(Enum):
-    """Whose fault it was that a run ended without closing its bead. NOBODY: it was stopped with its runner."""
+    """Whose fault it was that a run ended without closing its bead.
+
+    CHECK: its work did not pass. NOBODY: it did, or the run was stopped with its runner.
+    """
 
     BEAD = "bead"
     AGENT = "agent"
     UNKNOWN = "unknown"
+    CHECK = "check"
     NOBODY = "nobody"
 
 
@@ -118,6 +122,11 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
     match job.stage:
         case Stage.RUNNING if not at_work(job, now, threshold):
             return _stuck(job, now, threshold)
+        case Stage.COMPLETED if job.check_failed:
+            what = f"check failed ({one_line(job.check, 80)}, {job.check_failed})"
+            return End(outcomes.CHECK_FAILED, Fault.CHECK, notes.ended(what, job.words))
+        case Stage.COMPLETED if job.check:
+            return End(outcomes.CHECKED, Fault.NOBODY, notes.checked(job.check, job.words))
         case Stage.COMPLETED | Stage.FAILED | Stage.ERROR if told := _by_its_words(job, now, zone):
             return told
         case Stage.COMPLETED if not finished or now - finished >= PATIENCE:

@@ -183,7 +183,7 @@ def _who(event: Event | None, lines: Sequence[str]) -> str:
 
 def _author(lines: Sequence[str]) -> str:
     """Return who writes such lines, for versions whose author bd does not record."""
-    if any(line.startswith(("reaper: ", "agent ended: ")) for line in lines):
+    if any(line.startswith(("reaper: ", "agent ended: ", "checked: ")) for line in lines):
         return "beads-reaper"
     ours = any(notes.newest_claim(line) or notes.last_outcome(line) or _is_notice(line) for line in lines)
     return "beads-dispatcher" if ours else NOBODY

@@ -19,7 +19,7 @@ from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, once
 
-FOLLOW_SECONDS = 12.0  # between two rounds of questions while something runs
+FOLLOW_SECONDS = 12.0  # between two rounds of questions over HTTP
 EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
 QUIET_SECONDS = 15.0  # for how long the runner must have had no job, if only that can be asked
 ASK_SECONDS = 150.0  # no job is asked about later than this in a sweep; the writes still follow
@@ -113,6 +113,9 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
         raise NotAsExpected
     if end.fault is Fault.AGENT:
         count_run(cycle, -1)
+    if written.status == "closed":
+        cycle.info("checked", str(written.note), bead, job=marks.job(bead), seconds=seconds)
+        return
     text = f"{written.note}{' (blocked)' * (written.status == 'blocked')}"  # an open one's note says so itself
     cycle.info("run_ended", text, bead, level="warning", job=marks.job(bead), seconds=seconds)
     if verdict.hold:
@@ -127,11 +130,15 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
 
 @dataclass(slots=True)
 class Follower:
-    """What the watcher knows of the runner between two jobs. Times are monotonic seconds."""
+    """What the watcher knows of the runner between two jobs. Times are monotonic seconds.
+
+    `every`: between two rounds of questions while something runs.
+    """
 
     runner: Runner
     clock: Clock
     threshold: timedelta
+    every: float = FOLLOW_SECONDS
     asked_at: float = -math.inf
     at_work: frozenset[str] = frozenset()  # beads whose job is a sign of life
     quiet: Mapping[str, float] = field(default_factory=dict)  # since when the runner has had no job, by job
@@ -145,13 +152,13 @@ class Follower:
             return False
 
     def found_end(self, running: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
-        """Return whether a run has ended, so that a sweep is due. Asks only while something runs, every 12 s.
+        """Return whether a run has ended, so that a sweep is due. Asks only while something runs.
 
         `eager`: sooner, because a tick comes next.
         """
         followed = [bead for bead in running if self.runner.job_of(bead)]
         waited = self.clock.monotonic() - self.asked_at
-        if not followed or waited < (EAGER_SECONDS if eager else FOLLOW_SECONDS):
+        if not followed or waited < (min(EAGER_SECONDS, self.every) if eager else self.every):
             return False
         self.asked_at = self.clock.monotonic()
         jobs = {bead.id: self.runner.job(self.runner.job_of(bead)) for bead in followed}

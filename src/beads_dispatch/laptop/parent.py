@@ -53,7 +53,7 @@ class Run:
             return self._cannot_run(f"the command cannot be started: {error}")
         except GitFailed as error:
             return self._cannot_run(str(error))
-        return self._ended(code)
+        return self._check(self._ended(code))
 
     def _cannot_run(self, why: str) -> Ended:
         self._note_time()
@@ -76,11 +76,32 @@ class Run:
         record = self.record
         return Repository(Path(record.started_in), Path(record.top), Path(record.root)) if record.root else None
 
-    def _command(self, command: str) -> int | None:
+    def _check(self, ended: Ended) -> Ended:
+        """Test the work of an agent that has ended well. The check has a time of its own."""
+        if not self.record.check or not _ended_well(ended):
+            return ended
+        self.output = Output(self.output.file, left=self.output.left)
+        self.output.say(f"check: {self.record.check}")
+        try:
+            code = self._command(self.record.check, time.monotonic() + self.record.timeout)
+            failed = "timed out" if self.timed_out else f"exit {code}" if code else ""
+        except (OSError, ValueError) as error:
+            failed = f"cannot be started: {error}"
+        ended = replace(ended, seconds=self.seconds, finished_at=self.finished_at)
+        if self.stopped and not self.timed_out:
+            return replace(ended, stopped=self.stopped)
+        self.output.say(f"check failed ({failed})" if failed else "check passed")
+        from beads_dispatch.core import lines
+
+        why = lines.reason(self.output.stdout.text(), self.output.stderr.text()) if failed else ""
+        return replace(ended, checked=True, check_failed=failed, check_words=why)
+
+    def _command(self, command: str, until: float | None = None) -> int | None:
+        """Run a command to its end. `until`: monotonic seconds; None: until the run's timeout."""
         process = self._start(command)
         self.record = replace(self.record, group=process.pid)
         self.folder.write(self.record)
-        return self._wait(process)
+        return self._wait(process, self.record.began + self.record.timeout if until is None else until)
 
     def _cannot_resume(self) -> bool:
         said = self.output.stderr.text() + self.output.stdout.text()
@@ -97,14 +118,14 @@ class Run:
         self.output.follow(process.stdout, process.stderr)  # type: ignore[arg-type]
         return process
 
-    def _wait(self, process: Process) -> int | None:
+    def _wait(self, process: Process, until: float) -> int | None:
         """Copy until the command has ended, then until its output has."""
-        while process.poll() is None and not self._must_end():
+        while process.poll() is None and not self._must_end(until):
             self.output.copy(TURN_SECONDS)
         self._note_time()
         self._end_all(process)
-        until = time.monotonic() + DRAIN_SECONDS
-        while self.output.streams.get_map() and time.monotonic() < until:
+        drained = time.monotonic() + DRAIN_SECONDS
+        while self.output.streams.get_map() and time.monotonic() < drained:
             self.output.copy(TURN_SECONDS)
         self.output.leave()
         return process.poll()
@@ -124,10 +145,10 @@ class Run:
             if not self.output.copy(processes.TURN_SECONDS):
                 ending.join(processes.TURN_SECONDS)
 
-    def _must_end(self) -> bool:
+    def _must_end(self, until: float) -> bool:
         if self.asked:
             self.stopped = self.folder.asked_to_stop(self.record.job) or "stopped by a signal"
-        elif time.monotonic() - self.record.began >= self.record.timeout:
+        elif time.monotonic() >= until:
             self.stopped, self.timed_out = "timed out", True
         return bool(self.stopped)
 
@@ -146,6 +167,19 @@ class Run:
         )
 
 
+def _ended_well(ended: Ended) -> bool:
+    """Return whether an agent did its work, by its own word too: a usage limit can end with the exit status 0."""
+    if ended.exit_code != 0 or ended.stopped:
+        return False
+    from beads_dispatch.core import words
+    from beads_dispatch.core.wordings import Trouble
+
+    said = words.said((ended.head + ended.stdout).splitlines(keepends=True), ended.stderr)
+    if said.structured:
+        return not said.is_error
+    return ended.seconds > QUICK_SECONDS or said.trouble is Trouble.NONE
+
+
 def main(path: str) -> int:
     file = Path(path)
     folder = Folder(file.parent)
@@ -159,7 +193,7 @@ def main(path: str) -> int:
         ended = run.run()
         if ended.stopped or ended.cannot_run:
             run.output.say(ended.cannot_run or f"{ended.stopped} after {ended.seconds:.0f}s")
-        folder.finish(replace(run.record, ended=ended))
+        folder.write(replace(run.record, ended=ended))  # the watcher that notices the end removes the lock
     return 0
 
 

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,29 @@ def end(group: int, job: str, environ: Mapping[str, str], *, root: int = 0) -> N
                     os.kill(pid, number)
             signalled |= found
             time.sleep(TURN_SECONDS)
+
+
+def try_out(
+    command: str, folder: Path, environ: Mapping[str, str], seconds: float, stopping: Callable[[], bool]
+) -> tuple[int | None, str]:
+    """Run a command once. Return its exit status and the line that says why it failed; None if it took too long."""
+    import tempfile
+
+    from beads_dispatch.core import lines
+
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            ("/bin/sh", "-c", command), cwd=folder, env=environ, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        until = time.monotonic() + seconds
+        while (code := process.poll()) is None and time.monotonic() < until and not stopping():
+            time.sleep(TURN_SECONDS)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 16 * 1024))
+        return code, lines.reason(output.read().decode("utf-8", "replace"), "")
 
 
 def has_psutil() -> bool:

@@ -24,6 +24,7 @@ class Ended:
     `stopped`: why we stopped it, such as `timed out`. `cannot_run`: why the command could not be started at all.
     `seconds`: how long it ran; a laptop's sleep does not count. `stdout`, `stderr`: the last part of each;
     `head`: the first lines of stdout, if they are not in there. `branch`: what the bead's worktree holds.
+    `checked`: whether the check ran. `check_failed`: how it failed, such as `exit 2`, with `check_words`.
     """
 
     exit_code: int | None
@@ -36,6 +37,9 @@ class Ended:
     stderr: str = ""
     head: str = ""
     branch: str = ""
+    checked: bool = False
+    check_failed: str = ""
+    check_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Record:
     `token`: of the claim for which it was started. `queue`: whose run it is; only that queue's watcher looks after it.
     `log`: the file with its output. `timeout`: seconds. `session`: of the last run, which the command continues.
     `started_in`, `top`, `root`: of the repository, if the bead has a worktree. `base`: what its branch starts from.
-    `setup`: runs first in a new one.
+    `setup`: runs first in a new one. `check`: tests the work of an agent that has ended well.
     `began`: monotonic seconds, which all processes share until the machine restarts (`boot`).
     `pid`: the parent process. `group`: the process group of the command.
     """
@@ -68,6 +72,7 @@ class Record:
     root: str = ""
     base: str = ""
     setup: str = ""
+    check: str = ""
     pid: int = 0
     group: int = 0
     ended: Ended | None = None

@@ -21,7 +21,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runner import Answer, Job, Outcome, Room, Stage
-from beads_dispatch.core.text import one_line
+from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs, processes
 from beads_dispatch.laptop.environment import Earlier, environment
@@ -43,6 +43,7 @@ class Setup:
 
     `beads_dir`: the workspace's .beads folder, or nothing if bd finds it.
     `repository`: whose worktrees the beads get; None: they share the folder. `prepare`: runs first in a new one.
+    `check`: tests the work of an agent that has ended well.
     """
 
     command: str
@@ -53,6 +54,7 @@ class Setup:
     beads_dir: str = ""
     repository: Repository | None = None
     prepare: str = ""
+    check: str = ""
 
 
 @dataclass(slots=True)
@@ -234,8 +236,8 @@ class LocalRunner:
         if not records or not (ended := records[-1].ended):
             return Earlier(marks.runs(bead), notes.last_end(bead.notes))
         job = self._described(records[-1])
-        words = "" if job.words == ended.stopped else job.words
-        return Earlier(records[-1].run, f"{_how(ended)}: {words}" if words else _how(ended), job.session)
+        words, how = "" if job.words == ended.stopped else job.words, _how(records[-1], ended)
+        return Earlier(records[-1].run, f"{how}: {words}" if words else how, job.session)
 
     def _record(self, claim: Claim, job: str, log: Path, earlier: Earlier, base: str) -> Record:
         repository, setup = self.setup.repository, self.setup
@@ -258,6 +260,7 @@ class LocalRunner:
             str(repository.root) if repository else "",
             base,
             setup.prepare,
+            setup.check,
         )
 
     def _spawn(self, record: Record, environ: Mapping[str, str | bytes], log: BinaryIO) -> None:
@@ -298,6 +301,9 @@ class LocalRunner:
             return replace(job, words=ended.stopped)
         if ended.cannot_run:
             return replace(job, words=ended.cannot_run, cannot_run=True)
+        if ended.checked:
+            words = ended.check_words if ended.check_failed else job.words
+            job = replace(job, words=words, check=record.check, check_failed=ended.check_failed)
         return replace(job, words=f"({ended.branch}) {job.words}".rstrip()) if ended.branch else job
 
     def _killed(self, record: Record) -> Ended:
@@ -349,25 +355,35 @@ class LocalRunner:
             record = replace(record, ended=self._killed(record))
             if record.boot == boot_id():  # its command may live on
                 processes.end(record.group, record.job, self.setup.environ)
-            with suppress(OSError):
-                self.records.finish(record)
         ended = record.ended
         assert ended
         text, seconds = self._became(record, ended), round(ended.seconds, 3)
         self.log.info("ended", text, bead=record.bead, job=record.job, seconds=seconds)
+        with suppress(OSError):
+            self.records.finish(record)
 
     def _became(self, record: Record, ended: Ended) -> str:
         """Return what became of the bead, or if its agent left it, how the run ended."""
         try:
             bead = self.bd.show(record.bead)
         except Failure:
-            return summary(ended)
+            return summary(record, ended)
         after = span(ended.seconds)
-        if bead.status == "closed":
+        if bead.status == "closed" and ended.check_failed and marks.job(bead) == record.job:
+            self._take_back(bead)
+        elif bead.status == "closed":
             return f"closed after {after}" + (f" ({ended.branch})" if ended.branch else "")
         if bead.status == "blocked" and not ended.stopped:
             return f"asks after {after}: {one_line(notes.last_line(bead.notes)) or 'it is blocked'}"
-        return summary(ended)
+        return summary(record, ended)
+
+    def _take_back(self, bead: Bead) -> None:
+        """Undo the agent's close of a bead whose check has failed: the sweep then sends it back with the reason."""
+        try:
+            self.bd.update(bead, status="in_progress", marks={marks.RESTORED: utc(self.clock.now())})
+        except Failure as error:
+            text = f"its check failed, but its agent has closed it, and that could not be undone: {error}"
+            self.log.error("not_written", text, bead=bead.id, job=marks.job(bead))
 
 
 def _stage(ended: Ended) -> Stage:
@@ -378,13 +394,17 @@ def _stage(ended: Ended) -> Stage:
     return Stage.FAILED if ended.exit_code or ended.cannot_run else Stage.COMPLETED
 
 
-def summary(ended: Ended) -> str:
+def summary(record: Record, ended: Ended) -> str:
     """How a run ended: `failed (exit 127) after 0s: claudee: not found`, `timed out after 30m`."""
-    last = "" if ended.stopped or not ended.exit_code else notes.last_line(ended.stderr)
-    return _how(ended) + (f": {one_line(last)}" if last else "")
+    last = ended.check_words
+    if ended.exit_code and not ended.stopped:
+        last = notes.last_line(ended.stderr)
+    return _how(record, ended) + (f": {one_line(last)}" if last else "")
 
 
-def _how(ended: Ended) -> str:
+def _how(record: Record, ended: Ended) -> str:
     code = ended.exit_code
     what = ended.stopped or (f"failed (exit {code})" if code else "completed")
+    if ended.check_failed:
+        what = f"check failed ({one_line(record.check, 80)}, {ended.check_failed})"
     return f"{what} after {span(ended.seconds)}"
