@@ -5,13 +5,13 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from beads_dispatch.adapters.clock import Clock
+from beads_dispatch.adapters.clock import SYSTEM, Clock
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.adapters.stop import Stop
@@ -315,3 +315,23 @@ def test_an_end_is_left_to_write_while_a_bead_in_progress_has_a_job_that_is_over
     fake = cast(Any, FakeRunner())
     assert not unwritten([BEAD, bead("running")], fake)
     assert unwritten([bead("running"), bead("over")], fake)
+
+
+def test_a_run_that_ends_while_it_is_asked_about_was_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = runner.Setup("true", 1, timedelta(minutes=1), tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
+    local = runner.LocalRunner(setup, "queue", cast(Any, None), SYSTEM, str, Log("x", lambda: NOW))
+    lock, lives = local.records.create(RECORD), Folder.lives
+
+    def then_ends(folder: Folder, job: str) -> bool:
+        lived = lives(folder, job)
+        folder.write(replace(RECORD, ended=Ended(3, 1.5, 2.5)))
+        return lived
+
+    monkeypatch.setattr(Folder, "lives", then_ends)
+    assert local.job("j1").stage is Stage.FAILED
+    monkeypatch.undo()
+    assert not local.records.lives("j1")  # though its process is still there
+    assert [one.job for one in local.records.unfinished("queue")] == ["j1"]  # until a watcher notices
+    os.close(lock)

@@ -92,14 +92,14 @@ def _structured(objects: Sequence[tuple[int, Object]]) -> Said | None:
     session = _session(objects)
     for below, found in reversed(objects):
         kind = found.get("type")
-        if below > LAST_LINES or _agent_message(found):  # it went on after whatever error stands above
+        if below > LAST_LINES or agent_message(found):  # it went on after whatever error stands above
             return None
         if kind == "result" or (kind is None and "result" in found and not below):
             return _of_result(found, session)
         if kind == "turn.completed" or (kind == "step_finish" and _get(found, "part", "reason") == "stop"):
             return Said(_last_message(objects), structured=True, session=session)
         failed = kind == "turn.failed" or (not below and (kind == "error" or (kind is None and found.get("error"))))
-        if failed and not _message(found).startswith("Reconnecting"):  # Codex says so of each try
+        if failed and not message(found).startswith("Reconnecting"):  # Codex says so of each try
             return _of_result({**found, "is_error": True}, session)
     return None
 
@@ -110,7 +110,7 @@ def _of_result(found: Object, session: str) -> Said:
     text = (
         _text(found.get("result"))
         or _text(found.get("errors"))
-        or _message(found)
+        or message(found)
         or (subtype if subtype.startswith("error") else "")
     )
     status = _status(found)
@@ -158,11 +158,11 @@ def _get(found: object, *keys: str) -> object:
 def _text(value: object) -> str:
     """Return a text, or several as one; nothing for anything else."""
     if isinstance(value, list):
-        return "; ".join(filter(None, (_text(one) or _message(one) for one in value)))
+        return "; ".join(filter(None, (_text(one) or message(one) for one in value)))
     return "\n".join(lines.clean(value[:MOST_TEXT])).strip() if isinstance(value, str) else ""
 
 
-def _message(found: object) -> str:
+def message(found: object) -> str:
     """Return the message of an error, however deep it is packed: Gemini and Codex pass on JSON as a text."""
     for _ in range(5):
         if isinstance(found, str):
@@ -213,11 +213,11 @@ def _plain_session(stderr: str) -> str:
 
 
 def _last_message(objects: Sequence[tuple[int, Object]]) -> str:
-    messages = (_agent_message(found) for _, found in reversed(objects))
+    messages = (agent_message(found) for _, found in reversed(objects))
     return next(filter(None, messages), "")[:MOST_TEXT]
 
 
-def _agent_message(found: Object) -> str:
+def agent_message(found: Object) -> str:
     """Return what the agent says in this event: Codex's, opencode's, Claude's or Gemini's."""
     match found:
         case {"type": "item.completed", "item": {"type": "agent_message", "text": str(text)}}:

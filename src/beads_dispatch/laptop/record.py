@@ -123,18 +123,19 @@ class Folder:
             return None
 
     def lives(self, job: str) -> bool:
-        """Return whether the run's parent process is there."""
+        """Return whether the run's parent process is there, and has not written yet how the run ended."""
         try:
             with self._lock(job).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            record = self.read(job)
+            return record is None or record.ended is None
         except OSError:
             return False
         return False
 
     def unfinished(self, queue: str = "") -> list[Record]:
-        """Return the queue's runs that live, or whose parent was killed before it could write how they ended.
+        """Return the queue's runs that live, or whose end no watcher has noticed yet.
 
         `queue`: empty for every queue's.
         """
@@ -148,7 +149,7 @@ class Folder:
         return sorted(found, key=lambda one: one.started_at)
 
     def finish(self, record: Record) -> None:
-        """Write how the run ended, then say that it is over. Raises OSError."""
+        """Write how the run ended. Its end is noticed. Raises OSError."""
         self.write(record)
         self._lock(record.job).unlink(missing_ok=True)
 

@@ -109,13 +109,12 @@ class LocalRunner:
 
     def job(self, job_id: str) -> Job:
         """Return a job as it is. A job of another machine is not lost: nothing is known of it."""
+        lives = self.records.lives(job_id)  # asked before the record is read: it may end in between
         record = self.records.read(job_id)
         if record is None:
             mine = job_id.startswith(self.mine)
             return Job(Stage.UNKNOWN) if mine else Job(Stage.FOREIGN, "another machine started it")
-        if record.ended is None and not self.records.lives(job_id):
-            record = self.records.read(job_id) or record  # it may have ended since
-        return self._described(record)
+        return self._described(record, lives=lives)
 
     def idle(self) -> bool:
         return not self.living()
@@ -235,7 +234,7 @@ class LocalRunner:
         records = self.records.of(bead.id, self.queue)
         if not records or not (ended := records[-1].ended):
             return Earlier(marks.runs(bead), notes.last_end(bead.notes))
-        job = self._described(records[-1])
+        job = self._described(records[-1], lives=False)
         words, how = "" if job.words == ended.stopped else job.words, _how(records[-1], ended)
         return Earlier(records[-1].run, f"{how}: {words}" if words else how, job.session)
 
@@ -281,8 +280,8 @@ class LocalRunner:
             os.close(lock)
         self.parents.append(process)
 
-    def _described(self, record: Record) -> Job:
-        if record.ended is None and self.records.lives(record.job):
+    def _described(self, record: Record, *, lives: bool) -> Job:
+        if record.ended is None and lives:
             ran = timedelta(seconds=self.clock.monotonic() - record.began)  # a laptop's sleep does not count
             return Job(Stage.RUNNING, started_at=self.clock.now() - ran, timed=True)
         ended = record.ended or self._killed(record)
