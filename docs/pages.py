@@ -137,6 +137,9 @@ ENDS = [
      _job(Stage.FAILED, 9, words="OAuth token has expired", exit_code=1, trouble=Trouble.LOGIN.value, sure=True)),
     ("its words name a usage limit",
      _job(Stage.COMPLETED, 9, words="limit reached", trouble=Trouble.USAGE.value, sure=True)),
+    ("it ended well, and its `--check` passed (laptop)", _job(Stage.COMPLETED, check="make test", words="I did it")),
+    ("it ended well, and its `--check` failed (laptop); the fifth time the bead is blocked",
+     _job(Stage.COMPLETED, check="make test", check_failed="exit 2", words="3 failed")),
     ("it was stopped with its watcher, or by a restart of the machine",
      _job(Stage.STOPPED, 240, words="stopped with the watcher")),
 ]  # fmt: skip
