@@ -317,6 +317,14 @@ class Place:
         finally:
             connection.close()
 
+    def sql_in_one_session(self, *statements: str) -> None:
+        assert self.server
+        where = {"host": "127.0.0.1", "port": self.server.port, "user": "root", "database": self.database}
+        with pymysql.connect(**where) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            connection.commit()
+
     def drop(self) -> None:
         """Drop the database: Dolt keeps several megabytes of memory for each."""
         self.sql(f"DROP DATABASE {self.database}")

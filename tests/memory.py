@@ -22,6 +22,7 @@ class Database:
     locks: dict[str, "MemoryQueue"] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     ledger: dict[str, Entry] = field(default_factory=dict)
+    events: dict[str, list[Mapping[str, object]]] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     now: datetime = NOW
     changes: int = 0
@@ -93,6 +94,9 @@ class MemoryQueue:
 
     def stuck(self, job: str) -> str:
         return ""
+
+    def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        return self.database.events.get(bead_id, ())
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         self._reach()

@@ -5,10 +5,14 @@ import os
 import re
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Board, DoltServer, Place, held_port, make_old_place, make_place, running
+
+from beads_dispatch.core import notes
+from beads_dispatch.core.text import utc
 
 
 def services(board: Board) -> dict[str, str]:
@@ -191,3 +195,20 @@ def test_a_frozen_workspace(place: Place, board: Board, named: bool) -> None:
     assert place.run("resume").returncode == 0
     assert place.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
+
+
+def test_a_bead_that_bd_opens_when_its_deferral_ends_is_blocked_if_an_agent_may_have_it(
+    embedded: Place, board: Board
+) -> None:
+    bead = embedded.create()
+    assert embedded.run("tick", **services(board)).returncode == 0
+    embedded.bd("defer", bead, f"--until={utc(datetime.now(UTC) - timedelta(minutes=1))}")
+    embedded.bd("ready")
+    assert embedded.show(bead)["status"] == "open"
+    for _ in range(2):
+        assert embedded.run("tick", **services(board)).returncode == 0
+    assert (embedded.show(bead)["status"], board.sent) == ("blocked", [bead])
+    assert embedded.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"
+    embedded.bd("update", bead, "--status=open")
+    assert embedded.run("tick", **services(board)).returncode == 0
+    assert board.sent == [bead, bead]

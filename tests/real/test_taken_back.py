@@ -1,6 +1,8 @@
 """Another client undoes the record of a dispatch, as an older export does. The bead is not sent twice."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Board, Place
+
+from beads_dispatch.core import notes
 
 
 def services(board: Board) -> dict[str, str]:
@@ -30,6 +34,51 @@ def import_again(place: Place, older: str) -> None:
 def revert_by_sql(place: Place, older: str) -> None:
     row = json.loads(Path(older).read_text().splitlines()[0])
     place.sql("UPDATE issues SET status = 'open', notes = '', metadata = '{}' WHERE id = %s", row["id"])
+
+
+def restore_the_row(place: Place, older: str) -> None:
+    """The whole row as it was committed before the dispatch."""
+    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
+    place.sql("DELETE FROM issues WHERE id = %s", bead)
+    place.sql("INSERT INTO issues SELECT * FROM issues AS OF %s WHERE id = %s", before(place, bead), bead)
+
+
+def reset_hard(place: Place, older: str) -> None:
+    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
+    place.sql("CALL DOLT_RESET('--hard', %s)", before(place, bead))
+
+
+def merge_theirs(place: Place, older: str) -> None:
+    """A clone that has an older row edits it; the merge's conflict is settled with that row."""
+    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
+    place.sql("CALL DOLT_BRANCH('-f', 'theirs', %s)", before(place, bead))
+    place.sql_in_one_session(
+        "CALL DOLT_CHECKOUT('theirs')",
+        f"UPDATE issues SET notes = 'as a clone has it', title = 'edited' WHERE id = '{bead}'",
+        "CALL DOLT_COMMIT('-a', '-m', 'a clone edits it')",
+        "CALL DOLT_CHECKOUT('main')",
+        "SET autocommit = 0",
+        "CALL DOLT_MERGE('theirs')",
+        "CALL DOLT_CONFLICTS_RESOLVE('--theirs', 'issues')",
+        "CALL DOLT_COMMIT('-a', '-m', 'merged')",
+    )
+
+
+def before(place: Place, bead: str) -> str:
+    """The newest commit in which this bead is open."""
+    rows = place.sql(
+        "SELECT commit_hash FROM dolt_history_issues WHERE id = %s AND status = 'open' ORDER BY commit_date DESC", bead
+    )
+    return str(rows[0]["commit_hash"])
+
+
+def rebuild(place: Place, older: str) -> None:
+    """The embedded database is gone, as after `git clean -fdX`, and is made anew from the export."""
+    shutil.rmtree(place.metadata.parent / "embeddeddolt")
+    shutil.copy(older, place.metadata.parent / "issues.jsonl")
+    words = ["init", "-p", "t", "--skip-agents", "--skip-hooks", "--stealth", "--non-interactive"]
+    subprocess.run([place.real_bd, *words], env=place.environ, cwd=place.folder, check=True, capture_output=True)
+    place.bd("create", "the first write imports issues.jsonl")
 
 
 def dispatched(place: Place, board: Board) -> str:
@@ -67,7 +116,7 @@ def test_an_older_export_sends_nothing_twice_and_a_person_can_send_it_again(plac
     assert board.sent == [bead, bead]
 
 
-@pytest.mark.parametrize("undo", [revert_by_sql])
+@pytest.mark.parametrize("undo", [revert_by_sql, restore_the_row, reset_hard, merge_theirs])
 def test_a_row_that_is_put_back_over_sql_sends_nothing_twice(
     on_server: Place, board: Board, undo: Callable[[Place, str], None]
 ) -> None:
@@ -76,6 +125,25 @@ def test_a_row_that_is_put_back_over_sql_sends_nothing_twice(
     assert on_server.run("tick", **services(board)).returncode == 0
     undo(on_server, older)
     waits_then_is_blocked(on_server, board, bead)
+
+
+def test_a_database_that_is_rebuilt_from_its_export_sends_nothing_twice(embedded: Place, board: Board) -> None:
+    bead = dispatched(embedded, board)
+    older = export(embedded)
+    assert embedded.run("tick", **services(board)).returncode == 0
+    rebuild(embedded, older)
+    assert embedded.show(bead)["status"] == "open"
+    waits_then_is_blocked(embedded, board, bead)
+
+
+def test_an_older_export_that_reopens_a_closed_bead_sends_it_no_second_time(place: Place, board: Board) -> None:
+    bead = dispatched(place, board)
+    older = export(place)
+    assert place.run("tick", **services(board)).returncode == 0
+    place.bd("close", bead)
+    import_again(place, older)
+    assert place.show(bead)["status"] == "open"
+    waits_then_is_blocked(place, board, bead)
 
 
 def test_an_id_that_was_created_anew_is_another_bead(on_server: Place, board: Board) -> None:
@@ -101,3 +169,19 @@ def test_without_a_ledger_nothing_is_started(embedded: Place, board: Board) -> N
     assert (board.sent, embedded.show(bead)["status"]) == ([], "open")
     assert embedded.run("tick", **services(board)).returncode == 0
     assert board.sent == [bead]
+
+
+def test_a_bead_that_bd_opens_when_its_deferral_ends_is_not_sent_again(on_server: Place, board: Board) -> None:
+    """As the `ready` of bd 1.3 does on some servers (seen in an embedded database: tests/real/test_bd_1_3.py)."""
+    bead = on_server.create()
+    assert on_server.run("tick", **services(board)).returncode == 0
+    on_server.sql("UPDATE issues SET status = 'open' WHERE id = %s", bead)
+    on_server.sql(
+        "INSERT INTO events (id, issue_id, event_type, actor, old_value, new_value, created_at) "
+        "SELECT UUID(), id, 'status_changed', 'bd-defer-wake', '', 'open', DATE_ADD(UTC_TIMESTAMP(), INTERVAL 5 SECOND)"
+        " FROM issues WHERE id = %s",
+        bead,
+    )
+    on_server.run("tick", **services(board))
+    assert (on_server.show(bead)["status"], board.sent) == ("blocked", [bead])
+    assert on_server.notes(bead)[-1] == f"not dispatched: {notes.SENT_BEFORE}"

@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from beads_dispatch.core import timeline
 from beads_dispatch.core.bead import Bead, parse
 from beads_dispatch.core.timeline import Entry, Event, Version
@@ -145,3 +147,24 @@ def test_odd_rows_are_left_out() -> None:
     assert timeline.parse_event({"old_value": "{", "new_value": "[1]"}).new == {}
     (entry,) = timeline.parse_comments([{"text": "a\n\nb"}])
     assert (entry.at, entry.who, entry.lines) == (None, "someone", ("comment: a", "b"))
+
+
+WAKES = {"event_type": "status_changed", "actor": "bd-defer-wake", "new_value": "open"}
+
+
+@pytest.mark.parametrize(
+    ("later", "woken"),
+    [
+        ([], True),
+        ([{"event_type": "updated", "actor": "ann", "created_at": "2026-12-01T10:00:09Z"}], True),  # a new title, say
+        ([{"event_type": "status_changed", "actor": "ann", "created_at": "2026-12-01T10:00:09Z"}], False),
+        ([{"event_type": "reopened", "actor": "ann", "created_at": "2026-12-01T10:00:09Z"}], False),
+        ([{"event_type": "status_changed", "actor": "ann", "created_at": "2026-12-01T10:00:05Z"}], True),  # no order
+    ],
+)
+def test_a_bead_that_bd_itself_has_opened(later: list[dict[str, object]], woken: bool) -> None:
+    before = {"event_type": "status_changed", "actor": "ann", "created_at": "2026-12-01T10:00:01Z"}
+    rows = [before, {**WAKES, "created_at": "2026-12-01T10:00:05Z"}, *later]
+    assert timeline.woken_by_bd(rows) is woken
+    assert not timeline.woken_by_bd([before])
+    assert not timeline.woken_by_bd([])

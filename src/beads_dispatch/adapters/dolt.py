@@ -183,7 +183,8 @@ class Dolt:
 
     def events(self, bead_id: str) -> list[dict[str, Any]]:
         """Return bd's own record of who changed what."""
-        return self.ask("SELECT event_type, actor, old_value, new_value FROM events WHERE issue_id = %s", bead_id)
+        what = "SELECT event_type, actor, old_value, new_value, created_at FROM events WHERE issue_id = %s"
+        return self.ask(what, bead_id)
 
     def check_writable(self) -> None:
         """Raises DoltFailed where this user may not write beads or holds."""

@@ -65,6 +65,17 @@ def parse_event(row: Mapping[str, object]) -> Event:
     )
 
 
+def woken_by_bd(events: Sequence[Mapping[str, object]]) -> bool:
+    """Return whether it was bd that last set a bead's status, because its deferral had ended.
+
+    A `bd ready` of 1.3 opens every deferred bead that is due, and removes the date. Times are in whole seconds, so the
+    changes of one second come in no order.
+    """
+    set_status = [row for row in events if row.get("event_type") in ("status_changed", "reopened", "closed")]
+    newest = max((str(row.get("created_at")) for row in set_status), default="")
+    return any(str(row.get("created_at")) == newest and row.get("actor") == "bd-defer-wake" for row in set_status)
+
+
 def parse_comments(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
     """Parse `bd comments --json`."""
     return [

@@ -153,6 +153,20 @@ class EndDeferral:
         return Write(status="open", marks=marks.reopened(now))
 
 
+@dataclass(frozen=True, slots=True)
+class BlockWoken:
+    """Block a bead that bd itself opened at the end of a deferral, although an agent may have it. `known`: as read."""
+
+    known: Bead
+    checked: ClassVar[bool] = False
+
+    def next(self, bead: Bead | None, now: datetime) -> Next:
+        if bead is None or (bead.status, bead.assignee) != ("open", self.known.assignee):
+            return Settled.LOST
+        changed = (bead.updated_at, bead.metadata) != (self.known.updated_at, self.known.metadata)
+        return Settled.LOST if changed else _blocked(bead, notes.SENT_BEFORE, outcomes.DEFERRED.word)
+
+
 def _blocked(bead: Bead, why: str, became: str) -> Write:
     return Write(notes.not_dispatched(why), "blocked", marks.blocked(bead, became))
 

@@ -132,6 +132,8 @@ class Tick:
                 self.report.came = Came.BUSY
                 continue
             try:
+                if room.is_woken(self.cycle, bead):
+                    continue
                 claimed = claims.make(self.cycle, bead, self.entries.get(bead.id))
             except BdFailed as error:
                 unclaimed = _not_claimed(self.cycle, self.holding, bead, error)

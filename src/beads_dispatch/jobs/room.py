@@ -6,7 +6,7 @@ from beads_dispatch.core import holds, ledger, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, NotAsExpected, ServiceFailed
 from beads_dispatch.core.ledger import Entry
-from beads_dispatch.core.writes import BlockTakenBack, Note
+from beads_dispatch.core.writes import BlockTakenBack, BlockWoken, Intent, Note
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
 from beads_dispatch.jobs.writing import fetch, once, until_settled
@@ -52,14 +52,26 @@ def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, En
         if not (known and ledger.taken_back(bead, known)):
             good.append(bead)
         elif is_last_run_gone(cycle, bead, known):
-            block_taken_back(cycle, bead, known)
+            block(cycle, bead, BlockTakenBack(cycle.settings.assignee, known), known.job)
     return good
 
 
-def block_taken_back(cycle: Cycle, bead: Bead, known: Entry) -> None:
-    """Block a bead whose record another client has undone, if that is still so."""
+def is_woken(cycle: Cycle, bead: Bead) -> bool:
+    """Return whether bd itself has opened a bead that an agent may have: then it is blocked, and not started again."""
+    if not marks.possibly_dispatched(bead):
+        return False
+    from beads_dispatch.core import timeline  # most beads have no record of a dispatch
+
+    woken = timeline.woken_by_bd(cycle.outside.queue.events(bead.id))
+    if woken:
+        block(cycle, bead, BlockWoken(bead))
+    return woken
+
+
+def block(cycle: Cycle, bead: Bead, intent: Intent, job: str = "") -> None:
+    """Block a bead that must not be started, if that is still so."""
     try:
-        written = once(cycle, BlockTakenBack(cycle.settings.assignee, known), fetch(cycle, bead.id))
+        written = once(cycle, intent, fetch(cycle, bead.id))
     except NotAsExpected:
         written = None
     except BdFailed as error:
@@ -68,7 +80,7 @@ def block_taken_back(cycle: Cycle, bead: Bead, known: Entry) -> None:
     if written is None:
         cycle.info("changed", "changed meanwhile: left alone", bead)
     else:
-        cycle.info("blocked", written.note or "", bead, level="warning", job=known.job)
+        cycle.info("blocked", written.note or "", bead, level="warning", job=job)
         cycle.notify(bead, "blocked", written.note or "")
 
 
