@@ -1,5 +1,7 @@
 """The stop signals: from the first moment on, as PID 1 too, and a closed terminal as a SIGTERM."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, PATIENCE, Board, Place, Reply
+from conftest import COMMAND, PATIENCE, Board, Place, Reply, wait_for
 from test_watcher import watching
 
 # The first thing that the command line needs. This one takes its place, and the signal comes while it is imported.
@@ -101,3 +103,27 @@ def test_nohup_keeps_it_at_work(on_server: Place, board: Board) -> None:
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         assert watcher.end() == 0
+
+
+def test_a_frozen_tick_that_holds_the_lock_is_reported_with_its_process(place: Place, board: Board) -> None:
+    """As on a machine that was paused: without this, every tick would say for ever that another one is running."""
+    bead, came = place.create(), place.folder / "came"
+    environ = {"BEADBOARD_URL": board.url}
+    path = place.wrap_bd(f'case "$*" in update*) echo $$ >"{came}"; exec sleep 300;; esac\nexec "{place.real_bd}" "$@"')
+    frozen = place.start("tick", PATH=path, **environ)
+    wait_for(lambda: came.exists() and came.read_text())
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        assert "another tick is running" in place.run("tick", **environ).stdout
+        soon = place.changed("from beads_dispatch.adapters import queue\nqueue.STUCK_SECONDS = 1.0")
+        wait_for(lambda: soon.run("tick", **environ).returncode == 1)
+        who = rf"(process {frozen.pid}|connection \d+ of root from \S+), .* \d+ s"
+        assert re.search(rf"another tick holds the lock and does nothing: end that process \({who}\)",
+                         soon.run("tick", **environ).stderr)  # fmt: skip
+        assert soon.run("status", **environ).stdout.startswith("queue: nothing can be claimed: another tick holds")
+    finally:
+        for pid in (frozen.pid, int(came.read_text())):
+            os.kill(pid, signal.SIGKILL)
+        frozen.communicate()
+    wait_for(lambda: "another tick" not in place.run("tick", **environ).stdout)
+    assert board.sent in ([], [bead])

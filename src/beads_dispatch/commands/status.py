@@ -13,7 +13,7 @@ from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed, WritesRef
 from beads_dispatch.core.reasons import Known, QueueState, Standing
 from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.jobs import room
-from beads_dispatch.jobs.cycle import Outside
+from beads_dispatch.jobs.cycle import Outside, frozen_holder
 from beads_dispatch.jobs.holding import all_holds
 from beads_dispatch.settings import Settings
 
@@ -78,7 +78,7 @@ def _unwritable(outside: Outside) -> str:
         outside.queue.check_writable()
     except Failure as error:
         return str(error)
-    return ""
+    return frozen_holder(outside, "dispatcher", "tick")
 
 
 def _waiting_for_runs(outside: Outside, settings: Settings, eligible: Sequence[Bead]) -> Mapping[str, str]:

@@ -78,8 +78,15 @@ class Cycle:
 
 def locked_out(outside: Outside, job: str, what: str) -> bool:
     """Log that another process has the lock. Return whether it has had it for so long that it must be frozen."""
-    if who := outside.queue.stuck(job):
-        outside.log.error("stuck", f"another {what} holds the lock and does nothing: end that process ({who})")
+    frozen = frozen_holder(outside, job, what)
+    if frozen:
+        outside.log.error("stuck", frozen)
     else:
         outside.log.info("locked", f"another {what} is running")
-    return bool(who)
+    return bool(frozen)
+
+
+def frozen_holder(outside: Outside, job: str, what: str) -> str:
+    """Say who has held a lock for longer than a tick or a sweep can last; empty if nobody has."""
+    who = outside.queue.stuck(job)
+    return f"another {what} holds the lock and does nothing: end that process ({who})" if who else ""
