@@ -161,7 +161,6 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
 	@echo "installing beads-dispatch and the pinned packages of its tests into $(VENV) (once, 10 to 30 seconds) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@# With bytecode: if PYTHONDONTWRITEBYTECODE is set, each command would compile httpx again, in half a second of CPU.
-	@$(BIN)/pip -q install --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip -q install --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@

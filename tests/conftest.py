@@ -29,6 +29,7 @@ import pytest
 QUIET = {"TZ": "UTC", "BD_NO_HOOKS": "1", "BEADS_DOLT_AUTO_START": "0", "BD_EXPORT_AUTO": "false"}
 # As for our own calls of bd (adapters/bd/environment.py): without them a call takes a third more CPU.
 QUIET |= {"GOGC": "off", "GOMEMLIMIT": "200MiB", "BD_BACKUP_ENABLED": "false", "BD_DISABLE_METRICS": "1"}
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each command compiles httpx anew: half a second of CPU
 COMMAND = (sys.executable, "-m", "beads_dispatch")
 PATIENCE = 120.0  # seconds; generous, so that a busy machine fails no test
 
