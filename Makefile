@@ -38,8 +38,8 @@ test: $(VENV)/installed tools ## the tests, on the real bd and a real Dolt
 	$(BIN)/pytest -n 4 --dist worksteal -m "not stress"
 
 .PHONY: stress
-stress: $(VENV)/installed tools ## the tests that take minutes: many ticks at once, and ticks and sweeps that are killed
-	$(BIN)/pytest -n 4 --dist worksteal -m stress
+stress: $(VENV)/installed tools ## many ticks at once, and ticks and sweeps that are killed at POINTS=40 points (minutes)
+	$(BIN)/pytest -n 4 --dist worksteal -m stress $(POINTS:%=--points=%)
 
 .PHONY: test-bd-1.3
 test-bd-1.3: $(VENV)/installed ## the tests on real parts that are not slow, with bd 1.3 on Dolt 2.2
@@ -54,15 +54,15 @@ QUICK := bd idle never_twice sweep tick
 
 .PHONY: crash
 crash: $(VENV)/installed tools ## kill a tick and a sweep, and fail Dolt, at every point (half an hour)
-	$(BIN)/pytest -n 4 tests/real/test_crash.py --every-point
+	$(BIN)/pytest -n 4 tests/real/test_crash.py --points=0
 
 .PHONY: simulate
 simulate: $(VENV)/installed ## tick, sweep and watcher in a simulated world: N=100000 schedules from seed BEGIN, or the story of SEED
 	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--begin $(or $(BEGIN),0) --number $(or $(N),10000))
 
 .PHONY: mutate
-mutate: $(VENV)/installed ## what share of changes to the decisions and the jobs the simulation and the unit tests notice: SAMPLE=100
-	PYTHONPATH=tests $(BIN)/python -m simulation.mutate --sample $(or $(SAMPLE),100)
+mutate: $(VENV)/installed ## what share of changes to the decisions and the jobs the simulation and the unit tests notice: SAMPLE=100 LEAST=80
+	PYTHONPATH=tests $(BIN)/python -m simulation.mutate --sample $(or $(SAMPLE),100) $(LEAST:%=--least %)
 
 .PHONY: faults
 faults: $(VENV)/installed tools ## write docs/faults.md anew: what a tick does for each fault on the wire

@@ -101,7 +101,7 @@ def tool(name: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-point", action="store_true", help="faults at every point of a tick, not at a sample")
+    parser.addoption("--points", type=int, default=40, help="faults at so many points of ticks and sweeps; 0: at all")
     parser.addoption("--bd", default="bd", help="the bd to test with: bd or bd-1.3")
     parser.addoption("--dolt", default="dolt", help="the Dolt to test with: dolt or dolt-2.2")
 
@@ -429,8 +429,11 @@ def make_old_place(folder: Path, server: DoltServer | None) -> Place:
 
 
 @pytest.fixture
-def on_server(tmp_path: Path, dolt_server: DoltServer) -> Iterator[Place]:
+def on_server(request: pytest.FixtureRequest, tmp_path: Path, dolt_server: DoltServer) -> Iterator[Place]:
+    """A workspace on a server. Its metadata.json is named, as in a cluster, unless the test is marked `found`."""
     place = make_place(tmp_path / "server", dolt_server)
+    if not request.node.get_closest_marker("found"):
+        place.environ["BEADS_METADATA"] = str(place.metadata)
     yield place
     place.drop()
 

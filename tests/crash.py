@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -77,7 +78,20 @@ def every_point() -> list[Point]:
 
 
 def sample(count: int, seed: int = 20261124) -> list[Point]:
-    return random.Random(seed).sample(every_point(), count)
+    """Return so many of all points. Each is as unlike those before it as can be, so that a few show every fault."""
+    left, chosen, seen = every_point(), list[Point](), Counter[object]()
+    random.Random(seed).shuffle(left)
+    for _ in range(count):
+        point = min(left, key=lambda one: sum(seen[part] for part in parts(one)))
+        left.remove(point)
+        chosen.append(point)
+        seen.update(parts(point))
+    return chosen
+
+
+def parts(point: Point) -> tuple[object, ...]:
+    flow = point.flow.name
+    return flow, point.fault, point.mode, (flow, point.mode), (point.phase, point.fault)
 
 
 # A bd that reports before, during and after each call, and waits each time: the fault may strike there.

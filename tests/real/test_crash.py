@@ -1,7 +1,7 @@
 """A tick or a sweep is killed or stopped, or Dolt fails, at every point.
 
 After each, ticks and sweeps run until nothing is left to do: no bead was sent twice, and each has a stated reason.
-`make crash` visits every point, a plain run a sample.
+`make crash` visits every point, `make stress` a sample.
 """
 
 import json
@@ -21,7 +21,8 @@ Places = Callable[[str], Place]
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "point" in metafunc.fixturenames:
-        points = crash.every_point() if metafunc.config.getoption("every_point") else crash.sample(40)
+        count = metafunc.config.getoption("points")
+        points = crash.sample(count) if count else crash.every_point()
         metafunc.parametrize("point", points, ids=[point.name for point in points])
 
 
@@ -32,7 +33,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer) ->
 
     def place(mode: str) -> Place:
         if mode not in made:
-            made[mode] = make_place(tmp_path_factory.mktemp(mode), dolt_server if mode == "server" else None)
+            one = made[mode] = make_place(tmp_path_factory.mktemp(mode), dolt_server if mode == "server" else None)
+            if one.server:
+                one.environ["BEADS_METADATA"] = str(one.metadata)
         return made[mode]
 
     return place

@@ -15,6 +15,8 @@ from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.workspace import Server
 from beads_dispatch.core.errors import DoltFailed
 
+pytestmark = pytest.mark.found
+
 HOLD = """
 import os, sys
 from pathlib import Path

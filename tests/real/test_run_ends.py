@@ -44,24 +44,10 @@ def result(text: str, **fields: object) -> list[str]:
 
 
 LIMIT = "You've hit your limit · resets in 2h"
+# One row for each way in which a bead is written. What each answer means is a table in tests/unit/test_runs.py.
 ENDS: list[tuple[Callable[[], Reply], str, str | None]] = [
-    (lambda: job("queued"), "in_progress", None),
-    (lambda: job("running"), "in_progress", None),
-    (
-        lambda: job("completed", exit_code=0, output=result("I need a key")),
-        "blocked",
-        "completed after 3m 40s, bead not closed: I",
-    ),
     (lambda: job("failed", exit_code=1, output=[], stderr="boom\n"), "blocked", "failed (exit 1) after 3m 40s: boom"),
-    (lambda: job("failed", exit_code=-9), "blocked", "failed (exit -9) after 3m 40s"),
     (lambda: job("failed", exit_code=1, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
-    (lambda: job("completed", exit_code=0, output=result(LIMIT, is_error=True)), "open", "usage limit, resets "),
-    (lambda: job("timeout"), "blocked", "timed out after 3m 40s; its process may still be working"),
-    (
-        lambda: job("error", error="[Errno 2] claude"),
-        "blocked",
-        "error: [Errno 2] claude; its process may still be working",
-    ),
     (
         lambda: job("failed", exit_code=1, stderr="boom\n", ran=1),
         "open",
@@ -73,17 +59,11 @@ ENDS: list[tuple[Callable[[], Reply], str, str | None]] = [
         "failed (exit 127) after 1s: claudee: not found (open again)",
     ),
     (lambda: (404, {"detail": "Job not found"}), "blocked", "the agent service does not know job"),
-    (lambda: (404, {"detail": "Not Found"}), "in_progress", None),
     (lambda: (401, {"detail": "Invalid token"}), "in_progress", None),
-    (lambda: (200, "nonsense"), "in_progress", None),
-    (lambda: (200, "x" * 2_000_000), "in_progress", None),
 ]
 
 
-@pytest.mark.parametrize(
-    ("answer", "status", "ended"),
-    [row if number in (3, 5) else pytest.param(*row, marks=pytest.mark.slow) for number, row in enumerate(ENDS)],
-)
+@pytest.mark.parametrize(("answer", "status", "ended"), ENDS)
 def test_each_end_becomes_a_note_and_a_status(
     on_server: Place, service: Board, answer: Callable[[], Reply], status: str, ended: str | None
 ) -> None:

@@ -40,9 +40,18 @@ def as_pid_1() -> list[str]:
     return words if allowed else []
 
 
-@pytest.mark.parametrize("prefix", [[], as_pid_1()], ids=["a process", "PID 1"])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
-@pytest.mark.parametrize("command", ["watch", "tick"])
+# Each command, each signal, and each with and without the rules for PID 1.
+STARTS = (
+    ("watch", "SIGTERM", []),
+    ("tick", "SIGHUP", []),
+    ("watch", "SIGQUIT", []),
+    ("tick", "SIGTERM", as_pid_1()),
+    ("watch", "SIGHUP", as_pid_1()),
+    ("tick", "SIGQUIT", as_pid_1()),
+)
+
+
+@pytest.mark.parametrize(("command", "name", "prefix"), STARTS)
 def test_a_signal_at_once_after_the_start_is_heard(
     on_server: Place, board: Board, tmp_path: Path, command: str, name: str, prefix: list[str]
 ) -> None:

@@ -17,6 +17,8 @@ from test_watcher import Watcher, ended
 
 from beads_dispatch.laptop.runner import prefix
 
+pytestmark = pytest.mark.found
+
 # Its child has a session of its own, and so is not in its parent's process group.
 SLEEPS = "setsid sleep 300 & echo $! >> children; wait"
 

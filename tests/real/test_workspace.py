@@ -15,6 +15,8 @@ from test_watcher import watching
 from beads_dispatch.adapters import location
 from beads_dispatch.core.errors import Failure, Misconfigured
 
+pytestmark = pytest.mark.found
+
 
 def unnamed(place: Place) -> dict[str, str]:
     """The place's environment without BEADS_DIR: bd finds the workspace from its working folder."""

@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100, help="so many of all mutants; 0: every one")
     parser.add_argument("--schedules", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least", type=int, default=0, help="a smaller share (%%) is a failure")
     asked = parser.parse_args()
     every = [mutant for file in FILES for mutant in mutants(file)]
     chosen = Random(asked.seed).sample(every, min(asked.sample or len(every), len(every)))
@@ -189,6 +190,7 @@ def main() -> None:
         )
     share = 100 * (1 - by.get("", 0) / len(chosen))
     print(f"\n{share:.0f} % of {len(chosen)} mutants noticed: {by}")
+    sys.exit(share < asked.least)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,23 @@ def test_a_service_that_does_not_answer_is_not_asked_about_each_job() -> None:
 
 
 @respx.mock
+@pytest.mark.parametrize(
+    ("reply", "stage"),
+    [
+        (httpx.Response(200, json={"status": "running"}), Stage.RUNNING),
+        (httpx.Response(404, json={"detail": "Job not found"}), Stage.UNKNOWN),
+        (httpx.Response(404, json={"detail": "Not Found"}), Stage.DOUBT),
+        (httpx.Response(401, json={"detail": "Invalid token"}), Stage.DOUBT),
+        (httpx.Response(200, text="nonsense"), Stage.DOUBT),
+        (httpx.Response(200, text="x" * 2_000_000), Stage.DOUBT),
+    ],
+)
+def test_what_an_answer_about_a_job_means(reply: httpx.Response, stage: Stage) -> None:
+    respx.get(f"{AGENT}/jobs/1").mock(return_value=reply)
+    assert AgentService(AGENT, "", http.request, print, SYSTEM.monotonic).job("1").stage is stage
+
+
+@respx.mock
 def test_a_token_that_a_service_echoes_is_not_passed_on() -> None:
     respx.get(f"{AGENT}/jobs/1").respond(401, text="Bearer s3cret is not valid")
     service = AgentService(AGENT, "s3cret", http.request, print, SYSTEM.monotonic)
