@@ -10,10 +10,9 @@ import re
 import socket
 import threading
 import time
-import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -193,10 +192,6 @@ class Case:
     seconds: int = 0
 
     @property
-    def number(self) -> int:
-        return CASES.index(self)
-
-    @property
     def id(self) -> str:
         return re.sub(r"\W+", "-", f"{self.endpoint.split('/')[-1]} {self.fault}").strip("-")
 
@@ -235,17 +230,7 @@ def cases_of(endpoint: str) -> list[Case]:
 CASES = [case for endpoint in ENDPOINTS for case in cases_of(endpoint)]
 # bd 1.3 is tried with one row of each kind: not delivered, not started, and two that are unclear.
 QUICK = ("refused", "308 to a place where all is well", "reset once it was sent", "the body is cut off")
-
-
-def marks(case: Case) -> list[pytest.MarkDecorator]:
-    quick = case.endpoint == DISPATCH and case.fault in QUICK
-    return [] if quick else [pytest.mark.slow]
-
-
-EACH = pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=case.id, marks=marks(case)) for case in CASES],
-)
+QUICK_CASES = [case for case in CASES if case.endpoint == DISPATCH and case.fault in QUICK]
 
 
 @dataclass(frozen=True)
@@ -283,72 +268,26 @@ def run(case: Case, place: Place, world: World, assignee: str) -> Outcome:
     return Outcome(bead, shown, done.returncode, done.stderr, asked, followed, world.swallowed, held)
 
 
-@dataclass
-class Rows:
-    """Runs cases side by side. A thread takes a free workspace, or makes one.
+def run_all(cases: list[Case], folder: Path, server: DoltServer) -> dict[Case, Outcome]:
+    """Runs the cases side by side, the long ones first. A thread takes a free workspace, or makes one."""
+    free: queue.SimpleQueue[Place] = queue.SimpleQueue()
 
-    Each case runs once, though each of pytest's workers asks for it: the first to come claims it,
-    and leaves its outcome in a folder that all of them share.
-    """
-
-    folder: Path
-    shared: Path
-    server: DoltServer
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
-    free: queue.SimpleQueue[Place] = field(default_factory=queue.SimpleQueue)
-
-    def start(self, cases: list[Case]) -> None:
-        self.shared.mkdir(exist_ok=True)
-        for case in sorted(cases, key=lambda case: -case.seconds):
-            try:
-                (self.shared / f"{case.number}.claim").touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            self.pool.submit(self._leave, case)
-
-    def __getitem__(self, case: Case) -> Outcome:
-        left, until = self.shared / f"{case.number}.json", time.monotonic() + LONGEST_RUN
-        while not left.exists():
-            assert time.monotonic() < until, f"{case.id} left no outcome"
-            time.sleep(0.1)
-        found = json.loads(left.read_text())
-        assert "failed" not in found, found["failed"]
-        return Outcome(**found)
-
-    def _leave(self, case: Case) -> None:
+    def one(case: Case) -> Outcome:
+        number = CASES.index(case)
         try:
-            found = asdict(self._run(case))
-        except Exception:  # reported by the test that asks for this case, in any worker
-            found = {"failed": traceback.format_exc()}
-        half = self.shared / f"{case.number}.half"
-        half.write_text(json.dumps(found))
-        half.rename(self.shared / f"{case.number}.json")
-
-    def _run(self, case: Case) -> Outcome:
-        try:
-            place = self.free.get_nowait()
+            place = free.get_nowait()
         except queue.Empty:
-            place = make_place(self.folder / f"place{case.number}", self.server)
-        world = World(self.folder / f"world{case.number}")
+            place = make_place(folder / f"place{number}", server)
+        world = World(folder / f"world{number}")
         try:
-            return run(case, place, world, f"agent-{case.number}")
+            return run(case, place, world, f"agent-{number}")
         finally:
             world.close()
-            self.free.put(place)
+            free.put(place)
 
-
-@pytest.fixture(scope="session")
-def rows(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, dolt_server: DoltServer
-) -> Iterator[Rows]:
-    """The outcomes of the cases that some selected test is about."""
-    chosen = {item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")}
-    folder = tmp_path_factory.getbasetemp()
-    above = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder  # one for all of a run's workers
-    all_rows = Rows(tmp_path_factory.mktemp("faults"), above / "fault-outcomes", dolt_server)
-    all_rows.start([case for case in CASES if case in chosen])
-    yield all_rows
-    all_rows.pool.shutdown(wait=True)  # the other workers wait for these outcomes
+    in_order = sorted(cases, key=lambda case: -case.seconds)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(in_order, pool.map(one, in_order, timeout=LONGEST_RUN), strict=True))
 
 
 # The page.
@@ -430,58 +369,58 @@ def row_on_page(case: Case) -> str:
     return found[0]
 
 
-if "WRITE_FAULTS" in os.environ:  # make faults
+def wrong(case: Case, outcome: Outcome) -> list[str]:
+    """What is not as it must be in this row, whatever the page says."""
+    sent, kept = outcome.asked[DISPATCH], outcome.status == "in_progress"
+    must = {
+        "a bead is sent at most once": sent <= 1 and outcome.asked[HEALTH] <= 1,
+        "no redirect is followed": outcome.followed == 0,
+        "no body is read without end": not outcome.swallowed,
+        "nothing is sent while a service is at fault": sent == 0 or case.endpoint == DISPATCH or case.fault in ACCEPTED,
+        "a bead is in progress only if an agent may have it": kept
+        == (sent == 1 and case.fault not in PROVES_THAT_NOTHING_STARTED),
+    }
+    if case.fault in ACCEPTED:
+        must["accepted"] = (outcome.exit, outcome.stderr, outcome.held) == (0, "", False)
+        must["the note says so"] = outcome.notes[-1].startswith("dispatched: job=")
+    elif case.fault == "busy":
+        must["busy is no failure"] = (outcome.exit, outcome.stderr) == (0, "")
+        must["the note says so"] = outcome.notes[1:] == (["returned: agent busy"] if case.endpoint == DISPATCH else [])
+    else:
+        # Asking again has no side effect, so only a failed dispatch holds the queue.
+        must["it is a failure"] = (outcome.exit, outcome.held) == (1, case.endpoint == DISPATCH)
+        must["in one line"] = len(outcome.stderr.splitlines()) == 1
+        note = "dispatch unclear" if kept else "dispatch failed"
+        must["the note says why"] = bool(outcome.notes) and outcome.notes[-1].startswith(note)
+        must["once"] = len(outcome.notes) == (2 if case.endpoint == DISPATCH else 1)
+    return [what for what, holds in must.items() if not holds]
 
-    def test_write_the_page(rows: Rows) -> None:
-        PAGE.write_text(page(lambda case: row(case, rows[case])))
-
-
-@EACH
-def test_the_page_is_true(case: Case, rows: Rows) -> None:
-    assert row(case, rows[case]) == row_on_page(case)
-
-
-def test_the_page_is_whole() -> None:
-    assert page(row_on_page) == PAGE.read_text()
-
-
-# What must hold in every row, whatever the page says.
 
 ACCEPTED = ("none", "200, the job id a number", "refused for 20 s, a waiting page for 10 s, then well")
 PROVES_THAT_NOTHING_STARTED = ("busy", "308 to a place where all is well")
 
 
-@EACH
-def test_a_bead_is_sent_at_most_once_no_redirect_is_followed_and_no_body_read_without_end(
-    case: Case, rows: Rows
-) -> None:
-    outcome = rows[case]
-    assert outcome.asked[DISPATCH] <= 1
-    assert outcome.asked[HEALTH] <= 1
-    assert outcome.followed == 0
-    assert not outcome.swallowed
-    assert outcome.asked[DISPATCH] == 0 or case.endpoint == DISPATCH or case.fault in ACCEPTED
+def compare(outcomes: dict[Case, Outcome]) -> None:
+    """Fails with everything that is not as it must be, or not as the page says."""
+    odd = [
+        f"{case.id}: not true: {what}: {outcome}" for case, outcome in outcomes.items() for what in wrong(case, outcome)
+    ]
+    rows = [(row(case, outcome), row_on_page(case)) for case, outcome in outcomes.items()]
+    odd += [f"is   {found}\npage {said}" for found, said in rows if found != said]
+    assert not odd, "\n".join(odd)
 
 
-@EACH
-def test_a_bead_is_in_progress_only_where_an_agent_may_have_it(case: Case, rows: Rows) -> None:
-    outcome = rows[case]
-    may_have_it = outcome.asked[DISPATCH] == 1 and case.fault not in PROVES_THAT_NOTHING_STARTED
-    assert outcome.status == ("in_progress" if may_have_it else "open")
+@pytest.mark.slow
+def test_each_fault_is_as_the_page_says(tmp_path: Path, dolt_server: DoltServer) -> None:
+    outcomes = run_all(CASES, tmp_path, dolt_server)
+    if "WRITE_FAULTS" in os.environ:  # make faults
+        PAGE.write_text(page(lambda case: row(case, outcomes[case])))
+    compare(outcomes)
 
 
-@EACH
-def test_what_was_not_accepted_says_why_and_is_a_failure(case: Case, rows: Rows) -> None:
-    outcome = rows[case]
-    if case.fault in ACCEPTED:
-        assert (outcome.exit, outcome.stderr, outcome.held) == (0, "", False)
-        assert outcome.notes[-1].startswith("dispatched: job=")
-    elif case.fault == "busy":
-        assert (outcome.exit, outcome.stderr) == (0, "")
-        assert outcome.notes[1:] == (["returned: agent busy"] if case.endpoint == DISPATCH else [])
-    else:
-        assert (outcome.exit, outcome.held) == (1, case.endpoint == DISPATCH)  # asking again has no side effect
-        assert len(outcome.stderr.splitlines()) == 1
-        kept = outcome.status == "in_progress"
-        assert outcome.notes[-1].startswith("dispatch unclear" if kept else "dispatch failed")
-        assert len(outcome.notes) == (2 if case.endpoint == DISPATCH else 1)
+def test_one_fault_of_each_kind_is_as_the_page_says(tmp_path: Path, dolt_server: DoltServer) -> None:
+    compare(run_all(QUICK_CASES, tmp_path, dolt_server))
+
+
+def test_the_page_is_whole() -> None:
+    assert page(row_on_page) == PAGE.read_text()
