@@ -1,4 +1,4 @@
-"""What can be written on the command line."""
+"""The command line: commands, options and their values."""
 
 import argparse
 import re
@@ -37,7 +37,7 @@ class _Help(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with our --help and --version (`beads-dispatcher` begins at a command), and one line for a mistake."""
+    """A parser with our --help and --version, which reports a mistake in one line."""
 
     def __init__(self, **words: Any) -> None:
         super().__init__(**words, add_help=False)
@@ -49,27 +49,27 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every command with its options."""
+    """Return the parser of every command with its options."""
     root = _Parser(prog="beads-dispatch")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    tick = commands.add_parser("tick", help="hand the next bead to BeadBoard (beads-dispatcher)")
-    sweep = commands.add_parser("sweep", help="block the beads that make no progress (beads-reaper)")
+    tick = commands.add_parser("tick", help="dispatch the next bead, once (also: beads-dispatcher)")
+    sweep = commands.add_parser("sweep", help="record how runs ended, once (also: beads-reaper)")
     for command in (tick, sweep):
-        command.add_argument("--dry-run", action="store_true", help="print what it would do, write nothing")
-    watch = commands.add_parser("watch", help="both, continuously, in one process that acts only on a change")
+        command.add_argument("--dry-run", action="store_true", help="only print what it would do")
+    watch = commands.add_parser("watch", help="both, continuously; --agent runs the agents here")
     watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
-    status = commands.add_parser("status", help="what is running, what waits and why")
+    status = commands.add_parser("status", help="show what runs, what waits and why")
     status.add_argument("id", nargs="*", metavar="ID", help="only these beads (an id may be shortened, as for bd)")
-    status.add_argument("--json", action="store_true", help="the same for a program")
-    explain = commands.add_parser("explain", help="one bead's story, why it is where it is, and what to do next")
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    explain = commands.add_parser("explain", help="tell one bead's story, and what to do next")
     explain.add_argument("id", metavar="ID", help="the bead's id (it may be shortened, as for bd)")
-    logs = commands.add_parser("logs", help="the end of what a bead's last run on this machine wrote")
+    logs = commands.add_parser("logs", help="print the end of what a bead's last agent here wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id (it may be shortened, as for bd)")
-    commands.add_parser("resume", help="end the queue's hold now")
+    commands.add_parser("resume", help="end what holds the queue, now")
     _add_runner_options(watch)
     for command in commands.choices.values():
         command.add_argument("--assignee", metavar="NAME", help="whose beads (default: BEADS_ASSIGNEE, or agent)")
-    completion = commands.add_parser("completion", help="completion of commands and options for your shell")
+    completion = commands.add_parser("completion", help="print a completion script for your shell")
     completion.add_argument("shell", choices=("bash", "zsh"), help="your shell")
     return root
 
@@ -78,12 +78,15 @@ def _add_runner_options(watch: argparse.ArgumentParser) -> None:
     agents = watch.add_mutually_exclusive_group()
     agents.add_argument(
         "--agent", choices=tuple(PRESETS), metavar="NAME",
-        help=f"run agents here: {', '.join(PRESETS)}. No variable is needed",
+        help=f"run agents here: {', '.join(PRESETS)}",
     )  # fmt: skip
     agents.add_argument(
-        "--command", dest="run", metavar="CMD", help="the same with your own command, which finds BEAD_ID and so on"
+        "--command",
+        dest="run",
+        metavar="CMD",
+        help="run a command of yours for each bead, with BEAD_ID and so on in its environment",
     )
-    watch.add_argument("--allow-all", action="store_true", help="let the --agent run any command without a question")
+    watch.add_argument("--allow-all", action="store_true", help="let the --agent run any command without asking")
     watch.add_argument(
         "--worktrees", nargs="?", const="", metavar="DIR",
         help="a git worktree for each bead, on the branch bead/<id>, below DIR (default: the state folder)",
@@ -93,10 +96,10 @@ def _add_runner_options(watch: argparse.ArgumentParser) -> None:
         "--check", metavar="CMD",
         help="test the work of each agent that ends well, such as 'make test': closes the bead, or sends it back",
     )  # fmt: skip
-    watch.add_argument("--jobs", type=_jobs, help="how many at once (default: 1)")
+    watch.add_argument("--jobs", type=_jobs, help="how many agents at once (default: 1)")
     watch.add_argument(
         "--timeout", type=_minutes, metavar="MINUTES",
-        help="ends a command, and a check (default: BEADS_REAPER_THRESHOLD_MINUTES)",
+        help="stop an agent, or a check, after this long (default: BEADS_REAPER_THRESHOLD_MINUTES)",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What `--help` says beside the options. Loaded only when somebody asks."""
+"""The texts of `--help` around the options. Loaded only when somebody asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from beads_dispatch.commands.table import wrapped
 
 STATUSES = {
-    "0": "all well: also where there is nothing to do, no room, or another tick at work",
-    "1": "a failure worth an alert: one line on stderr for each",
-    "2": "wrong configuration or usage: every wrong variable is named at once",
+    "0": "all well, also if there is nothing to do, no room, or another tick is running",
+    "1": "a failure worth an alert: each is one line on stderr",
+    "2": "wrong configuration or usage; every wrong variable is named",
 }
 
 VARIABLES = {
     "BEADBOARD_URL": "BeadBoard, such as http://127.0.0.1:3000",
-    "AGENT_SERVICE_URL": "the agent service: it counts its places, and knows how runs end",
-    "API_BEARER_TOKEN": "the agent service's token, needed to learn how runs end",
-    "BEADS_AGENT_CRONJOB": "instead of BEADBOARD_URL, in a cluster: the suspended CronJob whose Jobs are the agents",
+    "AGENT_SERVICE_URL": "the agent service behind BeadBoard: its free places, and how runs end",
+    "API_BEARER_TOKEN": "the agent service's token; without it how runs end is known only roughly",
+    "BEADS_AGENT_CRONJOB": "instead of BEADBOARD_URL: the suspended CronJob from which agents are made as Jobs",
     "BEADS_AGENT_JOBS": "how many of its Jobs may run at once (default: 1)",
     "BEADS_DIR": "the .beads folder (default: the one that bd finds)",
-    "BEADS_METADATA": "instead: a mounted metadata.json of a server-mode workspace",
-    "BEADS_DOLT_PASSWORD": "the Dolt server's password (its host, port and so on as bd has them)",
+    "BEADS_METADATA": "instead of BEADS_DIR: a mounted metadata.json of a workspace in server mode",
+    "BEADS_DOLT_PASSWORD": "the Dolt server's password (host, port and so on: bd's own variables)",
     "BEADS_ASSIGNEE": "whose beads these are (default: agent)",
-    "BEADS_ACTOR": "who bd says has written (default: beads-dispatcher, beads-reaper)",
-    "BEADS_DISPATCH_PER_TICK": "how many beads a tick hands over at most (default: 1)",
+    "BEADS_ACTOR": "the name under which bd records our writes (default: beads-dispatcher, beads-reaper)",
+    "BEADS_DISPATCH_PER_TICK": "how many beads a tick dispatches at most (default: 1)",
     "BEADS_DISPATCH_HOURS": "when runs may start, such as Mon-Fri 19:00-07:00, Sat-Sun (default: always)",
     "BEADS_DISPATCH_PER_DAY": "how many runs may start in a day (default: any number)",
-    "BEADS_REAPER_THRESHOLD_MINUTES": "how long a bead may show no sign of life (default: 30)",
-    "BEADS_NOTIFY_URLS": "Apprise URLs that get a message when a bead needs a person (extra: notify)",
+    "BEADS_REAPER_THRESHOLD_MINUTES": "how long a bead may make no progress before it is blocked (default: 30)",
+    "BEADS_NOTIFY_URLS": "Apprise URLs for a message when a bead needs you (extra: notify)",
     "LOG_FORMAT": "text or json (default: text)",
-    "NO_COLOR": "set it to get no colours on a terminal",
-    "XDG_STATE_HOME": "where the output of jobs is kept (default: ~/.local/state)",
+    "NO_COLOR": "if set, no colours on a terminal",
+    "XDG_STATE_HOME": "where agents' output is kept (default: ~/.local/state)",
 }
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
@@ -49,7 +49,7 @@ class Page:
         return "\n".join(wrapped(self.text, width))
 
     def epilog(self, width: int) -> str:
-        """What stands below the options. Examples stay on one line each, because they are pasted."""
+        """Return the text below the options. Each example stays on one line, so that it can be pasted."""
         parts = {
             "variables": _table({name: VARIABLES[name] for name in self.variables}, width),
             "exit status": _table(STATUSES, width),
@@ -66,30 +66,30 @@ def _table(rows: Mapping[str, str], width: int) -> list[str]:
 
 PAGES = {
     "": Page(
-        "Hands a bead to an AI agent when you assign it: bd assign <id> agent. "
-        "beads-dispatch COMMAND --help explains one command.",
+        "Starts a coding agent on a bead when you assign it: bd assign <id> agent. On a laptop, leave "
+        "`beads-dispatch watch --agent claude` running. beads-dispatch COMMAND --help explains one command.",
         (*SERVICES, *WORKSPACE, "LOG_FORMAT"),
         ("beads-dispatch watch --agent claude", "beads-dispatch status", "beads-dispatch explain demo-ycm"),
     ),
     "tick": Page(
-        "Hands the next beads to BeadBoard, each at most once, and records what happened. It waits for nothing: "
-        "run it every two minutes, or use `watch`. Also installed as beads-dispatcher. "
-        "BEADBOARD_URL or BEADS_AGENT_CRONJOB is required, except with --dry-run.",
+        "Dispatches the next bead once: takes the queue's lock, claims the bead, starts an agent and records what "
+        "happened. It needs BEADBOARD_URL or BEADS_AGENT_CRONJOB, except with --dry-run. Run it every two minutes from "
+        "cron, or use `watch` instead. Also installed as beads-dispatcher.",
         (*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", *LIMITS, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch tick", "beads-dispatch tick --dry-run"),
     ),
     "sweep": Page(
-        "Looks after the beads in progress: learns how their runs ended, and blocks those without a sign of life. "
-        "Run it every ten minutes, or use `watch`. Also installed as beads-reaper.",
+        "Checks the beads in progress once: records how their runs ended, and blocks the beads that make no progress. "
+        "Run it every ten minutes from cron, or use `watch` instead. Also installed as beads-reaper.",
         (*SERVICES[1:], *WORKSPACE, THRESHOLD, "BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
         ("beads-dispatch sweep", "beads-dispatch sweep --dry-run"),
     ),
     "watch": Page(
-        "Ticks and sweeps in one process, for as long as it runs. It acts a second or two after a change, and asks "
-        "nothing of anybody but the database while there is none. With --agent or --command the agents run here, in "
-        "this folder: the first Ctrl-C lets them finish, the second stops them. --agent prints the command that it "
-        "stands for. Its agent may edit files, run bd and commit (codex: no commits), and the project's own rules may "
-        "allow more; --allow-all lets it run anything as you. Whoever can assign a bead starts it.",
+        "Does what tick and sweep do, continuously. It acts within seconds of a change, and asks only the database if "
+        "nothing changes. With --agent or --command the agents run here, in this folder. The first Ctrl-C lets them "
+        "finish, the second stops them. --agent prints its command at the start. That agent may edit files, run bd and "
+        "commit (codex: no commits), and what the project's own rules allow; --allow-all lets it run anything as you. "
+        "Whoever can assign a bead starts it.",
         (
             *(*SERVICES, *WORKSPACE, "BEADS_DISPATCH_PER_TICK", *LIMITS, THRESHOLD),
             *("BEADS_ACTOR", "BEADS_NOTIFY_URLS", "LOG_FORMAT"),
@@ -102,30 +102,30 @@ PAGES = {
         ),
     ),
     "status": Page(
-        "Shows the queue, the agent, and every bead of the assignee that is not closed: its state, how long ago it "
-        "changed (AGE), and why it is not running. Writes nothing. docs/troubleshooting.md explains each reason.",
+        "Shows what holds the queue, whether an agent is free, and every bead that is not closed: its state, how long "
+        "ago it changed (AGE), and why it is not running. Writes nothing. The reasons: docs/troubleshooting.md.",
         (*SERVICES, *WORKSPACE, *LIMITS, "NO_COLOR"),
         ("beads-dispatch status", "beads-dispatch status demo-ycm demo-wcw", "beads-dispatch status --json"),
     ),
     "explain": Page(
-        "Tells one bead's story: what happened to it, when and by whom; why it is where it is; and the one thing to "
-        "do next, as a command to paste. Writes nothing.",
+        "Tells one bead's story: what happened, when and by whom; why the bead is where it is; and the one thing to do "
+        "next, as a command to paste. Writes nothing.",
         (*SERVICES, *WORKSPACE, *LIMITS, THRESHOLD, "NO_COLOR"),
         ("beads-dispatch explain demo-ycm",),
     ),
     "logs": Page(
-        "Prints where the output of a bead's last run on this machine is kept, and its end.",
+        "Prints the end of what a bead's last agent on this machine wrote, and the file that holds all of it.",
         ("XDG_STATE_HOME",),
         ("beads-dispatch logs demo-ycm",),
     ),
     "resume": Page(
-        "Ends the queue's hold now, whether a service failed or the agent met a usage limit. Fix the cause first: "
-        "otherwise the next dispatch holds the queue again.",
+        "Ends what holds the queue now: a service that failed, a usage limit, an agent that cannot work. Fix the cause "
+        "first, or the next run holds the queue again. Hours and a daily budget stay.",
         WORKSPACE,
         ("beads-dispatch resume",),
     ),
     "completion": Page(
-        "Prints a script that completes commands and options in your shell. Needs the extra `completion`.",
+        "Prints a script with which your shell completes commands and options. Needs the extra `completion`.",
         (),
         ('eval "$(beads-dispatch completion bash)"',),
     ),
