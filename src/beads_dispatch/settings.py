@@ -169,7 +169,7 @@ def _notify_urls(environ: Mapping[str, str]) -> str:
 
 
 def _installed(package: str) -> bool:
-    """Whether it is there. It is not imported."""
+    """Return whether a package is installed, without importing it."""
     from importlib.util import find_spec
 
     return find_spec(package) is not None

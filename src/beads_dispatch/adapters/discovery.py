@@ -1,4 +1,4 @@
-"""bd is asked where its database is: redirects, worktrees, config.yaml and port files are bd's business."""
+"""Ask bd where its database is. What bd makes of redirects, worktrees, config.yaml and port files is its business."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A handful of questions to a Dolt sql-server over one connection. The only module that uses pymysql."""
+"""Our questions to a Dolt sql-server, over one connection. No other module uses pymysql."""
 
 import struct
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ _ASSIGNED, _ASSIGNED_WISPS = (
 _CLOSED = f"SELECT {_COLUMNS} FROM issues WHERE assignee = %s AND status = 'closed' AND closed_at >= %s"
 _AGENT_BEADS = "SELECT issue_id FROM labels WHERE label = 'gt:agent' AND issue_id IN %s"
 
-# For the few beads where it matters.
+# Asked for few beads only.
 _COMMENTED, _COMMENTED_WISPS = (
     f"""
 SELECT c.issue_id, MAX(c.created_at) AS commented_at,
@@ -56,7 +56,7 @@ _HISTORY = f"""
 SELECT to_commit_date AS committed_at, {", ".join(f"to_{name} AS {name}" for name in _VERSIONED)}
   FROM dolt_diff_issues WHERE to_id = %s AND to_commit_date IS NOT NULL"""
 
-_HELD = "IS_USED_LOCK(%s) = CONNECTION_ID() AS locked"  # NULL where nobody holds it
+_HELD = "IS_USED_LOCK(%s) = CONNECTION_ID() AS locked"  # NULL if nobody holds it
 _LOCKED = f"SELECT {_HELD}"
 
 _FETCH = f"""
@@ -69,8 +69,8 @@ _HASH = "SELECT dolt_hashof_db() FROM metadata WHERE `key` = '_project_id'"
 _HASH_WITHOUT_ID = "SELECT dolt_hashof_db()"
 
 
-# Lock names are the whole server's and case-sensitive, while `code`, `CODE` and `code/main` open one database: so the
-# project's id names the lock. bd also works on a database without one: there, the name in its plainest form.
+# Lock names belong to the whole server and are case-sensitive, but `code`, `CODE` and `code/main` open one database.
+# So the project's id names the lock. A database without one (bd works on it too) is named in its plainest form.
 # MySQL allows a lock's name 64 characters, hence the hash.
 def _lock_name(project: str) -> str:
     return f"CONCAT(%s, SHA1(CONCAT({project}, '/', %s)))"
@@ -80,7 +80,7 @@ _LOCK_NAME = _lock_name("""
 COALESCE((SELECT NULLIF(value, '') FROM metadata WHERE `key` = '_project_id'),
          LOWER(SUBSTRING_INDEX(DATABASE(), '/', 1)))""")
 _GET_LOCK = f"SELECT name, GET_LOCK(name, 0) AS got FROM (SELECT {_LOCK_NAME} AS name) AS n"
-# The same lock where there is an id, in a statement that costs Dolt a sixth.
+# The same lock for a database with an id, in a statement that costs Dolt a sixth.
 _BY_ID = _lock_name("value")
 _GET_LOCK_BY_ID = f"""
 SELECT {_BY_ID} AS name, GET_LOCK({_BY_ID}, 0) AS got FROM metadata WHERE `key` = '_project_id' AND value <> ''"""
@@ -108,17 +108,17 @@ class Dolt:
         self._connection: pymysql.Connection[Any] | None = None
 
     def again(self) -> "Dolt":
-        """A new connection to the same database, without our lock."""
+        """Return a new connection to the same database, without our lock."""
         return Dolt(self.server, self._waiting)
 
     def lock(self, job: str, assignee: str) -> str | None:
-        """Takes the job's lock without waiting. Returns its name, or None where another connection holds it."""
+        """Take the job's lock without waiting. Return its name; None if another connection holds it."""
         name = (f"beads-{job}:", assignee)
         row = (self.ask(_GET_LOCK_BY_ID, *name, *name) or self.ask(_GET_LOCK, *name))[0]
         return str(row["name"]) if row["got"] == 1 else None
 
     def locked(self, lock: str) -> bool:
-        """Whether this connection still holds the lock of this name."""
+        """Return whether this connection still holds the lock of this name."""
         return bool(self.ask(_LOCKED, lock)[0]["locked"] == 1)
 
     def holder(self, job: str, assignee: str, idle_for: float = 0.0) -> str:
@@ -133,45 +133,45 @@ class Dolt:
         return f"connection {found[0]['id']} of {found[0]['user']} from {found[0]['host']}{idle}"
 
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
-        """The assignee's rows that are not closed, including wisps, each with `utc_now`."""
+        """Return the assignee's rows that are not closed, including wisps, each with `utc_now`."""
         rows = self.ask(_ASSIGNED, assignee)
         agents = self._agent_beads([str(row["id"]) for row in rows])
         wisps = self.ask(_ASSIGNED_WISPS, assignee)
         return [_as_bd_writes_it(row, agent=row["id"] in agents) for row in (*rows, *wisps)]
 
     def closed(self, assignee: str, since: datetime) -> list[dict[str, Any]]:
-        """The assignee's rows that were closed since."""
+        """Return the assignee's rows that were closed since."""
         rows = self.ask(_CLOSED, assignee, f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
         return [_as_bd_writes_it(row, agent=False) for row in rows]
 
     def _agent_beads(self, beads: Sequence[str]) -> frozenset[str]:
-        """Which of these are no work for an agent, but stand for one."""
+        """Return which of these represent an agent (label gt:agent): they are no work for one."""
         rows = self.ask(_AGENT_BEADS, tuple(beads)) if beads else []
         return frozenset(str(row["issue_id"]) for row in rows)
 
     def commented(self, beads: Sequence[str], *, wisps: bool = False) -> dict[str, dict[str, Any]]:
-        """When each of these beads was last commented on, and when by us because it is too large. By id."""
+        """Return, by id, when each bead was last commented on, and when we commented that it is too large."""
         rows = self.ask(_COMMENTED_WISPS if wisps else _COMMENTED, tuple(beads)) if beads else []
         return {str(row.pop("issue_id")): row for row in rows}
 
     def now(self) -> datetime:
-        """The server's time, aware, UTC."""
+        """Return the server's time, aware, UTC."""
         now: datetime = self.ask("SELECT UTC_TIMESTAMP() AS utc_now")[0]["utc_now"]
         return now.replace(tzinfo=UTC)
 
     def hash(self) -> str:
-        """A hash of everything in the database. It changes with every write, and is cheaper than `SELECT 1`.
+        """Return a hash of everything in the database. It changes with every write, and is cheaper than `SELECT 1`.
 
-        No wait for it is reported: an idle watcher asks every second, and the report's timer would cost it a quarter
-        more CPU.
+        A long wait for it is not reported: an idle watcher asks every second, and the timer of a report would cost it
+        a quarter more CPU.
         """
         rows = self._ask(_HASH) or self._ask(_HASH_WITHOUT_ID)
         return str(*rows[0].values())
 
     def fetch(self, lock: str, bead_id: str) -> tuple[bool, dict[str, Any] | None]:
-        """In one question: whether this connection still holds the lock, and the bead, if there is one.
+        """Return whether this connection still holds the lock, and the bead, if there is one. It is one question.
 
-        Without the times of its comments: see `commented`.
+        The bead lacks the times of its comments: see `commented`.
         """
         row = self.ask(_FETCH, lock, bead_id)[0]
         return row["locked"] == 1, _as_bd_writes_it(row, agent=row["agent"] == 1) if row["id"] else None
@@ -187,7 +187,7 @@ class Dolt:
         return self.ask(what, bead_id)
 
     def check_writable(self) -> None:
-        """Raises DoltFailed where this user may not write beads or holds."""
+        """Raise DoltFailed if this user may not write beads or holds."""
         try:
             for statement in _MAY_WRITE:
                 self.ask(statement)
@@ -197,13 +197,13 @@ class Dolt:
             raise DoltFailed(f"{error}: this user may not write; grant it SELECT, INSERT, UPDATE and DELETE") from None
 
     def local_values(self, *keys: str) -> dict[str, str]:
-        """What stands under these keys in `local_metadata`: a table that bd never commits and never pushes."""
+        """Return the values of these keys in `local_metadata`, a table that bd never commits and never pushes."""
         places = ", ".join(["%s"] * len(keys))
         rows = self.ask(f"SELECT `key`, value FROM local_metadata WHERE `key` IN ({places})", *keys)
         return {str(row["key"]): str(row["value"]) for row in rows}
 
     def set_local(self, key: str, value: str | None) -> None:
-        """Writes a value there. None removes it."""
+        """Write a value there. None removes it."""
         if value is None:
             self.ask("DELETE FROM local_metadata WHERE `key` = %s", key)
         else:
@@ -214,7 +214,7 @@ class Dolt:
         self.ask("DELETE FROM local_metadata WHERE `key` LIKE %s AND value < %s", like, before)
 
     def ask(self, sql: str, *values: str | tuple[str, ...]) -> list[dict[str, Any]]:
-        """One question. Values are bound, never part of the text. Raises DoltFailed."""
+        """Ask one question. Values are bound, never part of the text. Raise DoltFailed."""
         with reported(self._waiting, f"waiting for Dolt at {self.server}, for up to {ANSWER_SECONDS} s"):
             return self._ask(sql, *values)
 
@@ -229,14 +229,14 @@ class Dolt:
             raise DoltFailed(f"Dolt at {self.server}: {_reason(error)}") from None
 
     def close(self) -> None:
-        """Releases the lock. A connection that is already gone is no error. The next question makes a new one."""
+        """Close the connection, which releases the lock. The next question opens a new one."""
         if self._connection is not None and self._connection.open:
             self._connection.close()
         self._connection = None
 
     def _connect(self) -> "pymysql.Connection[Any]":
         server = self.server
-        # Left to itself, pymysql 1.2 tries TLS without verifying it, which takes 20 ms even where Dolt has none.
+        # Left to itself, pymysql 1.2 tries TLS without verifying it, which takes 20 ms even if Dolt has none.
         tls: dict[str, Any] = {"ssl": _verifying()} if server.tls else {"ssl_disabled": True}
         return pymysql.connect(
             host=server.host, port=server.port, unix_socket=server.socket or None, user=server.user,
@@ -247,7 +247,7 @@ class Dolt:
 
 
 def _verifying() -> "ssl.SSLContext":
-    """Verifies as bd does: the system's authorities and SSL_CERT_FILE's, and the host's name, before the password."""
+    """Return a context that verifies as bd does: the host's name, by the system's authorities or SSL_CERT_FILE's."""
     import ssl
 
     context = ssl.create_default_context()

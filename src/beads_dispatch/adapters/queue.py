@@ -1,6 +1,6 @@
-"""The queue of one assignee: its lock, its beads, and the time as its database has it.
+"""The queue of one assignee: its lock, its beads, what is recorded beside them, and its clock.
 
-One small protocol with two implementations: a Dolt server, or an embedded bd and a lock file.
+Two implementations of one protocol: a Dolt server, or an embedded bd with files beside it.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ class Snapshot:
     beads: tuple[Bead, ...]
     unreadable: tuple[str, ...] = ()
 
-    @cached_property  # an idle watcher asks each second
+    @cached_property  # an idle watcher asks every second
     def running(self) -> tuple[Bead, ...]:
-        """The beads in progress."""
+        """Return the beads in progress."""
         return tuple(bead for bead in self.beads if bead.status == "in_progress")
 
     @property
@@ -48,31 +48,31 @@ class Snapshot:
 
 
 class Queue(Protocol):
-    """Every method raises Failure where the database cannot be reached."""
+    """Every method raises Failure if the database cannot be reached."""
 
     def lock(self, job: str) -> bool:
-        """Takes the lock of this job without waiting. False: another process holds it."""
+        """Take the lock of this job without waiting. False: another process holds it."""
 
     def locked(self) -> bool:
-        """Whether we still hold the lock."""
+        """Return whether we still hold the lock."""
 
     def holder(self, job: str) -> str:
-        """Who holds the lock of this job, in words. Empty where nobody does, or where that is not known."""
+        """Describe who holds the lock of this job; empty if nobody does, or if that is unknown."""
 
     def snapshot(self) -> Snapshot:
-        """Every bead of the assignee that is not closed."""
+        """Return every bead of the assignee that is not closed."""
 
     def fingerprint(self) -> str:
-        """A text that differs after any change of the database, no matter who made it."""
+        """Return a text that is another one after any change of the database, whoever made it."""
 
     def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
-        """Whether we still hold the lock, and the bead as it now is."""
+        """Return whether we still hold the lock, and the bead as it now is."""
 
     def holds(self) -> Holds:
-        """Why the queue waits: the record of each kind of hold that is set."""
+        """Return the holds that are set, by kind."""
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
-        """Records a hold, for as long as it takes. None removes it."""
+        """Record a hold. None removes it."""
 
     def closed(self, since: datetime) -> tuple[Bead, ...]:
         """Return the assignee's beads that were closed since and still bear their run's job mark: an agent closed them.
@@ -96,7 +96,7 @@ class Queue(Protocol):
         """Describe who has held the lock of this tick or sweep for longer than one can last; empty if nobody has."""
 
     def check_writable(self) -> None:
-        """Raises Failure where neither beads nor holds can be written."""
+        """Raise Failure if neither beads nor holds can be written."""
 
     def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         """Return the bead as each of its changes has left it (`Issue`), with the time of the commit (`CommitDate`)."""
@@ -105,14 +105,14 @@ class Queue(Protocol):
         """Return who changed what on a bead, as far as bd has recorded it."""
 
     def now(self) -> datetime:
-        """The time in UTC: by the database's clock where it has one, otherwise by ours."""
+        """Return the time in UTC, by the server's clock; embedded by ours."""
 
     def close(self) -> None:
-        """Releases the lock."""
+        """Release the lock."""
 
 
 def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now, waiting: Waiting = unheard) -> Queue:
-    """The queue of this workspace. `now`: this machine's clock."""
+    """Return the queue of this workspace. `now`: this machine's clock."""
     if workspace.server:
         return ServerQueue(Dolt(workspace.server, waiting), assignee, now)
     memory = LedgerFolder(workspace.environ, workspace.identity(), ledger.KEPT)
@@ -120,7 +120,7 @@ def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now, waiting: W
 
 
 def _who(assignee: str) -> str:
-    """An assignee's name, short and safe in the name of a file or a key."""
+    """Return an assignee's name as a part of a file's name or a key."""
     return hashlib.sha1(assignee.encode(), usedforsecurity=False).hexdigest()[:12]
 
 
@@ -161,7 +161,7 @@ class ServerQueue:
         self._assignee = assignee
         self._now = now
         self._name = ""
-        self._ahead: timedelta | None = None  # the server's clock, of ours; None: not yet known
+        self._ahead: timedelta | None = None  # by how much the server's clock is ahead of ours; None: unknown
 
     def lock(self, job: str) -> bool:
         self._name = self._dolt.lock(job, self._assignee) or ""
@@ -186,7 +186,7 @@ class ServerQueue:
         return Snapshot(self._with_comments(beads), unreadable)
 
     def _with_comments(self, beads: Iterable[Bead]) -> tuple[Bead, ...]:
-        """The times of their comments, where they matter: a sign of life, or our notice on a bead that is too large."""
+        """Add the times of comments if they matter: as a sign of life, or as our notice that a bead is too large."""
         asked = [one for one in beads if one.status == "in_progress" or _too_large(one)]
         wisps = [one.id for one in asked if one.kept_apart]
         times = self._dolt.commented([one.id for one in asked if one.id not in wisps])
@@ -212,7 +212,7 @@ class ServerQueue:
         return _by_agents(read_all(self._dolt.closed(self._assignee, since))[0])
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
-        """On a new connection where ours is gone: a hold must be written also after the lock is lost."""
+        """Write it on a new connection if ours is gone: a hold must be written also after the lock is lost."""
         key, value = self._key(kind), write_hold(hold) if hold else None
         try:
             self._dolt.set_local(key, value)
@@ -285,19 +285,19 @@ class EmbeddedQueue:
         return self._lock_of(job).holder()
 
     def _lock_of(self, job: str) -> LockFile:
-        """Under a name that bd's own .gitignore covers: it has `*.lock`."""
+        """Return the file, under a name that bd's own .gitignore covers: it lists `*.lock`."""
         return LockFile(self._folder / f"beads-{job}-{_who(self._assignee)}.lock")
 
     def snapshot(self) -> Snapshot:
         beads, unreadable = self._bd.assigned(self._assignee)
-        # `bd list` has no comments. They matter where they may say that the bead is too large.
+        # `bd list` shows no comments. They matter if they may say that the bead is too large.
         return Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
 
     def _with_comments(self, one: Bead) -> Bead:
         return self._bd.show(one.id) if _too_large(one) and one.comment_count else one
 
     def fingerprint(self) -> str:
-        """Dolt's manifest holds the hash of the whole database. bd rewrites it at every call, a reading one too."""
+        """Return Dolt's manifests: each holds the hash of a whole database. (bd rewrites them at every call.)"""
         try:
             manifests = sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest"))
             return "".join(one.read_text() for one in manifests) + self._stored_holds()
@@ -327,7 +327,7 @@ class EmbeddedQueue:
 
     def _stored_holds(self) -> str:
         try:
-            return self._hold_file.read_text("utf-8", "replace")  # what cannot be read counts as absent
+            return self._hold_file.read_text("utf-8", "replace")  # bytes that are no UTF-8 count as an absent hold
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -354,7 +354,7 @@ class EmbeddedQueue:
         return self._lock_of(job).holder(held_for=STUCK_SECONDS)
 
     def check_writable(self) -> None:
-        """The lock file, which is open for writing, has shown it."""
+        """Do nothing: the lock file, which is open for writing, shows it."""
 
     def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         return self._bd.history(bead_id)

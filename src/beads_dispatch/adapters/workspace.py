@@ -38,7 +38,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where the beads are, found once per process.
+    """A place where beads are, and how bd runs on it. It is found once per process.
 
     `metadata`: the metadata.json, in its .beads folder or mounted from a ConfigMap.
     `server`: None in embedded mode.

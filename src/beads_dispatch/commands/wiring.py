@@ -38,7 +38,7 @@ NAMES = {
 
 @dataclass(eq=False)
 class Located:
-    """The database as it was found, and bd on it for each actor. Outlives one job of the watcher."""
+    """The database as it was found, and bd on it, by actor. One job of a watcher leaves it to the next."""
 
     process: BdProcess | None = None
     bds: dict[str, Bd] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Wiring:
         return chosen
 
     def workspace(self) -> Workspace:
-        """Return where the database is. It is found once. Raise Failure."""
+        """Return the workspace. It is looked for once. Raise Failure."""
         return self._process().workspace
 
     def _process(self) -> BdProcess:
@@ -111,7 +111,7 @@ class Wiring:
         return open_next
 
     def runner(self, chosen: Settings, log: Log, *, waits: bool = True) -> Runner:
-        """Where agents run. `waits`: for a BeadBoard that is waking up. Raises Misconfigured."""
+        """Return where agents run. `waits`: whether to wait for a BeadBoard that is waking up. Raise Misconfigured."""
         if self.local:
             return self.local
         if chosen.cron_job:
@@ -182,7 +182,7 @@ def _at_once() -> bool:
 
 
 def to_log(log: Log) -> Waiting:
-    """Where an adapter reports a long wait."""
+    """Return what an adapter calls to report a long wait."""
     return lambda text: log.info("waiting", text)
 
 
