@@ -50,7 +50,7 @@ class AgentService:
         return room
 
     def idle(self) -> bool | None:
-        """Whether it has no job left, active or queued. None: it cannot say. Needs no token."""
+        """Return whether it has no job left, active or queued; None if it cannot say. No token is needed."""
         from beads_dispatch.core import capacity
 
         try:
@@ -63,9 +63,9 @@ class AgentService:
         return not busy if isinstance(busy, bool) else None
 
     def job(self, job_id: str) -> "Job":
-        """A job as it is now. Whatever is no clear answer is a Job in DOUBT; nothing is raised.
+        """Return a job as it is now. Anything but a clear answer is a Job in DOUBT; nothing is raised.
 
-        Where the service has not answered at all, it is not asked again for ten seconds: with many beads running, each
+        If the service has not answered at all, it is not asked again for ten seconds: with many beads running, each
         question to a service that hangs would take its whole deadline.
         """
         from beads_dispatch.core.runner import Job, Stage

@@ -31,7 +31,7 @@ class BeadBoard:
         self._waiting = waiting
 
     def busy(self) -> bool:
-        """Whether its agent has no room. Raises ServiceFailed where it gives no usable answer.
+        """Return whether its agent has no room. Raise ServiceFailed if it gives no usable answer.
 
         It fails open: it answers `busy: false` while the agent service is down.
         """

@@ -12,7 +12,7 @@ MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
 class Ask:
     """`seconds`: the deadline of the whole exchange. `content`: sent as JSON. `token`: a bearer token, or nothing.
 
-    `slow` is called where the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
+    `slow` is called if the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
     `authority`: a file with the only authority that an https:// server may be certified by, instead of the system's.
     """
 

@@ -78,7 +78,7 @@ def _trusted(ask: Ask) -> ssl.SSLContext | bool:
 
 @cache
 def _authorities() -> ssl.SSLContext:
-    """The system's authorities, and SSL_CERT_FILE's. Read once: that costs more than an exchange."""
+    """Return the system's authorities and SSL_CERT_FILE's, read once: that costs more than an exchange."""
     return ssl.create_default_context()
 
 
@@ -89,7 +89,7 @@ def _authority(file: str, changed: int) -> ssl.SSLContext:
 
 
 def _is_refused(error: BaseException) -> bool:
-    """Whether its first cause is a refused connection."""
+    """Return whether its first cause is a refused connection."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return isinstance(error, ConnectionRefusedError)

@@ -42,7 +42,7 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no event. Anything else is a bug of ours."""
+        """Ignore a client that has gone. Anything else is a bug of ours."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 

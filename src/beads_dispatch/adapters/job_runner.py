@@ -49,7 +49,7 @@ class JobRunner:
         return Room(self._taken < self._places, self._taken, self._places)
 
     def _at_work(self, labels: Mapping[str, str]) -> set[str]:
-        """The names of the Jobs with these labels that have not ended, or whose pod has not. Raises ServiceFailed."""
+        """Return the names of these labels' Jobs that have not ended, or whose pod has not. Raise ServiceFailed."""
         from beads_dispatch.core.kubernetes_jobs import JOB
         from beads_dispatch.core.kubernetes_runs import unfinished
 
@@ -106,7 +106,7 @@ class JobRunner:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _is_ours(self, job: "Document") -> bool | None:
-        """Whether the Job that has this name is of this claim. None: there is none, or it cannot be looked at."""
+        """Return whether the Job of this name belongs to this claim; None if it is not there or cannot be read."""
         from beads_dispatch.core.kubernetes_jobs import BEAD, CLAIM
 
         try:
@@ -121,7 +121,7 @@ class JobRunner:
 
     # --- a run ---
     def job_of(self, bead: "Bead") -> str:
-        """The claim names its Job, also if we died before that was recorded."""
+        """Return the Job's name. The claim determines it, so it is known even if we died before recording it."""
         claim = marks.claim(bead)
         if claim is None or marks.job(bead):
             return marks.job(bead)

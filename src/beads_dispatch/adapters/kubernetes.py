@@ -40,7 +40,7 @@ class Account:
 
     @property
     def authority(self) -> str:
-        """The file with the authority that certifies the API server."""
+        """Return the file with the authority that certifies the API server."""
         return str(self.folder / "ca.crt")
 
     def token(self) -> str:
@@ -111,7 +111,7 @@ class Kubernetes:
         return reply.body if reply.status == 200 else ""
 
     def _path(self, kind: str, *names: str, **query: str) -> str:
-        """The path of an object, or of all objects of a kind."""
+        """Return the path of an object, or of all objects of a kind."""
         parts = "/".join(("namespaces", self.namespace, kind, *(quote(name, safe="") for name in names)))
         asked = urlencode({key: value for key, value in query.items() if value})
         return f"{GROUPS[kind]}/{parts}" + (f"?{asked}" if asked else "")

@@ -16,7 +16,7 @@ class LockFile:
         self._file: int | None = None
 
     def take(self) -> bool:
-        """Takes the lock without waiting, and writes into the file whose it is. Raises Failure."""
+        """Take the lock without waiting, and write its holder into the file. Raise Failure."""
         try:
             self._file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,7 +44,7 @@ class LockFile:
         return f"{who}, for {seconds:.0f} s" if held_for else who
 
     def held(self) -> bool:
-        """Whether we have it. A file that somebody removed or replaced no longer locks anybody out."""
+        """Return whether we hold it. A file that somebody removed or replaced locks nobody out."""
         try:
             return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
         except OSError:
@@ -57,7 +57,7 @@ class LockFile:
 
 
 def _is_locked(file: BinaryIO) -> bool:
-    """Whether a process has the lock. Where none does, the question takes it for an instant."""
+    """Return whether a process holds the lock. If none does, asking takes it for an instant."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

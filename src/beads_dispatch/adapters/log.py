@@ -45,7 +45,7 @@ class Log:
         self.failure = self._write(event, text, bead, level, sys.stderr, fields)
 
     def unreadable(self, lines: Iterable[str]) -> None:
-        """The beads that cannot be read. A watcher reports them once itself, not at every tick."""
+        """Log the beads that cannot be read. (A watcher does so itself, once, and not at every tick.)"""
         if self.repeats:
             for line in lines:
                 self.error("unreadable", f"left alone: {line}")
@@ -62,7 +62,7 @@ class Log:
         return line
 
     def _time(self, stream: TextIO) -> str:
-        """For a person at a terminal, in the local zone. A file or a collector adds its own."""
+        """Return the time for a person at a terminal, in the local zone. A file or a collector adds its own."""
         return self.now().astimezone().strftime("%H:%M:%S ") if stream.isatty() else ""
 
 
@@ -71,9 +71,9 @@ def _milliseconds(time: datetime) -> str:
 
 
 def put(text: str, stream: TextIO) -> bool:
-    """Prints. A closed pipe or a full disk must not end a tick between its POST and its note.
+    """Print a line. A closed pipe or a full disk must not end a tick between its POST and its note.
 
-    False where the text is lost. There may be room for the next one.
+    Return False if the text is lost. There may be room for the next one.
     """
     try:
         stream.write(f"{text}\n")  # in one piece: the laptop agent writes from several threads
@@ -86,7 +86,7 @@ def put(text: str, stream: TextIO) -> bool:
 
 
 def drain(stream: TextIO) -> None:
-    """What cannot be written goes nowhere. Otherwise Python fails once more when it flushes the stream at its end."""
+    """Send the rest to /dev/null. Otherwise Python fails once more when it flushes the stream at exit."""
     try:
         stream.flush()
     except OSError:
@@ -95,7 +95,7 @@ def drain(stream: TextIO) -> None:
 
 
 def leave_termination_message(line: str) -> None:
-    """Why the command failed, where a pod's status shows it. Never creates the file."""
+    """Write why the command failed into the file that a pod's status shows. Never create that file."""
     with suppress(OSError):
         file = os.open(TERMINATION_MESSAGE, os.O_WRONLY | os.O_TRUNC)
         os.write(file, line.encode("utf-8", "replace"))

@@ -15,7 +15,7 @@ SENT, NOT_SENT, BAD_URL = 0, 1, 3  # the exit statuses of that process
 
 
 def send(urls: str, text: str, environ: Mapping[str, str], seconds: float = SECONDS) -> str:
-    """Sends the text to all URLs. Returns what went wrong, without any URL; empty where nothing did."""
+    """Send the text to all URLs. Return what went wrong, without any URL; empty if nothing did."""
     try:
         code = _run({"urls": urls, "text": text}, environ, seconds)
     except subprocess.TimeoutExpired:
@@ -26,7 +26,7 @@ def send(urls: str, text: str, environ: Mapping[str, str], seconds: float = SECO
 
 
 def problem(urls: str, environ: Mapping[str, str]) -> str:
-    """Why Apprise cannot use these URLs. Sends nothing. Empty where it can, or where that takes too long to say."""
+    """Return why Apprise cannot use these URLs; empty if it can, or if the check takes too long. Send nothing."""
     try:
         return _BAD if _run({"urls": urls, "text": ""}, environ, CHECK_SECONDS) == BAD_URL else ""
     except (OSError, subprocess.TimeoutExpired):
@@ -51,7 +51,7 @@ def _run(task: Mapping[str, str], environ: Mapping[str, str], seconds: float) ->
 
 
 def main() -> int:
-    """What that process does."""
+    """Run in that process: send, or check the URLs."""
     import apprise
 
     task = json.load(sys.stdin)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Stop:
-    """Whether SIGTERM, Ctrl-C, Ctrl-\\ or a closed terminal (SIGHUP) asked us to end. The step under way goes on."""
+    """Whether SIGTERM, Ctrl-C, Ctrl-\\ or a closed terminal (SIGHUP) asked us to end. The current step is finished."""
 
     def __init__(self) -> None:
         self._asked = 0  # the signal
@@ -26,7 +26,7 @@ class Stop:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by our parent, every exit status of ours would be 0
 
     def at_once(self) -> None:
-        """From now on a signal ends the process where it stands, quietly: for a command that only reads."""
+        """From now on let a signal end the process at once, quietly: for a command that only reads."""
         self._at_once = True
         self._end()
 

@@ -1,4 +1,4 @@
-"""Where an adapter reports what it waits for: nobody should look at a silent screen for more than two seconds."""
+"""Report what an adapter waits for: nobody should look at a silent screen for more than two seconds."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ Waiting = Callable[[str], None]
 
 
 def unheard(text: str) -> None:
-    """For a caller to whom nothing is reported."""
+    """Report nothing."""
 
 
 @contextmanager

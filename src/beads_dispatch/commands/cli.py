@@ -31,7 +31,7 @@ READS_ONLY = {"status", "explain", "logs", "completion"}  # commands that a stop
 
 
 def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
-    """Runs one command. Returns the exit status: 0 all well, 1 a failure, 2 bad configuration or usage.
+    """Run one command. Return the exit status: 0 all well, 1 a failure, 2 bad configuration or usage.
 
     `stop`: listens for the stop signals already.
     """
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
 
 
 def _require_streams() -> None:
-    """Where a standard stream is closed (`>&-`, some supervisors), /dev/null takes its place.
+    """Replace a closed standard stream (`>&-`, some supervisors) by /dev/null.
 
     Otherwise the first line ends us, and a connection gets its number. No file of ours is open yet.
     """
@@ -70,7 +70,7 @@ def _require_streams() -> None:
 
 
 def _require_utf8() -> None:
-    """Starts this process anew with UTF-8 for arguments, names of files and environment, whatever the locale.
+    """Start this process again with UTF-8 for arguments, file names and environment, whatever the locale.
 
     bd and Dolt always speak UTF-8. Under Latin-1 or ASCII not even the dash of our own notes could be passed to bd.
     """
@@ -155,7 +155,7 @@ def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
 
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
-    """Ends the stored holds now. Hours and a budget stay: they follow from the clock and a count."""
+    """End the stored holds now. Hours and a budget stay: they follow from the clock and a count."""
     from beads_dispatch.core.holds import OF_RUNS, in_force
     from beads_dispatch.jobs.holding import all_holds
 
@@ -173,7 +173,7 @@ def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 
 def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
-    """Whether there was anything to end: a failure that is only remembered holds nothing."""
+    """End one hold. Return whether it held anything: a failure that is only remembered does not."""
     stays = resumed(kind, hold, queue.now())
     if stays != hold:
         queue.set_hold(kind, stays)
@@ -214,7 +214,7 @@ def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 
 def _look(now: datetime, zone: tzinfo, environ: Mapping[str, str]) -> "Look":
-    """Cut to the terminal's width and in colour on one; whole and plain otherwise."""
+    """Return how to show a text: cut to the width and in colour on a terminal, whole and plain otherwise."""
     import shutil
 
     from beads_dispatch.commands import paint
@@ -235,6 +235,6 @@ def _completion(shell: str) -> int:
 
 
 def _answer(text: str) -> None:
-    """Prints what the command was asked for. Raises Failure where it is lost."""
+    """Print the command's answer. Raise Failure if it is lost."""
     if not put(text, sys.stdout):
         raise Failure("the answer cannot be written to stdout: is the disk full?")

@@ -28,7 +28,7 @@ class Story:
 
 
 def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
-    """Everything that is known of a bead. Raises Failure where there is none, or bd or the database does not answer."""
+    """Return all that is known about a bead. Raise Failure if no bead fits, or bd or the database does not answer."""
     bead = outside.bd.find(bead_id)
     beads, known, _ = survey(outside, settings)
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
@@ -49,7 +49,7 @@ def _job(outside: Outside, bead: Bead) -> Job | None:
 
 
 def _entries(outside: Outside, bead: Bead) -> list[Entry]:
-    """bd's history can be cut off (`bd flatten`), or refused: then the notes and marks alone tell the story."""
+    """Return the story. bd's history may be cut off (`bd flatten`) or refused: then notes and marks alone tell it."""
     bd, queue = outside.bd, outside.queue
     comments = bd.comments(bead.id) if bead.commented_at or bead.comment_count else []
     try:
@@ -62,7 +62,7 @@ def _entries(outside: Outside, bead: Bead) -> list[Entry]:
 
 
 def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
-    """The story for a person. `has_log`: whether this machine has what one of its runs wrote."""
+    """Return the story for a person. `has_log`: whether this machine kept the output of one of its runs."""
     case, paint = story.case, look.paint
     bead = case.bead
     what = f"{bead.status}, priority {bead.priority}, assigned to {one_line(bead.assignee) or 'nobody'}"

@@ -8,7 +8,7 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """Colours a text where `on`, and otherwise returns it as it is."""
+    """Colour a text if `on`; otherwise return it unchanged."""
 
     on: bool = False
 

@@ -34,9 +34,9 @@ class Status:
 
 
 def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> Status:
-    """Every bead that is not closed, or those with these ids.
+    """Return every bead that is not closed, or those with these ids.
 
-    Raises Failure where the database or bd does not answer.
+    Raise Failure if the database or bd does not answer.
     """
     beads, known, unreadable = survey(outside, settings)
     standings = reasons.standings(beads, known)
@@ -54,7 +54,7 @@ def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> S
 
 
 def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Known, tuple[str, ...]]:
-    """The assignee's beads, what a tick would know of them, and a line for each that cannot be read."""
+    """Return the assignee's beads, what a tick would know about them, and a line for each that cannot be read."""
     snapshot, now = outside.queue.snapshot(), outside.queue.now()
     eligible = eligibility.eligible(snapshot.beads, now)
     unwritable = _unwritable(outside)
@@ -95,7 +95,7 @@ def _waiting_for_runs(outside: Outside, settings: Settings, eligible: Sequence[B
 
 
 def _in_order(beads: Sequence[Bead], standings: Mapping[str, Standing]) -> list[Bead]:
-    """What runs, then the line in its order, then what waits, then what a person must look at."""
+    """Return what runs, then the line in its order, then what waits, then what a person must look at."""
 
     def rank(bead: Bead) -> tuple[int, bool, int]:
         group = GROUPS.index(bead.status) if bead.status in GROUPS else len(GROUPS)
@@ -114,7 +114,7 @@ def _other(
 
 
 def agent_state(outside: Outside) -> AgentState:
-    """Whether an agent could start now, as a tick would find out."""
+    """Return whether an agent could start now, as a tick would find out."""
     if outside.runner is NOWHERE:
         return without_services(outside.queue.holder("watcher"))
     try:
@@ -125,7 +125,7 @@ def agent_state(outside: Outside) -> AgentState:
 
 
 def as_json(found: Status) -> str:
-    """The rows for a program. The schema is in docs/status.md."""
+    """Return the rows for a program. docs/status.md describes the schema."""
     return json.dumps(
         [_row(bead, standing, found.known) for bead, standing in found.rows], indent=2, ensure_ascii=False
     )
@@ -155,7 +155,7 @@ def _row(bead: Bead, standing: Standing, known: Known) -> dict[str, object]:
 
 
 def as_table(found: Status, agent: AgentState, look: Look) -> str:
-    """Two lines on the queue and the agent, then a line for each bead."""
+    """Return two lines about the queue and the agent, then a line for each bead."""
     lines = [head("queue", found.known.queue.text, look), head("agent", agent.text, look)]
     if not found.rows:
         nothing = f"No bead is assigned to {found.known.assignee} (closed ones are not shown)."

@@ -28,12 +28,12 @@ class Look:
     paint: Paint = PLAIN
 
     def say(self, text: str) -> str:
-        """The text on one line, with its times as a person reads them."""
+        """Return the text on one line, with its times as a person reads them."""
         return times.relative(one_line(text, 2000), self.now, self.zone)
 
 
 def render(rows: Sequence[tuple[Bead, Standing]], look: Look) -> str:
-    """The rows under a heading, one a line."""
+    """Return the rows under a heading, one per line."""
     cells = [_cells(bead, standing, look) for bead, standing in rows]
     widths = _widths([HEADING, *cells], look.width)
     first = look.paint(_line(HEADING, widths), "bold")
@@ -41,13 +41,13 @@ def render(rows: Sequence[tuple[Bead, Standing]], look: Look) -> str:
 
 
 def head(name: str, text: str, look: Look) -> str:
-    """A line above the table: `queue: open`."""
+    """Return a line above the table: `queue: open`."""
     line = f"{name}: {look.say(text)}"
     return "\n".join(wrapped(line, look.width, " " * (len(name) + 2)))
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """The text in lines of this width; whole where there is none."""
+    """Return the text in lines of this width; whole if there is none."""
     if not width:
         return [text]
     return textwrap.wrap(text, max(width, 40), subsequent_indent=indent, break_on_hyphens=False)  # ids have hyphens
@@ -66,7 +66,7 @@ def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
 
 
 def _widths(lines: Iterable[Sequence[str]], width: int | None) -> list[int]:
-    """The columns' widths. Where they do not fit, the title gives way to the reason, down to two fifths."""
+    """Return the columns' widths. If they do not fit, the title gives way to the reason, down to two fifths."""
     widest = [max(map(columns, column)) for column in zip(*lines, strict=True)]
     if width is None:
         return widest
@@ -92,7 +92,7 @@ def _pad(text: str, width: int) -> str:
 
 
 def cut(text: str, width: int | None) -> str:
-    """The text, cut at so many columns of a terminal."""
+    """Return the text, cut to so many columns of a terminal."""
     if width is None or columns(text) <= width:
         return text
     kept, used = "", 1  # for the ellipsis
@@ -105,7 +105,7 @@ def cut(text: str, width: int | None) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns a terminal needs: two for East Asian wide characters and emoji, none for combining ones."""
+    """Return how many columns a text takes: two for East Asian wide characters and emoji, none for combining ones."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 

@@ -35,7 +35,7 @@ NOWHERE = (
     "or set BEADBOARD_URL or BEADS_AGENT_CRONJOB"
 )
 AGENT = "beads-agent"  # who says what became of a command
-# Where agents run is known: here. What these name is not asked.
+# Agents run here, so the services that these name are not asked.
 SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 
 
@@ -180,7 +180,7 @@ def _watch(args: Namespace, wiring: Wiring, log: Log, monitors: "list[Monitor]")
 
 @dataclass(frozen=True, slots=True)
 class Monitors:
-    """Each is told what a watcher tells its monitor."""
+    """Pass what a watcher tells its monitor on to each of these."""
 
     each: "Sequence[Monitor]"
 
@@ -215,7 +215,7 @@ def _settings(wiring: Wiring, actor: str) -> Settings:
 
 
 def _check_notify_urls(urls: str, wiring: Wiring) -> None:
-    """Now, rather than when there is something to send."""
+    """Check the URLs now, rather than when there is something to send."""
     from beads_dispatch.adapters import notify
 
     if problem := notify.problem(urls, wiring.environ):
@@ -223,7 +223,7 @@ def _check_notify_urls(urls: str, wiring: Wiring) -> None:
 
 
 def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
-    """The watcher's two jobs, each with its own actor and log."""
+    """Return the watcher's two jobs, each with its own actor and log."""
     import random
 
     from beads_dispatch.jobs import dispatcher, reaper
@@ -251,7 +251,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
 
 
 def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
-    """Asks how runs end, if the runner can say."""
+    """Return what asks how runs end; None if the runner cannot say."""
     runner = wiring.runner(first, log)
     if not runner.follows:
         return None

@@ -48,7 +48,7 @@ class Located:
 class Wiring:
     """`environ`: our environment. `cwd`: where bd looks for its workspace. `stopping`: whether to end early.
 
-    `waiting`: where it is reported that bd or Dolt takes its time.
+    `waiting`: reports that bd or Dolt takes long.
     `local`: the runner of this process, if agents run here. `assignee`: by an option.
     """
 

@@ -20,7 +20,7 @@ class Bead:
     """One bead, with bd's own field names. Times are aware, in UTC.
 
     `size`: bytes of the long texts as bd writes them in JSON.
-    `metadata`: None where it is JSON but no object. bd's --set-metadata fails on that.
+    `metadata`: None if it is JSON but no object. bd's --set-metadata fails on that.
     """
 
     id: str
@@ -49,11 +49,11 @@ class Bead:
 
     @property
     def kept_apart(self) -> bool:
-        """Whether bd keeps it in the table `wisps`, and its comments in another one."""
+        """Return whether bd keeps it in the table `wisps`, and its comments in another table."""
         return self.ephemeral or self.no_history
 
     def mark(self, name: str) -> object:
-        """The value of one of our marks in the bead's metadata, or None."""
+        """Return the value of one of our marks in the bead's metadata, or None."""
         return (self.metadata or {}).get(MARK + name)
 
 
@@ -76,13 +76,13 @@ def parse(raw: Mapping[str, object]) -> Bead:
 
 
 def with_comments(bead: Bead, times: Mapping[str, object]) -> Bead:
-    """The bead with the times of its comments, from `adapters/dolt.py`."""
+    """Return the bead with the times of its comments, as `adapters/dolt.py` reads them."""
     commented, notice = read_time(times["commented_at"]), read_time(times["too_large_notice_at"])
     return replace(bead, commented_at=commented, too_large_notice_at=notice)
 
 
 def read_time(value: object) -> datetime | None:
-    """An RFC 3339 text (bd's have up to nine decimals) or a UTC DATETIME as an aware time in UTC; None if neither."""
+    """Return an RFC 3339 text (bd writes up to nine decimals) or a UTC DATETIME as an aware time; None if neither."""
     try:
         time = _read_text(value) if isinstance(value, str) else value
         if isinstance(time, datetime):
@@ -138,7 +138,7 @@ def _metadata(value: object) -> Mapping[str, object] | None:
 
 
 def _from_comments(comments: object) -> dict[str, datetime | None]:
-    """When the newest comment was made, and our newest one, from `bd show`. Dolt is asked for just these two."""
+    """Return the times of the newest comment and of our newest one, from `bd show`. Dolt answers both directly."""
     known = [one for one in comments if isinstance(one, dict)] if isinstance(comments, list) else []
     made = [(at, str(one.get("text"))) for one in known if (at := read_time(one.get("created_at")))]
     if not made:
@@ -148,6 +148,6 @@ def _from_comments(comments: object) -> dict[str, datetime | None]:
 
 
 def _size(raw: Mapping[str, object]) -> int:
-    """How many bytes Go's json.Marshal needs for the long texts: it writes <, > and & with six bytes each."""
+    """Return how many bytes Go's json.Marshal needs for the long texts. It writes <, > and & with six bytes each."""
     written = json.dumps([raw.get(key) for key in _LONG_TEXTS], ensure_ascii=False, default=str)
     return len(written.encode("utf-8", "replace")) + 5 * sum(map(written.count, "<>&"))

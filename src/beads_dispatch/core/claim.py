@@ -22,7 +22,7 @@ class Claim:
 
 
 def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
-    """The half of a dispatch's record that another client's write has taken away: the note, the marks.
+    """Return the half of a dispatch's record that another client's write has removed: the note, the marks.
 
     bd 1.0.2 loses a line to an agent's note, and a mark to its --metadata, written in the same fraction of a second.
     """
@@ -38,7 +38,7 @@ def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
 
 
 def lost_records(beads: Iterable[Bead], now: datetime) -> list[Bead]:
-    """The beads that lack one half of their dispatch's record."""
+    """Return the beads that lack one half of their dispatch's record."""
     return [bead for bead in beads if lost_record(bead, now) != (None, {})]
 
 
@@ -55,7 +55,7 @@ def _claimed_lately(bead: Bead, now: datetime) -> bool:
 
 
 def dispatch_recorded(bead: Bead) -> bool:
-    """Whether the newest claim is followed by a record that it was sent."""
+    """Return whether the newest claim is followed by a record that the bead was sent."""
     return bool(marks.job(bead)) or notes.dispatch_recorded(bead.notes)
 
 

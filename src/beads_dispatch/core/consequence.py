@@ -31,7 +31,10 @@ class Consequence:
 
 
 def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
-    """`bead`: as it was before the claim. `last`: the queue's last hold for its service. `now`: UTC."""
+    """Return what follows from the answer to a start.
+
+    `bead`: as it was before the claim. `last`: the queue's last hold for its service. `now`: UTC.
+    """
     match answer.outcome:
         case Outcome.ACCEPTED:  # no status: the agent may already have closed the bead
             line = notes.dispatched(answer.job)
@@ -54,7 +57,7 @@ def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) ->
 
 
 def _not_started(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -> Consequence:
-    """The first failure of an outage counts against the bead that met it: it may be the bead's own fault."""
+    """Reopen the bead. Only an outage's first failure counts as an attempt: it costs one bead an attempt, not fifty."""
     line = notes.failed(answer.status, answer.text)
     hold = holds.next_hold(last, now, line, bead.id)
     first = last is None or not last.step

@@ -101,7 +101,7 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
 
 
 def _agents(end: End, bead: Bead, seconds: float | None, known: Recent, kind: str, now: datetime) -> Verdict:
-    """The bead is open again and nothing counts; unless others have closed since: then its words only sound so.
+    """Reopen the bead without counting the run, unless other beads have closed since: then its words only sound so.
 
     A usage limit that a result names never counts, however often a long bead meets one.
     """
@@ -120,7 +120,7 @@ def _goes_alone(bead: Bead, known: Recent) -> bool:
 
 
 def _unknown(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime, *, charged: bool) -> Verdict:
-    """Nobody can tell whose fault it was. Charged to a bead that fails alone; otherwise it was the agent."""
+    """Charge a bead that fails alone. Otherwise the agent is at fault, and nothing is charged."""
     if not charged:
         return _uncharged(end, bead, seconds, known, QUICK, now)
     verdict = _charged(end, bead, seconds, QUICK, now)
@@ -134,7 +134,7 @@ def _uncharged(end: End, bead: Bead, seconds: float | None, known: Recent, how: 
 
 
 def _charged(end: End, bead: Bead, seconds: float | None, how: str, now: datetime) -> Verdict:
-    """One more attempt: after 2, then 4 minutes; the third blocks."""
+    """Charge the bead one attempt: it runs again after 2 minutes, then 4; the third blocks it."""
     number = marks.failures(bead)[0] + 1
     attempt = notes.attempt(number, MAX_FAILURES)
     if number >= MAX_FAILURES:
@@ -154,7 +154,7 @@ def _beads(end: End, bead: Bead, seconds: float | None, known: Recent, now: date
 
 
 def _stopped(end: End, bead: Bead) -> Verdict:
-    """Open again at once, and the run counts: a watcher that is restarted must not leave a row of blocked beads."""
+    """Reopen the bead at once, and count the run: a restarted watcher must not leave a row of blocked beads."""
     change = marks.opened(bead, marks.runs(bead), end.outcome.word)
     return Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
 
@@ -179,7 +179,7 @@ def _blocked(end: End, bead: Bead, line: str, how: str, now: datetime) -> Verdic
 def _opened(
     end: End, bead: Bead, seconds: float | None, how: str, now: datetime, *, number: int = 0, attempt: str = ""
 ) -> Verdict:
-    """Open again, behind the others. A run of more than a minute counts towards the five in a row, whoever's fault."""
+    """Reopen the bead behind the others. A run of over a minute counts towards the five in a row, whoever's fault."""
     known, first = marks.failures(bead)
     long = seconds is not None and seconds > 60
     change = {
@@ -200,7 +200,7 @@ def _not_twice(bead: Bead, line: str) -> str:
 def _holding(
     verdict: Verdict, kind: str, end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime
 ) -> Verdict:
-    """The same with the queue's hold. One step for all ends that are judged together; older runs change nothing."""
+    """Add the queue's hold: one step for all ends that are judged together. Older runs change nothing."""
     last, claim = known.holds.get(kind), marks.claim(bead)
     if last and end.reset and end.reset > last.until:  # the limit turns out to last longer
         return replace(verdict, kind=kind, hold=replace(last, until=end.reset))

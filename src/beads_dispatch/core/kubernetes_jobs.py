@@ -96,5 +96,5 @@ def _pod(template: Document, known: Mapping[str, str], environ: Mapping[str, str
 
 
 def _uncontrolled(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """The labels without those that the Job's controller sets: a copied one would hide the pod from it."""
+    """Return the labels without the Job controller's own: a copied one would hide the pod from it."""
     return {key: value for key, value in (labels or {}).items() if key not in _CONTROLLERS}

@@ -89,7 +89,7 @@ def _status(document: Document) -> Document:
 
 
 def _condition(document: Document, kind: str) -> Document | None:
-    """The condition of this type, if it is true."""
+    """Return the condition of this type if it is true, else None."""
     known = _status(document).get("conditions") or ()
     return next((one for one in known if one.get("type") == kind and one.get("status") == "True"), None)
 
@@ -155,7 +155,7 @@ def _waiting(since: datetime, now: datetime, why: str) -> Job:
 
 
 def _why_waiting(pod: Document) -> str:
-    """Why a pod does not run: what its containers wait for, or why no node takes it."""
+    """Return why a pod does not run: what its containers wait for, or why no node takes it."""
     waits = [waiting for one in _containers(pod) if (waiting := _state(one).get("waiting"))]
     ordinary = ("ContainerCreating", "PodInitializing")
     if told := next((_says(one) for one in waits if one.get("reason") not in ordinary), ""):
@@ -184,7 +184,7 @@ def _ended(job: Document | None, pod: Document, log: str) -> Job:
 
 
 def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:
-    """The stage of an ended pod, and what ended it if that was not the agent. ERROR: the agent never ran."""
+    """Return the stage of an ended pod, and what ended it if not its agent. ERROR: the agent never ran."""
     main, status = _terminated(_main(pod)), _status(pod)
     failed = (job and (_condition(job, "Failed") or _condition(job, "FailureTarget"))) or {}
     outside = _says(_condition(pod, "DisruptionTarget") or {}) or _says(status)
@@ -210,18 +210,18 @@ def _failed_first(pod: Document) -> Iterator[str]:
 
 # --- containers ---
 def _containers(pod: Document) -> list[Document]:
-    """What is known of all containers of the pod."""
+    """Return the state of every container of the pod."""
     return [*(_status(pod).get("initContainerStatuses") or ()), *(_status(pod).get("containerStatuses") or ())]
 
 
 def _agents(pod: Document) -> list[Document]:
-    """The same without the sidecars: a proxy that runs shows nothing of the agent."""
+    """Return the state of every container but the sidecars: a running proxy says nothing about the agent."""
     before = [one["name"] for one in pod["spec"].get("initContainers") or () if one.get("restartPolicy") != "Always"]
     return [one for one in _containers(pod) if one.get("name") in (*before, pod["spec"]["containers"][0]["name"])]
 
 
 def _main(pod: Document) -> Document:
-    """The agent's container: the first of its template."""
+    """Return the agent's container: the first in its template."""
     first = pod["spec"]["containers"][0]["name"]
     return next((one for one in _status(pod).get("containerStatuses") or () if one.get("name") == first), {})
 

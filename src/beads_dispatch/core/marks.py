@@ -24,13 +24,13 @@ FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as a
 MOST = 1000
 SAME_WRITE = timedelta(seconds=5)  # bd takes its time to write, and rounds `updated_at` to the second
 
-# bd reads a value as JSON where it can (`1234567890e5` becomes a number), so a token begins with a letter.
+# bd reads a value as JSON if it can (`1234567890e5` becomes a number), so a token begins with a letter.
 _CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")
 _FAILURES = re.compile(r"f(\d{1,3}) (\S+)")
 
 
 def claim(bead: Bead) -> tuple[str, datetime] | None:
-    """The token and the time (UTC) of the claim that the bead bears, or None."""
+    """Return the token and the time (UTC) of the bead's claim, or None."""
     return _claim(bead, "claim")
 
 
@@ -45,13 +45,13 @@ def claim_value(token: str, now: datetime) -> str:
 
 
 def job(bead: Bead) -> str:
-    """The id of the agent service's job for this bead, or nothing."""
+    """Return the id of the job that has this bead; empty if none is recorded."""
     value = bead.mark("job")
     return value.strip('"') if isinstance(value, str) else str(value or "")
 
 
 def last_job(bead: Bead) -> str:
-    """The job that may still run: by its mark, or by the notes where a client took the mark away."""
+    """Return the job that may still run, by its mark, or by the notes if a client has removed the mark."""
     return job(bead) or (notes.newest_job(bead.notes) if notes.dispatches(bead.notes) else "")
 
 
@@ -60,7 +60,7 @@ def job_value(job: str) -> str:
 
 
 def runs(bead: Bead) -> int:
-    """How many dispatches in a row were accepted, without a person's word in between.
+    """Return how many dispatches in a row were accepted since a person last reopened the bead.
 
     An agent can take the mark away by its --metadata: then the notes have a lower bound.
     """
@@ -68,7 +68,7 @@ def runs(bead: Bead) -> int:
 
 
 def attempts(bead: Bead) -> int:
-    """How many dispatches of this bead failed, each while nothing else was known to fail."""
+    """Return how many failed dispatches count against this bead. An outage charges only its first failure."""
     return _count(bead, "attempts")
 
 
@@ -94,17 +94,17 @@ def ended(bead: Bead) -> tuple[str, datetime] | None:
 
 
 def failed_at(bead: Bead, now: datetime) -> datetime | None:
-    """When the last dispatch of this bead failed, UTC, or None."""
+    """Return when the bead last failed, UTC, or None."""
     return _time(bead, "failed_at", now)
 
 
 def retry_after(bead: Bead, now: datetime) -> datetime | None:
-    """When this bead may be tried again, UTC, or None."""
+    """Return when this bead may be tried again, UTC, or None."""
     return _time(bead, "retry_after", now)
 
 
 def possibly_dispatched(bead: Bead) -> bool:
-    """Whether an agent may have the bead, by its marks or by its notes: people and agents can lose either."""
+    """Return whether an agent may have the bead, by its marks or its notes. People and agents can lose either."""
     return _has_record(bead) or notes.possibly_dispatched(bead.notes)
 
 
@@ -113,7 +113,7 @@ def _has_record(bead: Bead) -> bool:
 
 
 def opened_late(bead: Bead) -> bool:
-    """Whether a late write of ours opened a bead that had been dispatched meanwhile.
+    """Return whether a late write of ours opened a bead that had been dispatched in the meantime.
 
     We open a bead when its deferral has ended, when nothing was started, and after a usage limit. A bd that outlives
     its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
@@ -165,7 +165,7 @@ def claimed(bead: Bead, token: str, now: datetime) -> Change:
 
 
 def accepted(bead: Bead, job: str) -> Change:
-    """An accepted dispatch of a bead that was claimed as `bead` says."""
+    """Return the marks of an accepted dispatch. `bead`: as it was before the claim."""
     return {**removed(bead, ATTEMPTS, FAILED_AT), JOB: job_value(job), OUTCOME: outcomes.DISPATCHED.word}
 
 

@@ -19,7 +19,7 @@ def notice(bead: Bead, what: str, why: str) -> str:
 
 
 def message(notices: Sequence[str]) -> str:
-    """The notices of one tick or sweep, one a line."""
+    """Return the notices of one tick or sweep, one per line, as one message."""
     left = len(notices) - MOST_LINES
     rest = [f"and {left} more. Look: beads-dispatch status"] if left > 0 else []
     return "\n".join([*notices[:MOST_LINES], *rest])

@@ -37,7 +37,7 @@ WORK_IS_LEFT = {Came.FULL, Came.BUSY, Came.NO_ANSWER, Came.LOCKED, Came.FAILED}
 
 
 def has_work(beads: Iterable[Bead], holds: Holds, now: datetime) -> bool:
-    """Whether a tick would find something to do here, or at least something to ask bd about."""
+    """Return whether a tick would find something to do, or at least something to ask bd about."""
     known = tuple(beads)
     upkeep = (
         eligibility.needs_notice(known, now)
@@ -63,7 +63,7 @@ def _held(holds: Holds, beads: Sequence[Bead], now: datetime) -> bool:
 
 
 def pause(times: int) -> float:
-    """After so many failures in a row: 1, doubling to 2 minutes."""
+    """Return how many seconds to wait after so many failures in a row: 1, doubling to 2 minutes."""
     return float(min(2.0 ** (min(times, 10) - 1), LONGEST_PAUSE))
 
 
@@ -88,11 +88,11 @@ def rest(came: Came, times: int, *, counts: bool) -> float:
 
 
 def sweep_every(threshold: timedelta) -> float:
-    """Between two sweeps: three within the threshold, at least one in ten minutes."""
+    """Return the seconds between two sweeps: three within the threshold, and at least one in ten minutes."""
     least, most = SWEEP_SECONDS
     return max(least, min(most, threshold.total_seconds() / 3))
 
 
 def seconds_to(wakeup: datetime | None, now: datetime) -> float:
-    """Until the next full snapshot."""
+    """Return the seconds until the next full snapshot."""
     return min(LOOK_SECONDS, (wakeup - now).total_seconds()) if wakeup else LOOK_SECONDS

@@ -24,7 +24,7 @@ class Health:
         self.turned_at = self.answered_at = self.monotonic()
 
     def turned(self, answered: bool) -> None:
-        """The loop has turned. `answered`: whether the database did."""
+        """Record that the loop has turned. `answered`: whether the database did."""
         self.turned_at, self.ready = self.monotonic(), answered
         if answered:
             self.answered_at = self.turned_at
@@ -37,7 +37,7 @@ class Health:
 
 
 def serve(host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> ThreadingHTTPServer:
-    """Answers in a thread of its own, which ends with the process. Raises Failure where it cannot listen."""
+    """Answer in a thread of its own, which ends with the process. Raise Failure if it cannot listen."""
 
     def answer(method: str, path: str, body: bytes) -> http_server.Page:
         status, text = page(path.partition("?")[0], health, metrics)

@@ -73,14 +73,14 @@ class Metrics:
         self._sweeps = counter("sweeps", "Sweeps", "result")
         self._blocked = counter("blocked", "Beads that a sweep blocked")
         self._ended = counter("runs_ended", "Runs that ended without closing their bead", "end")
-        self._cost = counter("run_cost_usd", "What those runs have cost, where their result says so")
+        self._cost = counter("run_cost_usd", "What those runs have cost, if their result says so")
         long = (10, 60, 300, 900, 1800, 3600, 7200, 14400)
         self._run_seconds = histogram("run_seconds", "How long those runs took", *long)
         what = "From a bead's last change before its claim until BeadBoard accepted it"
         self._accepted = histogram("assign_to_accepted_seconds", what, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 
     def _start_at_zero(self) -> None:
-        """A rate is then 0, and not absent, before the first event."""
+        """Create each counter at 0, so that a rate is 0 and not absent before the first event."""
         for outcome in Outcome:
             self._dispatches.labels(_label(outcome))
         for result in RESULTS.values():
@@ -119,7 +119,7 @@ def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> G
 
 
 class _Queue:
-    """What the last snapshot shows: beads by state, holds, and since when the oldest beads wait and run."""
+    """Show the last snapshot: beads by state, holds, and since when the oldest beads wait and run."""
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
         gauge = partial(_gauge, registry)
@@ -162,7 +162,7 @@ class _Queue:
         self._kinds = set(counts)
 
     def _waiting_since(self, snapshot: Snapshot, now: datetime, not_ready: frozenset[str]) -> Iterable[datetime]:
-        """`updated_at` is new after every attempt to dispatch a bead, and old where the bead waited for another one.
+        """`updated_at` is new after every attempt to dispatch a bead, and old if the bead waited for another one.
 
         So it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
         """
@@ -174,7 +174,7 @@ class _Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Oldest:
-    """An age, and beside it the time from which it counts: a scrape that failed shows in the age only."""
+    """Show an age, and beside it the time from which it counts: a failed scrape shows only in the age."""
 
     age: Gauge
     since: Gauge

@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What bd says about a failure: JSON on either stream, or plain text among warnings on stderr."""
+        """Return what bd says about a failure: JSON on either stream, or plain text among warnings on stderr."""
         # bd 1.0.2's `show` finds "no issues" also if its query failed. The reason is then on stderr only.
         for line in self.err.splitlines():
             if line.startswith("Error fetching") and "no issue found" not in line:

@@ -19,7 +19,7 @@ _KEPT = (
     "BD_IGNORE_SCHEMA_SKEW", "BD_MIGRATION_FREEZE_FILE",
 )  # fmt: skip
 
-# What says where bd's workspace and its server are. A mounted metadata.json stands instead of all of it.
+# The variables that locate bd's workspace and its server. A mounted metadata.json replaces all of them.
 _WHERE = (
     *(f"BEADS_DOLT_SERVER_{name}" for name in ("MODE", "HOST", "PORT", "USER", "DATABASE", "TLS", "SOCKET")),
     "BEADS_DIR", "BEADS_DOLT_PORT", "BEADS_DOLT_DATA_DIR", "BEADS_DOLT_SHARED_SERVER", "BEADS_SHARED_SERVER_DIR",
@@ -62,7 +62,7 @@ def environment(environ: Mapping[str, str], cwd: Path, *, mounted: bool = False)
     """Return what bd gets of our environment.
 
     `cwd`: what relative paths in it are relative to.
-    `mounted`: whether to leave out what says where the database is.
+    `mounted`: whether to leave out the variables that locate the database.
     """
     kept = _KEPT if mounted else _KEPT + _WHERE
     passed = {key: value for key, value in environ.items() if key in kept or not key.startswith(_DROPPED)}

@@ -23,22 +23,22 @@ class Bd:
         self._unguarded = ""  # a version that turned out not to know --if-status
 
     def check(self) -> None:
-        """Raises Misconfigured where there is no bd to run."""
+        """Raise Misconfigured if there is no usable bd."""
         self._process.check()
 
     def ready(self, assignee: str) -> frozenset[str]:
-        """The ids of the assignee's open beads that bd lists as ready. bd can list custom statuses too."""
+        """Return the ids of the assignee's open beads that bd lists as ready. (bd lists custom statuses too.)"""
         listed = self._json("ready", f"--assignee={assignee}", "-n", "0")
         return frozenset(str(row["id"]) for row in _rows(listed) if row.get("status") == "open" and "id" in row)
 
     def assigned(self, assignee: str) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
-        """The assignee's beads that are not closed, and a line for each that cannot be read."""
+        """Return the assignee's beads that are not closed, and a line for each that cannot be read."""
         hidden = ("--include-gates", "--include-infra", "--include-templates")
         rows = _rows(self._json("list", f"--assignee={assignee}", "-n", "0", *hidden))
         return read_all(row for row in rows if row.get("status") != "closed")
 
     def closed(self, assignee: str, since: datetime) -> tuple[Bead, ...]:
-        """The assignee's beads that were closed since then, UTC."""
+        """Return the assignee's beads that were closed since then. `since`: UTC."""
         words = (f"--assignee={assignee}", "--status=closed", f"--closed-after={utc(since)}", "-n", "0")
         return read_all(_rows(self._json("list", *words)))[0]
 
@@ -73,11 +73,11 @@ class Bd:
         return [(str(one.get("id")), str(one.get("status"))) for one in rows if one.get("dependency_type") == "blocks"]
 
     def comment(self, bead_id: str, text: str) -> None:
-        """Adds a comment: it fits on a bead that is too large for a note."""
+        """Add a comment. It fits on a bead that is too large for a note."""
         self._json("comment", "--", bead_id, text)
 
     def comments(self, bead_id: str) -> Sequence[dict[str, object]]:
-        """Every comment of a bead, as bd writes it."""
+        """Return every comment of a bead, as bd prints it."""
         return _rows(self._json("comments", "--", bead_id))
 
     def history(self, bead_id: str) -> Sequence[dict[str, object]]:
@@ -105,12 +105,12 @@ class Bd:
         marks: Mapping[str, str | None] | None = None,
         within: float | None = None,
     ) -> Bead:
-        """One write, one transaction: the note, the marks (None removes one) and, guarded where bd can, the status.
+        """Write the note, the marks (None removes one) and the status, guarded if bd can do that, in one transaction.
 
-        Returns the bead as bd says it now is. A write without a status is retried where bd says that nothing was
+        Return the bead as bd says it now is. A write without a status is retried if bd says that nothing was
         written.
-        `within`: seconds, where they are fewer than usual.
-        Raises BdFailed; NotAsExpected where the bead is no longer as `known`.
+        `within`: seconds, if they are fewer than usual.
+        Raise BdFailed; NotAsExpected if the bead is no longer as `known`.
         """
         words = _words(note, status, marks or {})
         if not words:
@@ -137,7 +137,7 @@ class Bd:
         return self._write(words, guard, bead_id, tries - 1, within)
 
     def _can_guard(self) -> bool:
-        """Whether this bd has --if-status."""
+        """Return whether this bd knows --if-status."""
         version = self._process.version()
         return not version.startswith("1.0.") and version != self._unguarded
 
@@ -146,7 +146,7 @@ class Bd:
 
 
 def _words(note: str | None, status: str | None, marks: Mapping[str, str | None]) -> list[str]:
-    """The arguments of one `bd update`."""
+    """Return the arguments of one `bd update`."""
     noted = [f"--append-notes={note}"] if note else []
     return [*noted, *(_mark(*mark) for mark in marks.items()), *([f"--status={status}"] if status else [])]
 
@@ -156,7 +156,7 @@ def _mark(key: str, value: str | None) -> str:
 
 
 def read_all(rows: Iterable[Mapping[str, object]]) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
-    """The beads that can be read, and a line for each that cannot."""
+    """Return the beads that can be read, and a line for each that cannot."""
     good, bad = [], []
     for row in rows:
         try:
