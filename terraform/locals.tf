@@ -32,12 +32,14 @@ locals {
   }) : tomap({ for url in var.agent_service_url[*] : "AGENT_SERVICE_URL" => url }) # the reaper asks it too: how a run ended
   start_env = var.runner == "jobs" ? tomap({}) : tomap({ BEADBOARD_URL = var.beadboard_url })
   # The threshold too: a tick learns how runs ended before it starts more.
-  common_env = merge(var.extra_env, local.runner_env, {
+  common_env = merge(var.extra_env, local.runner_env, local.token_env, {
     BEADS_ASSIGNEE                 = var.assignee
     BEADS_REAPER_THRESHOLD_MINUTES = tostring(var.reaper_threshold_minutes)
     HOME                           = "/tmp"
     LOG_FORMAT                     = var.log_format
   })
+  # Mounted, because a variable would stay as it was when the Secret changes.
+  token_env      = { for secret in var.agent_service_token_secret[*] : "API_BEARER_TOKEN_FILE" => "${local.mount_paths.token}/token" }
   dispatcher_env = merge(local.limits_env, { BEADS_DISPATCH_PER_TICK = tostring(var.beads_per_tick) })
   limits_env = { for name, value in {
     BEADS_DISPATCH_HOURS   = var.dispatch_hours
@@ -45,12 +47,11 @@ locals {
   } : name => value if value != null }
   watcher_env = merge(local.common_env, local.start_env, local.dispatcher_env)
   own_env = [
-    "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS", "BEADS_ASSIGNEE",
+    "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "API_BEARER_TOKEN_FILE", "BEADBOARD_URL", "BEADS_ACTOR", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS", "BEADS_ASSIGNEE",
     "BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY", "BEADS_DISPATCH_PER_TICK", "BEADS_DOLT_PASSWORD", "BEADS_NOTIFY_URLS", "BEADS_REAPER_THRESHOLD_MINUTES", "HOME", "LOG_FORMAT",
   ]
   # By reference: Terraform never reads the Secrets.
   secret_env = { for name, secret in {
-    API_BEARER_TOKEN    = var.agent_service_token_secret
     BEADS_DOLT_PASSWORD = var.dolt_password_secret
     BEADS_NOTIFY_URLS   = var.notify_urls_secret
   } : name => secret if secret != null }
@@ -80,7 +81,7 @@ locals {
   metrics     = { name = "metrics", port = 8080 }
   tmp_size    = "32Mi" # counts against the memory limit
   grace       = 150    # a POST (60 s), up to 60 s to record it, and bd's own deadlines
-  mount_paths = { metadata = "/etc/beads-metadata", tmp = "/tmp" }
+  mount_paths = { metadata = "/etc/beads-metadata", tmp = "/tmp", token = "/etc/agent-service" }
 
   # --- who may talk to whom ---
   services = {

@@ -139,6 +139,15 @@ resource "kubernetes_cron_job_v1" "this" {
                 name       = "tmp"
                 mount_path = local.mount_paths.tmp
               }
+
+              dynamic "volume_mount" {
+                for_each = var.agent_service_token_secret[*]
+                content {
+                  name       = "token"
+                  mount_path = local.mount_paths.token
+                  read_only  = true
+                }
+              }
             }
 
             volume {
@@ -154,6 +163,20 @@ resource "kubernetes_cron_job_v1" "this" {
               empty_dir {
                 medium     = "Memory"
                 size_limit = local.tmp_size
+              }
+            }
+
+            dynamic "volume" {
+              for_each = var.agent_service_token_secret[*]
+              content {
+                name = "token"
+                secret {
+                  secret_name = volume.value.name
+                  items {
+                    key  = volume.value.key
+                    path = "token"
+                  }
+                }
               }
             }
           }

@@ -361,7 +361,7 @@ variable "agent_service_url" {
 }
 
 variable "agent_service_token_secret" {
-  description = "Secret, in `namespace`, and key that hold the agent service's bearer token, such as `{ name = \"beadboard-agent-service\", key = \"api_bearer_token\" }`. With it, how a run ends is known at the next sweep, and to a watcher within a minute. By reference only: the token is in no plan and no state. `null`: no token."
+  description = "Secret, in `namespace`, and key that hold the agent service's bearer token, such as `{ name = \"beadboard-agent-service\", key = \"api_bearer_token\" }`. With it, how a run ends is known at the next sweep, and to a watcher within a minute. It is mounted, so a new token is taken up without a restart, and is in no plan and no state. `null`: no token."
   type        = object({ name = string, key = string })
   default     = null
 

@@ -145,6 +145,15 @@ resource "kubernetes_deployment_v1" "watcher" {
             name       = "tmp"
             mount_path = local.mount_paths.tmp
           }
+
+          dynamic "volume_mount" {
+            for_each = var.agent_service_token_secret[*]
+            content {
+              name       = "token"
+              mount_path = local.mount_paths.token
+              read_only  = true
+            }
+          }
         }
 
         volume {
@@ -159,6 +168,20 @@ resource "kubernetes_deployment_v1" "watcher" {
           empty_dir {
             medium     = "Memory"
             size_limit = local.tmp_size
+          }
+        }
+
+        dynamic "volume" {
+          for_each = var.agent_service_token_secret[*]
+          content {
+            name = "token"
+            secret {
+              secret_name = volume.value.name
+              items {
+                key  = volume.value.key
+                path = "token"
+              }
+            }
           }
         }
       }

@@ -63,7 +63,7 @@ def test_the_example_changes_what_it_says_and_fits(operator: dict[str, Any]) -> 
     assert {kind for kind, _ in made} == kinds
     for (kind, _), one in made.items():
         fits(one, operator[kind]) if kind in operator else check(one)
-    assert container(made["Deployment", "beads-watcher"])["env"][-1]["name"] == "API_BEARER_TOKEN"
+    assert container(made["Deployment", "beads-watcher"])["env"][-1]["name"] == "API_BEARER_TOKEN_FILE"
     metadata = json.loads((KUSTOMIZE / "example" / "metadata.json").read_text())
     assert json.loads(made["ConfigMap", "beads-metadata"]["data"]["metadata.json"]) == metadata
     for kind in ("ServiceMonitor", "PrometheusRule"):

@@ -59,31 +59,60 @@ def test_what_is_made_only_when_asked_for_fits_too() -> None:
     check(dispatcher)
 
 
-@pytest.mark.parametrize(
-    ("name", "key", "of"),
-    [
-        ("API_BEARER_TOKEN", "api_bearer_token", "agent_service_token_secret"),
-        ("BEADS_NOTIFY_URLS", "urls", "notify_urls_secret"),
-    ],
-)
-def test_a_secret_adds_one_reference_to_every_pod_and_nothing_else(mode: str, name: str, key: str, of: str) -> None:
-    secret = {"name": "any-secret", "key": key}
-    without, with_token = (
-        [container(one) for one in render.manifests(**render.MODES[mode], **inputs) if ours(one)]
-        for inputs in ({}, {of: json.dumps(secret)})
+def test_the_urls_for_messages_are_one_reference_in_every_pod_and_nothing_else(mode: str) -> None:
+    secret = {"name": "any-secret", "key": "urls"}
+    without, changed = with_and_without(mode, notify_urls_secret=secret)
+    for one in without:
+        pod(one)["containers"][0]["env"].append({"name": "BEADS_NOTIFY_URLS", "valueFrom": {"secretKeyRef": secret}})
+    assert list(differences(without, changed)) == []
+
+
+def test_the_token_is_mounted_in_every_pod_and_nothing_else(mode: str) -> None:
+    without, changed = with_and_without(mode, agent_service_token_secret=SERVICE_TOKEN)
+    for one in without:
+        add_token(pod(one))
+    assert list(differences(without, changed)) == []
+
+
+def test_the_snippets_for_the_manifests_are_what_the_module_makes() -> None:
+    urls, token = re.findall(r"```yaml\n(.*?)```", (render.HERE / "README.md").read_text(), re.DOTALL)
+    without, changed = with_and_without(
+        "cronjobs", agent_service_token_secret=SERVICE_TOKEN, notify_urls_secret={"name": "beads-notify", "key": "urls"}
     )
     for one in without:
-        one["env"].append({"name": name, "valueFrom": {"secretKeyRef": secret}})
-    assert list(differences(without, with_token)) == []
+        add_token(pod(one), yaml.safe_load(token))
+        pod(one)["containers"][0]["env"] += yaml.safe_load(urls)
+    assert list(differences(without, changed)) == []
 
 
-def test_the_snippet_for_the_manifests_is_what_the_module_makes() -> None:
-    (snippet,) = re.findall(r"```yaml\n(.*?)```", (render.HERE / "README.md").read_text(), re.DOTALL)
-    _, dispatcher, _ = render.manifests(
-        agent_service_token_secret='{ name = "beadboard-agent-service", key = "api_bearer_token" }',
-        notify_urls_secret='{ name = "beads-notify", key = "urls" }',
-    )
-    assert yaml.safe_load(snippet) == container(dispatcher)["env"][-2:]
+SERVICE_TOKEN = {"name": "beadboard-agent-service", "key": "api_bearer_token"}
+MOUNTED = {
+    "env": {"name": "API_BEARER_TOKEN_FILE", "value": "/etc/agent-service/token"},
+    "volumeMount": {"name": "token", "mountPath": "/etc/agent-service", "readOnly": True},
+    "volume": {
+        "name": "token",
+        "secret": {
+            "secretName": SERVICE_TOKEN["name"],
+            "items": [{"key": SERVICE_TOKEN["key"], "path": "token"}],
+        },
+    },
+}  # fmt: skip
+
+
+def add_token(spec: dict[str, Any], parts: dict[str, Any] = MOUNTED) -> None:
+    (only,) = spec["containers"]
+    plain = [one for one in only["env"] if "value" in one]
+    only["env"] = sorted([*plain, parts["env"]], key=lambda one: one["name"]) + only["env"][len(plain) :]
+    only["volumeMounts"].append(parts["volumeMount"])
+    spec["volumes"].append(parts["volume"])
+
+
+def with_and_without(mode: str, **secrets: dict[str, str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Our workloads as they are, and with these Secrets."""
+    inputs = {name: json.dumps(secret) for name, secret in secrets.items()}
+    made = [render.manifests(**render.MODES[mode], **more) for more in ({}, inputs)]
+    without, changed = ([one for one in documents if ours(one)] for documents in made)
+    return without, changed
 
 
 def test_failed_jobs_stay_until_newer_ones_push_them_out() -> None:
@@ -186,11 +215,17 @@ def ours(document: dict[str, Any]) -> bool:
     return document["kind"] in WORKLOADS and document["metadata"]["name"] != "beads-agent"
 
 
-def container(workload: dict[str, Any]) -> dict[str, Any]:
-    """The one container of a CronJob's or Deployment's pods."""
+def pod(workload: dict[str, Any]) -> dict[str, Any]:
+    """The spec of a CronJob's or Deployment's pods."""
     spec = workload["spec"]
     template = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
-    (only,) = template["spec"]["containers"]
+    found: dict[str, Any] = template["spec"]
+    return found
+
+
+def container(workload: dict[str, Any]) -> dict[str, Any]:
+    """The one container of a CronJob's or Deployment's pods."""
+    (only,) = pod(workload)["containers"]
     return dict(only)
 
 

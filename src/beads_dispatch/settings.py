@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What says where agents run, if that is not on this machine.
+SERVICES = (
+    "BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "API_BEARER_TOKEN_FILE", "BEADS_AGENT_CRONJOB",
+    "BEADS_AGENT_JOBS",
+)  # fmt: skip
 _URL = re.compile(r"https?://[^/@\s?#]+(/[^@\s?#]*)?")
 _DNS_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -40,6 +45,7 @@ class Settings:
     agent_jobs: int = 1
     hours: "Hours | None" = None
     per_day: int | None = None
+    agent_token_file: str = ""  # instead of agent_token: read at each question, because it may be replaced
 
 
 def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assignee: str | None = None) -> Settings:
@@ -70,6 +76,7 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assig
         agent_jobs=checked(lambda: _count(environ, "BEADS_AGENT_JOBS"), 1),
         hours=checked(lambda: _hours(environ), None),
         per_day=checked(lambda: _per_day(environ), None),
+        agent_token_file=environ.get("API_BEARER_TOKEN_FILE") or "",
     )
     if wrong:
         raise Misconfigured("; ".join(wrong))
@@ -154,6 +161,8 @@ def _valid_address(url: str) -> bool:
 
 def _token(environ: Mapping[str, str]) -> str:
     text = (environ.get("API_BEARER_TOKEN") or "").strip()  # a Secret often ends with a newline
+    if text and environ.get("API_BEARER_TOKEN_FILE"):
+        raise ValueError("API_BEARER_TOKEN and API_BEARER_TOKEN_FILE are both set: unset one")
     if not (text.isascii() and text.isprintable()):  # the text is not shown
         raise ValueError("API_BEARER_TOKEN: must be printable ASCII, as a header needs it")
     return text

@@ -108,14 +108,13 @@ run "the_token_is_a_reference" {
   }
 
   assert {
-    condition = { for key, job in kubernetes_cron_job_v1.this : key => join(", ", [
-      for env in job.spec[0].job_template[0].spec[0].template[0].spec[0].container[0].env : "${env.name} ${env.value_from[0].secret_key_ref[0].name}/${env.value_from[0].secret_key_ref[0].key}"
-      if env.value == null
-      ]) } == {
-      dispatcher = "API_BEARER_TOKEN beadboard-agent-service/api_bearer_token"
-      reaper     = "API_BEARER_TOKEN beadboard-agent-service/api_bearer_token"
-    }
-    error_message = "API_BEARER_TOKEN comes from the Secret, by reference, in both jobs' pods, and nothing else does"
+    condition = alltrue([for job in kubernetes_cron_job_v1.this : alltrue([for pod in job.spec[0].job_template[0].spec[0].template[0].spec : alltrue([
+      [for env in pod.container[0].env : env.value if env.name == "API_BEARER_TOKEN_FILE"] == ["/etc/agent-service/token"],
+      [for env in pod.container[0].env : env.name if env.value == null] == [],
+      [for mount in pod.container[0].volume_mount : "${mount.mount_path} ${mount.read_only}" if mount.name == "token"] == ["/etc/agent-service true"],
+      [for one in pod.volume : "${one.secret[0].secret_name} ${one.secret[0].items[0].key} ${one.secret[0].items[0].path}" if one.name == "token"] == ["beadboard-agent-service api_bearer_token token"],
+    ])])])
+    error_message = "the token is mounted from the Secret, by reference, in both jobs' pods"
   }
 }
 

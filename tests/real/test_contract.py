@@ -165,7 +165,9 @@ def _simulated_services() -> Services:
     answer = _advancing(world, Http(actor, Board(world)))
     clock = actor.clock()
     board = BeadBoard("http://board", answer, clock, lambda: False, lambda _: None)
-    return Services(board, AgentService("http://service", "x", answer, lambda _: None, clock.monotonic), "s-0", "s-1")
+    return Services(
+        board, AgentService("http://service", lambda: "x", answer, lambda _: None, clock.monotonic), "s-0", "s-1"
+    )
 
 
 def _advancing(world: World, http_: Http) -> Any:
@@ -189,7 +191,9 @@ def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     end = tmp_path / "end"
     with serving(place, f"while [ ! -e {end} ]; do sleep 0.1; done") as (url, _):
         board = BeadBoard(url, http.request, SYSTEM, lambda: False, lambda _: None)
-        yield Services(board, AgentService(url, "", http.request, lambda _: None, SYSTEM.monotonic), good, blank)
+        yield Services(
+            board, AgentService(url, lambda: "", http.request, lambda _: None, SYSTEM.monotonic), good, blank
+        )
 
 
 def test_what_the_services_answer(services: Services) -> None:

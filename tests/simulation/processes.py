@@ -78,7 +78,7 @@ class Process:
             return self._job_runner(self.world.service)
         known, request, clock = self.settings, Http(self.actor, self.board), self.actor.clock()
         board = BeadBoard(known.beadboard_url, request, clock, self.stopping, lambda _: None)
-        service = AgentService(known.agent_url, known.agent_token, request, lambda _: None, clock.monotonic)
+        service = AgentService(known.agent_url, lambda: known.agent_token, request, lambda _: None, clock.monotonic)
         return BeadBoardRunner(board, service if known.agent_url else None)
 
     def _job_runner(self, cluster: Cluster) -> Runner:

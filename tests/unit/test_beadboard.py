@@ -1,6 +1,8 @@
 """The requests to the two services, how often each is sent, and what each answer means."""
 
 import ssl
+from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import httpx
@@ -12,10 +14,10 @@ from beads_dispatch.adapters.agent_service import AgentService
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.adapters.exchange import Ask, mounted_token
 from beads_dispatch.core.beadboard_answers import Reply, understand
 from beads_dispatch.core.errors import ServiceFailed
-from beads_dispatch.core.runner import Outcome, Stage
+from beads_dispatch.core.runner import Job, Outcome, Stage
 
 URL, AGENT = "http://beadboard.test", "http://agent.test:8080"
 STATUS, DISPATCH, HEALTH = f"{URL}/api/agent-status", f"{URL}/api/agent-dispatch", f"{AGENT}/health"
@@ -28,7 +30,7 @@ def board(url: str = URL) -> BeadBoard:
 
 def has_room(agent: str = AGENT) -> bool:
     """What a tick asks before each claim."""
-    service = AgentService(agent, "", http.request, print, SYSTEM.monotonic) if agent else None
+    service = AgentService(agent, lambda: "", http.request, print, SYSTEM.monotonic) if agent else None
     return BeadBoardRunner(board(), service).room().free
 
 
@@ -147,7 +149,7 @@ def test_a_service_that_does_not_answer_is_not_asked_about_each_job() -> None:
         asked.append(ask.url)
         return Reply(None, "no answer within 10 s")
 
-    service = AgentService(AGENT, "secret", request, print, lambda: now)
+    service = AgentService(AGENT, lambda: "secret", request, print, lambda: now)
     jobs = [service.job(str(number)) for number in range(30)]
     assert {(job.stage, job.words) for job in jobs} == {(Stage.DOUBT, "no answer within 10 s")}
     assert asked == [f"{AGENT}/jobs/0"]
@@ -176,5 +178,25 @@ def test_what_an_answer_about_a_job_means(reply: httpx.Response, stage: Stage) -
 @respx.mock
 def test_a_token_that_a_service_echoes_is_not_passed_on() -> None:
     respx.get(f"{AGENT}/jobs/1").respond(401, text="Bearer s3cret is not valid")
-    service = AgentService(AGENT, "s3cret", http.request, print, SYSTEM.monotonic)
+    service = AgentService(AGENT, lambda: "s3cret", http.request, print, SYSTEM.monotonic)
     assert service.job("1").words == "HTTP 401: Bearer *** is not valid"
+
+
+def test_a_mounted_token_is_read_at_each_question(tmp_path: Path) -> None:
+    file, sent = tmp_path / "token", list[str]()
+
+    def request(ask: Ask) -> Reply:
+        sent.append(ask.token)
+        return Reply(404, '{"detail": "Job not found"}')
+
+    service = AgentService(AGENT, partial(mounted_token, file), request, print, SYSTEM.monotonic)
+    missing = service.job("1")
+    file.write_text("first\n")
+    service.job("1")
+    file.write_text("second\n")
+    service.job("1")
+    file.write_text("two\nlines")
+    odd = service.job("1")
+    assert sent == ["first", "second"]
+    assert missing == Job(Stage.DOUBT, f"no token can be read: No such file or directory: {file}")
+    assert odd == Job(Stage.DOUBT, f"no token can be read: more than one line: {file}")

@@ -185,7 +185,7 @@ def test_every_request_has_the_token_as_it_now_is_and_the_clusters_authority(tmp
 def test_without_a_token_nothing_is_asked(tmp_path: Path) -> None:
     one = runner(tmp_path)
     (tmp_path / "token").unlink()
-    with pytest.raises(ServiceFailed, match="no service account token"):
+    with pytest.raises(ServiceFailed, match="no token can be read"):
         one.room()
     assert one.start(CLAIM).outcome is Outcome.NOT_STARTED
     assert one.job(NAME).stage is Stage.DOUBT

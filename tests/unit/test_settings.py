@@ -126,6 +126,14 @@ def test_a_secret_that_ends_with_a_newline() -> None:
     assert settings.read(environ, actor="a", needs_beadboard=False).agent_token == "secret"
 
 
+def test_a_token_or_its_file_but_not_both() -> None:
+    environ = {"API_BEARER_TOKEN_FILE": "/etc/agent-service/token"}
+    read = settings.read(environ, actor="a", needs_beadboard=False)
+    assert (read.agent_token_file, read.agent_token) == ("/etc/agent-service/token", "")
+    with pytest.raises(Misconfigured, match="API_BEARER_TOKEN and API_BEARER_TOKEN_FILE are both set: unset one"):
+        settings.read({**environ, "API_BEARER_TOKEN": "x"}, actor="a", needs_beadboard=False)
+
+
 @pytest.mark.parametrize("text", ["[::1]:8080", "::1:8080"])
 def test_an_ipv6_address_to_listen_on(text: str) -> None:
     assert arguments._address(text) == ("::1", 8080)

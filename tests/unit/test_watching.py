@@ -63,7 +63,7 @@ class Watched:
         def request(ask: Ask) -> Reply:
             return Reply(200, json.dumps({"busy": not (self.places and self.places())}))
 
-        return BeadBoardRunner(None, AgentService("http://agents", "", request, print, lambda: self.seconds))
+        return BeadBoardRunner(None, AgentService("http://agents", lambda: "", request, print, lambda: self.seconds))
 
     def _tick(self) -> dispatcher.Report:
         self.ticks.append(self.seconds)

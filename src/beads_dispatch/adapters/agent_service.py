@@ -19,7 +19,7 @@ MOST_BYTES = 1024 * 1024  # a job's answer holds its whole prompt and output; a 
 
 
 class AgentService:
-    """The agent service by its base URL. `token`: for its jobs.
+    """The agent service by its base URL. `token`: for its jobs, as it is now. Raises ServiceFailed.
 
     `waiting` gets a line on each long wait.
     """
@@ -27,7 +27,7 @@ class AgentService:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: Callable[[], str],
         request: Request,
         waiting: Waiting,
         monotonic: Callable[[], float],
@@ -74,8 +74,11 @@ class AgentService:
         if self._monotonic() < self._silent_until:
             return Job(Stage.DOUBT, self._silence)
         url = f"{self._url}/jobs/{quote(job_id, safe='')}"
-        ask = Ask("GET", url, ASK_SECONDS, self._slow(url), token=self._token, most_bytes=MOST_BYTES)
-        reply = self._request(ask)
+        try:
+            token = self._token()
+        except ServiceFailed as error:
+            return Job(Stage.DOUBT, str(error))
+        reply = self._request(Ask("GET", url, ASK_SECONDS, self._slow(url), token=token, most_bytes=MOST_BYTES))
         document = json_object(reply.body)
         if reply.status is None:
             self._silent_until, self._silence = self._monotonic() + ASK_SECONDS, brief(reply)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from beads_dispatch.core.beadboard_answers import Reply
+from beads_dispatch.core.errors import ServiceFailed
 
 MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
 
@@ -30,3 +32,14 @@ class Ask:
 
 
 Request = Callable[[Ask], Reply]
+
+
+def mounted_token(path: Path) -> str:
+    """Return a token as it is in its file now: Kubernetes replaces it while we run. Raises ServiceFailed."""
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise ServiceFailed(f"no token can be read: {getattr(error, 'strerror', 'not ASCII')}: {path}") from None
+    if not token.isprintable():  # a header takes nothing else
+        raise ServiceFailed(f"no token can be read: more than one line: {path}")
+    return token

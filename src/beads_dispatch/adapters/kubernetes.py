@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from beads_dispatch.adapters.exchange import Ask, Request
+from beads_dispatch.adapters.exchange import Ask, Request, mounted_token
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import Misconfigured, ServiceFailed
@@ -44,11 +44,7 @@ class Account:
         return str(self.folder / "ca.crt")
 
     def token(self) -> str:
-        """Return the token as it is now: Kubernetes replaces it within an hour. Raises ServiceFailed."""
-        try:
-            return (self.folder / "token").read_text().strip()
-        except (OSError, ValueError) as error:
-            raise ServiceFailed(f"no service account token: {error}") from None
+        return mounted_token(self.folder / "token")
 
     def namespace(self) -> str:
         """Return the namespace of this pod. Raises Misconfigured if no token is mounted."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from beads_dispatch.commands.table import wrapped
+from beads_dispatch.settings import SERVICES
 
 STATUSES = {
     "0": "all well, also if there is nothing to do, no room, or another tick is running",
@@ -15,6 +16,7 @@ VARIABLES = {
     "BEADBOARD_URL": "BeadBoard, such as http://127.0.0.1:3000",
     "AGENT_SERVICE_URL": "the agent service behind BeadBoard: its free places, and how runs end",
     "API_BEARER_TOKEN": "the agent service's token; without it how runs end is known only roughly",
+    "API_BEARER_TOKEN_FILE": "instead: a file with the token, read again when it changes",
     "BEADS_AGENT_CRONJOB": "instead of BEADBOARD_URL: the suspended CronJob from which agents are made as Jobs",
     "BEADS_AGENT_JOBS": "how many of its Jobs may run at once (default: 1)",
     "BEADS_DIR": "the .beads folder (default: the one that bd finds)",
@@ -32,7 +34,6 @@ VARIABLES = {
     "XDG_STATE_HOME": "where agents' output is kept (default: ~/.local/state)",
 }
 WORKSPACE = ("BEADS_DIR", "BEADS_METADATA", "BEADS_DOLT_PASSWORD", "BEADS_ASSIGNEE")
-SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 LIMITS = ("BEADS_DISPATCH_HOURS", "BEADS_DISPATCH_PER_DAY")
 THRESHOLD = "BEADS_REAPER_THRESHOLD_MINUTES"
 

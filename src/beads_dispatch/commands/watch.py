@@ -18,7 +18,7 @@ from beads_dispatch.core.errors import Failure, Misconfigured
 from beads_dispatch.core.holds import Holds
 from beads_dispatch.core.times import span
 from beads_dispatch.jobs.cycle import Outside
-from beads_dispatch.settings import Settings
+from beads_dispatch.settings import SERVICES, Settings
 
 if TYPE_CHECKING:
     from beads_dispatch.jobs import dispatcher, reaper
@@ -35,8 +35,6 @@ NOWHERE = (
     "or set BEADBOARD_URL or BEADS_AGENT_CRONJOB"
 )
 AGENT = "beads-agent"  # who says what became of a command
-# Agents run here, so the services that these name are not asked.
-SERVICES = ("BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB", "BEADS_AGENT_JOBS")
 
 
 def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:

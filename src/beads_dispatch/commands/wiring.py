@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.beadboard import BeadBoard
 from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.adapters.exchange import Ask
+from beads_dispatch.adapters.exchange import Ask, mounted_token
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Queue, open_queue
 from beads_dispatch.adapters.runner import NOWHERE, Runner
@@ -120,7 +121,9 @@ class Wiring:
             return NOWHERE
         stopping, waiting = self.stopping if waits else _at_once, to_log(log)
         board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, stopping, waiting)
-        service = AgentService(chosen.agent_url, chosen.agent_token, _request, waiting, SYSTEM.monotonic)
+        file = chosen.agent_token_file
+        token = partial(mounted_token, Path(file)) if file else lambda: chosen.agent_token
+        service = AgentService(chosen.agent_url, token, _request, waiting, SYSTEM.monotonic)
         return BeadBoardRunner(board if chosen.beadboard_url else None, service if chosen.agent_url else None)
 
     def _job_runner(self, namespace: str, cron_job: str, places: int, log: Log) -> Runner:

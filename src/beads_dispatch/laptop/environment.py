@@ -7,7 +7,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.environment import cut, of_bead
 
 # BD_ACTOR would beat BEADS_ACTOR. The others are no agent's business.
-_OURS = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN", "BEADS_AGENT_CRONJOB")
+_OURS = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN", "API_BEARER_TOKEN_FILE", "BEADS_AGENT_CRONJOB")
 # What an agent sets for its own children. Claude Code refuses to start if it finds CLAUDECODE (2.1.39 and later,
 # February 2026: anthropics/claude-code 25434); its entry point, port and token belong to the session around us.
 # CLAUDE_CODE_OAUTH_TOKEN, CLAUDE_CODE_USE_BEDROCK and so on are a person's settings: they pass.
