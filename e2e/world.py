@@ -70,26 +70,35 @@ class World:
     # --- set-up and tear-down ---
 
     def begin(self) -> None:
-        self.say(f"namespace {self.namespace}: Dolt, toolbox, BeadBoard with its agent")
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": LABELS}})
+        self.say(f"namespace {self.namespace}: Dolt, toolbox, and what runs the agents")
+        self.make_namespace(self.namespace)
         self.create_pods("pods.yaml", "dolt", "toolbox")
-        self.variables["dolt_host"] = self.address("dolt")
+        self.variables |= {"dolt_host": self.address("dolt"), "namespace": self.namespace, "image": needed("E2E_IMAGE")}
         self.bd_init()
-        self.create_pods("agent.yaml", "agent")
-        self.variables |= {
-            "namespace": self.namespace,
-            "image": needed("E2E_IMAGE"),
-            "project_id": self.metadata["project_id"],
-            "beadboard_url": f"http://{self.address('agent')}:{BOARD}",
-            "agent_service_url": f"http://{self.address('agent')}:{AGENT_SERVICE}",
-        }
+        self.variables["project_id"] = self.metadata["project_id"]
+        if self.variables.get("runner") == "jobs":
+            self.make_namespace(self.agents)
+            self.variables["agent_namespace"] = self.agents
+        else:
+            self.create_pods("agent.yaml", "agent")
+            self.variables["beadboard_url"] = f"http://{self.address('agent')}:{BOARD}"
+            self.variables["agent_service_url"] = f"http://{self.address('agent')}:{AGENT_SERVICE}"
         self.install()
+
+    @property
+    def agents(self) -> str:
+        """The agents' own namespace, with runner `jobs`."""
+        return f"{self.namespace}-agents"
+
+    def make_namespace(self, name: str) -> None:
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LABELS}})
 
     def end(self) -> None:
         """Leaves nothing behind, in the cluster or on this machine."""
         self.say("cleans up")
         self.uninstall()
-        run("kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", seconds=150)
+        both = ("delete", "namespace", self.namespace, self.agents, "--ignore-not-found", "--timeout=120s")
+        run("kubectl", *both, seconds=150)
 
     def install(self) -> None:
         self.say("terraform apply")
@@ -166,8 +175,9 @@ class World:
         for name, value in values.items():
             command = command.replace(f"<{name}>", value)
         command = command.replace("-n beads-server", f"-n {self.namespace}").replace(
-            "s/beads-server/", f"s/{self.namespace}/"
+            "-n beads-agents", f"-n {self.agents}"
         )
+        command = command.replace("s/beads-server/", f"s/{self.namespace}/")
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command], cwd=self.folder, env={**os.environ, **self.environ()},
             capture_output=True, text=True, timeout=120, check=False,
