@@ -47,6 +47,7 @@ ALL_NAMESPACES = {
     "watched": "",
     "within": "",
     "cronjobs": 'cronjob=~"beads-dispatcher|beads-reaper"',
+    "agents": 'namespace="beads-agents"',
     "dispatcher": "beads-dispatcher",
     "reaper": "beads-reaper",
     "watcher": "beads-watcher",

@@ -10,6 +10,7 @@ locals {
     watched    = "namespace=${jsonencode(var.namespace)},assignee=${jsonencode(var.assignee)}"
     within     = "namespace=${jsonencode(var.namespace)},"
     cronjobs   = "namespace=${jsonencode(var.namespace)},cronjob=~${jsonencode("${var.dispatcher_name}|${var.reaper_name}")}"
+    agents     = "namespace=${jsonencode(var.agent_namespace)}"
     dispatcher = var.dispatcher_name
     reaper     = var.reaper_name
     watcher    = var.watcher_name

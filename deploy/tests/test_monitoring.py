@@ -50,9 +50,15 @@ FOREIGN: dict[str, Labels] = {
     "kube_cronjob_spec_suspend": CRON_JOB,
     "kube_cronjob_status_last_schedule_time": CRON_JOB,
     "kube_cronjob_status_last_successful_time": CRON_JOB,  # since 2.5
+    "kube_job_complete": {"job_name": ANY, "condition": {"true", "false", "unknown"}},
     "kube_job_created": {"job_name": ANY},
     "kube_job_failed": {"job_name": ANY, "condition": {"true", "false", "unknown"}},
     "kube_job_owner": {"job_name": ANY, "owner_kind": {"CronJob"}, "owner_name": ANY},
+    "kube_job_status_active": {"job_name": ANY},
+    "kube_job_status_completion_time": {"job_name": ANY},
+    "kube_job_status_start_time": {"job_name": ANY},
+    "kube_pod_container_status_waiting_reason": {"pod": ANY, "container": ANY, "reason": ANY},
+    "kube_pod_status_phase": {"pod": ANY, "phase": {"Pending", "Running", "Succeeded", "Failed", "Unknown"}},
 }
 
 
@@ -67,7 +73,7 @@ def test_its_metrics_and_labels_exist(expression: str) -> None:
     assert used
     for name, matchers in used:
         known = {**METRICS, **FOREIGN}[name] | TARGET
-        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
+        for label, values in re.findall(r'(\w+)[=!]~?"([^"]*)"', matchers):
             assert known[label] == ANY or set(values.split("|")) <= known[label]
 
 
@@ -91,7 +97,8 @@ def test_the_modules_rules_are_for_its_namespace_and_names_only() -> None:
     inputs = {"namespace": "beads-two", "assignee": 'night "agent"', "dispatcher_name": "d", "reaper_name": "r"}
     spec = render.monitoring(**inputs, runbook_url="https://wiki.example.org/beads")["PrometheusRule"]["spec"]
     text = json.dumps(spec)
-    assert text.count('namespace=\\"beads-two\\"') == len(re.findall(r"kube_\w+\{", text))
+    agents = text.count('namespace=\\"beads-agents\\"')
+    assert text.count('namespace=\\"beads-two\\"') + agents == len(re.findall(r"kube_\w+\{", text))
     assert "beads-dispatcher" not in text
     watched = render.monitoring(**inputs, mode="watch", watcher_name="w")["PrometheusRule"]["spec"]
     for rule in watched["groups"][0]["rules"]:
@@ -105,10 +112,13 @@ def test_every_query_of_the_dashboard_is_for_the_chosen_namespaces_and_assignees
     chosen = 'namespace=~"$namespace",assignee=~"$assignee"'
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
-            assert len(re.findall(r"\b(?:beads|process)_\w+", target["expr"])) == target["expr"].count(chosen) > 0
+            ours = len(re.findall(r"\b(?:beads|process)_\w+", target["expr"]))
+            agents = len(re.findall(r"\bkube_\w+", target["expr"]))
+            assert (ours, agents) == (target["expr"].count(chosen), target["expr"].count('namespace=~"$agents"'))
+            assert ours + agents
     variables = {one["name"]: one.get("definition", "") for one in DASHBOARD["templating"]["list"]}
-    assert variables.keys() == {"datasource", "namespace", "assignee"}
-    named = set(re.findall(r"beads_\w+", " ".join(variables.values())))
+    assert variables.keys() == {"datasource", "namespace", "assignee", "agents"}
+    named = set(re.findall(r"\bbeads_\w+", " ".join(variables.values())))
     assert named
     assert named <= METRICS.keys()
 

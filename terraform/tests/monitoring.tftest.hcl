@@ -17,11 +17,11 @@ run "cronjobs_have_rules_only" {
     error_message = "named as the dispatcher"
   }
   assert {
-    condition     = [for rule in output.monitoring.PrometheusRule.spec.groups[0].rules : rule.alert] == ["BeadsNoSuccess", "BeadsJobFailed", "BeadsSwitchedOff"]
+    condition     = [for rule in output.monitoring.PrometheusRule.spec.groups[0].rules : rule.alert] == ["BeadsNoSuccess", "BeadsJobFailed", "BeadsAgentNotStarted", "BeadsSwitchedOff"]
     error_message = "the rules of mode cronjobs"
   }
   assert {
-    condition     = alltrue([for rule in output.monitoring.PrometheusRule.spec.groups[0].rules : strcontains(rule.expr, "namespace=\"beads-server\"")])
+    condition     = alltrue([for rule in output.monitoring.PrometheusRule.spec.groups[0].rules : strcontains(rule.expr, rule.alert == "BeadsAgentNotStarted" ? "namespace=\"beads-agents\"" : "namespace=\"beads-server\"")])
     error_message = "for this namespace only"
   }
 }
