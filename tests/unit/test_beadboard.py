@@ -172,7 +172,7 @@ def test_a_service_that_does_not_answer_is_not_asked_about_each_job() -> None:
 )
 def test_what_an_answer_about_a_job_means(reply: httpx.Response, stage: Stage) -> None:
     respx.get(f"{AGENT}/jobs/1").mock(return_value=reply)
-    assert AgentService(AGENT, "", http.request, print, SYSTEM.monotonic).job("1").stage is stage
+    assert AgentService(AGENT, lambda: "", http.request, print, SYSTEM.monotonic).job("1").stage is stage
 
 
 @respx.mock

@@ -205,7 +205,7 @@ def _what_hides_ends(wiring: Wiring, first: Settings) -> str:
         return ""
     if not first.agent_url:
         return "AGENT_SERVICE_URL"
-    return "" if first.agent_token else "API_BEARER_TOKEN"
+    return "" if first.agent_token or first.agent_token_file else "API_BEARER_TOKEN"
 
 
 def _settings(wiring: Wiring, actor: str) -> Settings:
