@@ -260,6 +260,13 @@ def test_a_blocked_bead(note: str, means: str, do: str) -> None:
     assert found.command == OPEN_AGAIN
 
 
+def test_a_question_is_answered_in_one_command() -> None:
+    sent = marked(claim="tabcdef 2026-11-23T21:50:00Z", job='"7"', outcome=outcomes.DISPATCHED.word)
+    found = advised(bead("blocked", notes="which port?", metadata=sent))
+    assert found.means == "Its agent asks a question, and waits for you."
+    assert found.command == "bd update t-1 -s open --append-notes 'your answer'"
+
+
 def test_an_odd_id_is_quoted() -> None:
     assert advised(bead("blocked", id="a b;c")).command == "bd update 'a b;c' -s open"
 

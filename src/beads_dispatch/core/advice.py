@@ -91,7 +91,6 @@ def _escaped(c: str) -> str:
     return c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" if ord(c) < 128 else f"\\U{ord(c):08x}"
 
 
-_SEND = "Then send it again:"
 _FIX = "It waits until a person fixes this."
 # By the reason's text: what it means, what to do, bd's command.
 _INELIGIBLE: dict[str, tuple[str, str, str]] = {
@@ -282,8 +281,7 @@ def _deferred(case: Case) -> Advice:
     if until > now:
         return _put_off(case)
     if marks.possibly_dispatched(case.bead):
-        means = "It was sent before it was deferred, so only a person can have it sent again."
-        return Advice(means, "See what its agent has done. To send it again:", case.send_again)
+        return Advice(outcomes.DEFERRED.means, outcomes.DEFERRED.do, case.send_again)
     means = "Its date has passed, and bd does not reopen it against a server."
     if case.agent.watcher:
         return Advice(f"{means} The watcher does.", WAIT)
@@ -338,11 +336,8 @@ def _without_answer(job: Job) -> str:
 
 
 def _sent(case: Case) -> str:
-    match case.standing.kind:
-        case "dispatched":
-            return "It was handed over: an agent has the bead."
-        case "dispatch unclear":
-            return "The answer to its dispatch was lost: an agent may have the bead."
+    if case.standing.kind in outcomes.SENT:
+        return outcomes.ALL[case.standing.kind].means
     if marks.possibly_dispatched(case.bead):
         return "A tick was stopped between its claim and its record, so an agent may have the bead."
     return "No tick has sent it: somebody set it to in_progress."
@@ -359,8 +354,7 @@ def _by_job(case: Case, job: Job) -> Advice:
     if end is None:
         return Advice("Its run has just ended. The agent has a few seconds left to close the bead.", WAIT)
     if end.outcome is outcomes.STUCK:
-        means = "Its job has been running for more than four times the threshold."
-        return Advice(means, "The next sweep blocks it. To do it now:", "beads-dispatch sweep")
+        return Advice(end.outcome.means, "The next sweep blocks it. To do it now:", "beads-dispatch sweep")
     return Advice(
         f"Its run has ended: {end.line.removeprefix('agent ended: ')}.",
         "The next sweep records that. To do it now:",
@@ -371,5 +365,8 @@ def _by_job(case: Case, job: Job) -> Advice:
 def _blocked(case: Case) -> Advice:
     if outcome := outcomes.ALL.get(reasons.block_outcome(case.bead)):
         return Advice(outcome.means, outcome.do, case.send_again)
-    means, noted = "Its agent or a person blocked it.", notes.last_line(case.bead.notes)
-    return Advice(means, f"Give it what the note asks for. {_SEND}" if noted else "To dispatch it:", case.send_again)
+    if marks.asks(case.bead):
+        answer = case.bd("update {} -s open --append-notes 'your answer'")
+        return Advice("Its agent asks a question, and waits for you.", "Answer it, which sends the bead again:", answer)
+    do = "Add what the note asks for. Then send it again:" if notes.last_line(case.bead.notes) else "To dispatch it:"
+    return Advice("Its agent or a person blocked it.", do, case.send_again)
