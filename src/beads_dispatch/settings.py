@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What says where agents run, if that is not on this machine.
+# The variables that say where agents run, if not on this machine.
 SERVICES = (
     "BEADBOARD_URL", "AGENT_SERVICE_URL", "API_BEARER_TOKEN", "API_BEARER_TOKEN_FILE", "BEADS_AGENT_CRONJOB",
     "BEADS_AGENT_JOBS",
@@ -51,7 +51,7 @@ class Settings:
 def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assignee: str | None = None) -> Settings:
     """Return the settings. Raise Misconfigured with every wrong variable in one message.
 
-    `assignee`: by an option, which stands instead of the variable.
+    `assignee`: from an option, which overrides the variable.
     """
     wrong: list[str] = []
 
@@ -140,7 +140,7 @@ def _cron_job(environ: Mapping[str, str]) -> tuple[str, str] | None:
     if not text:
         return None
     found = re.fullmatch(rf"(?:({_DNS_LABEL})/)?({_DNS_LABEL}(?:\.{_DNS_LABEL})*)", text, re.ASCII)
-    if not found or len(found[2]) > 52:  # as Kubernetes has it, for the Jobs that a schedule makes
+    if not found or len(found[2]) > 52:  # Kubernetes' limit for a CronJob's name
         raise ValueError(f"BEADS_AGENT_CRONJOB: {text[:80]!r} is no name of a CronJob, with or without NAMESPACE/")
     return found[1] or "", found[2]
 

@@ -41,7 +41,7 @@ class AgentService:
         self._silence = ""
 
     def room(self) -> "Room":
-        """Return what its health says of its room. Raises ServiceFailed."""
+        """Return the room that its health reports. Raise ServiceFailed."""
         from beads_dispatch.core import capacity  # an idle tick does not ask
 
         room = capacity.room(self._health())

@@ -1,4 +1,4 @@
-"""Ask bd where its database is. What bd makes of redirects, worktrees, config.yaml and port files is its business."""
+"""Ask bd where its database is, so that redirects, worktrees, config.yaml and port files count as they do for bd."""
 
 import re
 from collections.abc import Mapping

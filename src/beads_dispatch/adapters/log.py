@@ -79,7 +79,7 @@ def put(text: str, stream: TextIO) -> bool:
         stream.write(f"{text}\n")  # in one piece: the laptop agent writes from several threads
         stream.flush()
     except BrokenPipeError:
-        drain(stream)  # whoever read it has seen enough
+        drain(stream)  # its reader has closed it
     except OSError:
         return False
     return True

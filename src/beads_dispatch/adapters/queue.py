@@ -27,7 +27,9 @@ from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.text import utc
 
 Now = Callable[[], datetime]
-STUCK_SECONDS = 360.0  # a tick and a sweep end within five minutes: whoever holds their lock for longer is frozen
+STUCK_SECONDS = (
+    360.0  # a tick and a sweep end within five minutes: a process that holds their lock for longer is frozen
+)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class ServerQueue:
         return Snapshot(self._with_comments(beads), unreadable)
 
     def _with_comments(self, beads: Iterable[Bead]) -> tuple[Bead, ...]:
-        """Add the times of comments if they matter: as a sign of life, or as our notice that a bead is too large."""
+        """Add the times of comments if they matter: as progress, or as our notice that a bead is too large."""
         asked = [one for one in beads if one.status == "in_progress" or _too_large(one)]
         wisps = [one.id for one in asked if one.kept_apart]
         times = self._dolt.commented([one.id for one in asked if one.id not in wisps])

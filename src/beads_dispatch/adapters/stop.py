@@ -23,7 +23,7 @@ class Stop:
             signal.signal(number, self._heard)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so that we live on
             signal.signal(signal.SIGHUP, self._heard)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by our parent, every exit status of ours would be 0
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if inherited as SIG_IGN, every child's exit status reads as 0
 
     def at_once(self) -> None:
         """From now on let a signal end the process at once, quietly: for a command that only reads."""

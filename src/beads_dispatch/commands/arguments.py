@@ -29,7 +29,7 @@ class _Help(argparse.Action):
         from beads_dispatch.commands.manual import PAGES
 
         page = PAGES[parser.prog.removeprefix("beads-dispatch").strip()]
-        width = get_terminal_size().columns - 2  # as argparse has it
+        width = get_terminal_size().columns - 2  # as argparse does
         parser.description, parser.epilog = page.description(width), page.epilog(width)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         put(parser.format_help().removesuffix("\n"), sys.stdout)

@@ -95,7 +95,7 @@ class Wiring:
         return open_queue(self.workspace(), self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
 
     def queues(self, chosen: Settings) -> Callable[[], Queue]:
-        """Return what opens a queue. From its second call on it finds the database anew.
+        """Return a function that opens a queue. From its second call on, it finds the database again.
 
         The mounted file has changed then, or the connection is lost: a server that bd manages has another port after
         each start.

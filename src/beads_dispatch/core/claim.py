@@ -77,7 +77,7 @@ def stands(bead: Bead | None, claimed: Claim) -> bool:
 def releasable(bead: Bead | None, claimed: Claim) -> bool:
     """Return whether we may still release a bead: our claim stands, and no job is on it.
 
-    A person can set it open during a slow start. The job of that start is then recorded beside our claim.
+    A person can reopen it during a slow start. The job of that start is then recorded beside our claim.
     """
     return bead is not None and stands(bead, claimed) and not marks.job(bead)
 

@@ -26,7 +26,7 @@ QUICK, CHECK, UNCLOSED, AGENTS = "quick", "check", "unclosed", "agent"
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What is known of the last runs. `closed_at`: when an agent last closed a bead, UTC.
+    """What is known about the last runs. `closed_at`: when an agent last closed a bead, UTC.
 
     `quick`, `unpassed` (their check), `unclosed`: ids of beads whose last run ended so, with none closed since.
     `held`: kinds of hold that were set by an end that is judged together with this one: each is set once for all.

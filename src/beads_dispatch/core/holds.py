@@ -185,7 +185,7 @@ def after_runs(
 ) -> Hold | None:
     """Return what stays of a hold, by what became of the runs that started after it. None: it is over.
 
-    `alive`: ids of beads whose job is at work by the runner's word. `closed`: when the runs that have closed their
+    `alive`: ids of beads whose job is running, as their runner says. `closed`: when the runs that have closed their
     beads were claimed.
     """
     first = next((bead for bead in beads if bead.id == hold.first), None)

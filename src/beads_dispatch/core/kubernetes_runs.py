@@ -16,7 +16,7 @@ from beads_dispatch.core.times import span
 
 MUST_RUN_WITHIN = timedelta(minutes=10)
 # From a claim until its Job is there, if it ever will be: two minutes for a tick to create it, and two for the API
-# server, which may go on with a request that we gave up. Until then a 404 proves nothing.
+# server, which may still carry out a request that we gave up on. Until then a 404 proves nothing.
 CREATE_ARRIVES_WITHIN = timedelta(minutes=4)
 
 # `jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot create resource "jobs" in API group "batch" in …`
@@ -202,7 +202,7 @@ def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:
 
 
 def _failed_first(pod: Document) -> Iterator[str]:
-    """Each container that failed before the agent's, in words."""
+    """Describe each container that failed before the agent's."""
     for one in _containers(pod):
         if code := _terminated(one).get("exitCode"):
             yield f"its container {one.get('name')} failed first (exit {code}): {_says(_terminated(one))}"

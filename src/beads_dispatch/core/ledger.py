@@ -56,7 +56,7 @@ def read(text: str) -> Entry | None:
 def taken_back(bead: Bead, known: Entry | None) -> bool:
     """Return whether somebody has undone the record of this start on its bead.
 
-    A bead of the same id that was created anew is another one.
+    A bead that was deleted and created again under the same id is another bead.
     """
     if known is None or known.bead_id != bead.id or known.created != _created(bead):
         return False

@@ -22,7 +22,7 @@ ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FA
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
-SAME_WRITE = timedelta(seconds=5)  # bd takes its time to write, and rounds `updated_at` to the second
+SAME_WRITE = timedelta(seconds=5)  # bd writes slowly, and rounds `updated_at` to the second
 
 # bd reads a value as JSON if it can (`1234567890e5` becomes a number), so a token begins with a letter.
 _CLAIM = re.compile(r"t([0-9a-f]{6}) (\S+)")

@@ -10,9 +10,9 @@ from beads_dispatch.core.text import one_line, utc
 # bd's `notes` column holds 64 KB. Beyond this limit an agent could no longer add its own line.
 FULL_BYTES = 60_000
 
-RUNS_USED_UP = "5 runs, and it is open again; bd update <id> -s open starts anew"
-SENT_BEFORE = "its deferral has ended, but an agent may have it; set it to open to dispatch it again"
-OPENED_LATE = "a late write opened it, but an agent may have it; set it to open to dispatch it again"
+RUNS_USED_UP = "5 runs, and it is open again; bd update <id> -s open starts over"
+SENT_BEFORE = "its deferral has ended, but an agent may have it; bd update <id> -s open sends it again"
+OPENED_LATE = "a late write opened it, but an agent may have it; bd update <id> -s open sends it again"
 TOO_LARGE = f"{TOO_LARGE_COMMENTS[0]} (over 48 KB; bd cannot write it safely): shorten its texts"
 
 _CLAIM = re.compile(r"auto-dispatcher claimed at (\S+)(?: \(tick ([0-9a-f]{6})\))?")  # the shell pair had no token

@@ -10,7 +10,7 @@ TITLE_CHARACTERS = 80
 
 
 def notice(bead: Bead, what: str, why: str) -> str:
-    """`t-1 blocked: "Refactor it": agent ended: … Look: beads-dispatch explain t-1`.
+    """Return a line such as `t-1 blocked: "Refactor it": agent ended: … Look: beads-dispatch explain t-1`.
 
     `what`: what happened, such as `blocked`.
     """

@@ -72,7 +72,7 @@ class Job:
 
     `words`: the agent's final message, or the line that says what went wrong, or the runner's own error.
     `trouble`: why the agent could not work by its own words (a value of wordings.Trouble), or nothing. `sure`: a result
-    object or an event says so, and not only plain words. `cost`: US dollars. `session`: what an agent continues with.
+    object or an event says so, and not only plain words. `cost`: US dollars. `session`: to continue it with.
     `gone`: its process is known to be gone, also after a timeout.
     `check`: the command that tested its work, if it ended well. `check_failed`: how that failed, such as `exit 2`; then
     `words` are the check's.

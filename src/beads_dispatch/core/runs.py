@@ -1,4 +1,4 @@
-"""How a run ended, and whose fault that was: what its runner says of the job, read once."""
+"""How a run ended, and whose fault that was, from what its runner says about the job."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from beads_dispatch.core.wordings import CANNOT_WORK, Trouble
 PATIENCE = timedelta(seconds=15)  # for an agent's own last write, after its job has completed
 TAKEN_OVER = timedelta(seconds=60)  # a bead changed later than this after its job's end is somebody's
 LONGEST_RUN = 4  # times the threshold
-QUICK = timedelta(seconds=60)  # a failure within it may be the agent's; later, plain words prove nothing
+QUICK = timedelta(seconds=60)  # a failure within it may be the agent's fault; later, plain words prove nothing
 _KILLED = (-9, -15, 137, 143)
 
 
@@ -96,7 +96,7 @@ def described(
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:
-    """Return whether the job is a sign of life. A running one is, up to four times the threshold from its start.
+    """Return whether the job shows that an agent works. A running one does, up to four times the threshold.
 
     (The first generation of the agent service calls a timed-out job running for ever.)
     """

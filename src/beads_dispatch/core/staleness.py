@@ -1,4 +1,4 @@
-"""Which beads in progress a sweep blocks: those without a sign of life for too long."""
+"""Which beads in progress a sweep blocks: those that have made no progress for too long."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from beads_dispatch.core.bead import Bead
 
 
 def idle_for(bead: Bead, now: datetime) -> timedelta:
-    """Time since the bead's last sign of life. Never below 0, because clients' clocks differ."""
+    """Return the time since the bead last made progress. Never below 0, because clients' clocks differ."""
     return max(now - last_sign(bead), timedelta(0))
 
 

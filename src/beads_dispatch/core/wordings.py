@@ -1,4 +1,4 @@
-"""What an agent's own words say about why it cannot work: one table of wordings that were seen.
+"""Why an agent cannot work, by its own words: one table of the wordings that agents have printed.
 
 They drift: Claude Code changed its text for a usage limit at least four times in 2025 and 2026. So a row reads more
 than the one text beside it, and what no row reads stays unknown.
@@ -39,7 +39,7 @@ CANNOT_WORK = frozenset(Trouble) - {Trouble.NONE, Trouble.TURNS, Trouble.BUDGET}
 class Wording:
     """One row: what a message means that matches one of these patterns, in any case.
 
-    `source`: where `sample` was seen, and when it was written there.
+    `source`: where `sample` was printed or quoted, and when.
     """
 
     trouble: Trouble

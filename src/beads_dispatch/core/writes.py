@@ -1,4 +1,4 @@
-"""What must still be written on a bead, as a pure function of the bead as it now is and of what shall become of it.
+"""Decide what must still be written on a bead, from the bead as it now is and from what should become of it.
 
 Each intent answers `next(bead, now)`: one write, or that it is settled. `jobs/writing.py` carries it out.
 """
@@ -20,7 +20,7 @@ from beads_dispatch.core.text import utc
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One call of `bd update`. `status` None: it is left as it is."""
+    """One call of `bd update`. `status` None: it does not change."""
 
     note: str | None = None
     status: str | None = None
@@ -28,8 +28,8 @@ class Write:
 
 
 class Settled(Enum):
-    DONE = "it stands there"
-    LOST = "the bead has changed meanwhile, and is left as it is"
+    DONE = "it is written"
+    LOST = "the bead has changed in the meantime, and is left alone"
 
 
 Next = Write | Settled
@@ -47,9 +47,9 @@ class Intent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What became of a start: note and marks. Never a status: an agent may have the bead.
+    """Record what became of a start, as note and marks. Never change the status: an agent may have the bead.
 
-    A bead that another tick has claimed meanwhile is left alone: a person reopened it during a slow start, and our
+    A bead that another tick has claimed since is left alone: a person reopened it during a slow start, and our
     lock was lost. Our job beside that claim would end the other run's bead. (Found by the simulation.)
     """
 
@@ -70,7 +70,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Undo a claim, only while the bead has our token."""
+    """Undo a claim, but only while the bead bears our token."""
 
     claimed: Claim
     line: str
@@ -91,7 +91,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One line, if it is not the newest one that says what became of the bead."""
+    """Add a line, unless it is already the newest one that says what became of the bead."""
 
     line: str
     checked: ClassVar[bool] = False
@@ -104,7 +104,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """The half of a dispatch's record that another client's write has taken away."""
+    """Restore the half of a dispatch's record that another client's write has removed."""
 
     assignee: str
     checked: ClassVar[bool] = False
@@ -193,7 +193,7 @@ def _taken_back(bead: Bead, known: Entry) -> Write:
 
 @dataclass(frozen=True, slots=True)
 class BlockSilent:
-    """Block a bead in progress that has shown no sign of life for longer than the threshold."""
+    """Block a bead in progress that has made no progress for longer than the threshold."""
 
     assignee: str
     threshold: timedelta

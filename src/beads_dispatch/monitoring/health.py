@@ -8,7 +8,7 @@ from http.server import ThreadingHTTPServer
 from beads_dispatch.adapters import http_server
 
 TURN_SECONDS = 330.0  # one turn can be a whole tick or sweep, and each ends within five minutes
-POLL_SECONDS = 86_400.0  # between two looks whether the server shall end, which nobody ever asks of it
+POLL_SECONDS = 86_400.0  # we never shut this server down, so polling once a day is enough
 
 
 @dataclass(slots=True)

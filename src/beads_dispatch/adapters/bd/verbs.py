@@ -131,7 +131,7 @@ class Bd:
             # Error 1213: Dolt rolled the transaction back, because another client wrote the same bead.
             if "serialization failure" not in str(error) or tries == 1:
                 raise
-            if guard:  # nobody has read what was written: a status must not go over it
+            if guard:  # another client's write is still unread: a status must not overwrite it
                 raise NotAsExpected(str(error)) from None
         self._sleep(RETRY_SECONDS)
         return self._write(words, guard, bead_id, tries - 1, within)
