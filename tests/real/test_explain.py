@@ -325,3 +325,22 @@ def test_a_server_in_another_zone_than_ours_changes_nothing(on_server: Place) ->
     on_server.sql("UPDATE events SET created_at = DATE_ADD(created_at, INTERVAL 9 HOUR)")
     (line,) = explained(on_server, bead)[0]
     assert line.endswith("created, assigned to agent")
+
+
+def test_the_log_of_a_kubernetes_job(on_server: Place) -> None:
+    """Its claim names the Job, also if we died before that was recorded, and when the bead is blocked."""
+    bead, untouched = on_server.create("a Job"), on_server.create("none")
+    claim = {"claim": "t4f1d2a 2026-11-23T22:00:00Z"}
+    on_server.bd("update", bead, "--status=blocked", f"--set-metadata=beads_dispatch.claim={claim['claim']}")
+    known = {
+        "BEADS_AGENT_CRONJOB": "agents/agent", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1",
+    }  # fmt: skip
+    command = f"kubectl -n agents logs job/{bead}-4f1d2a"
+    _, advice, _ = explained(on_server, bead, **known)
+    assert f"Log:  {command}" in advice
+    assert on_server.run("logs", bead, **known).stdout == f"{command}\n"
+    none = on_server.run("logs", untouched, **known)
+    assert (none.returncode, none.stdout) == (1, "")
+    assert f"{untouched} has no Job" in none.stderr
+    _, advice, _ = explained(on_server, untouched, **known)
+    assert "Log:" not in advice

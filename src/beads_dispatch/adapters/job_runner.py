@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.kubernetes import Kubernetes
-from beads_dispatch.core import marks
 from beads_dispatch.core.errors import ServiceFailed
 
 if TYPE_CHECKING:
@@ -121,13 +120,9 @@ class JobRunner:
 
     # --- a run ---
     def job_of(self, bead: "Bead") -> str:
-        """Return the Job's name. The claim determines it, so it is known even if we died before recording it."""
-        claim = marks.claim(bead)
-        if claim is None or marks.job(bead):
-            return marks.job(bead)
-        from beads_dispatch.core.kubernetes_jobs import name
+        from beads_dispatch.core.kubernetes_jobs import job_of
 
-        return name(bead.id, claim[0])
+        return job_of(bead)
 
     def job(self, job_id: str) -> "Job":
         from beads_dispatch.core import kubernetes_runs

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
     from beads_dispatch.commands.table import Look
+    from beads_dispatch.core.bead import Bead
 
 READS_ONLY = {"status", "explain", "logs", "completion"}  # commands that a stop signal may end anywhere
 
@@ -138,10 +140,27 @@ def _job(args: Namespace) -> Callable[[Outside, Settings], Any]:
 def _logs(bead_id: str, wiring: Wiring, log: Log) -> int:
     from beads_dispatch.laptop import logs
 
+    chosen = wiring.settings(log.name, needs_beadboard=False)
+    if chosen.cron_job:
+        bead = wiring.bd(chosen).find(bead_id)
+        if not (command := _job_log(bead, chosen)):
+            raise Failure(f"{bead.id} has no Job: it was not dispatched, or its record was removed")
+        _answer(command)
+        return 0
     folder = logs.folder(wiring.environ)
     path = logs.newest(folder, bead_id if logs.of(folder, bead_id) else _whole_id(bead_id, wiring, log))
     _answer(f"{path}\n{logs.end_of(path)}")
     return 0
+
+
+def _job_log(bead: "Bead", chosen: Settings) -> str:
+    """Return the command that shows the log of the bead's Job; empty if it has none, or agents are no Jobs."""
+    if chosen.cron_job is None:
+        return ""
+    from beads_dispatch.core.kubernetes_jobs import job_of, log_command
+
+    job = job_of(bead)
+    return log_command(job, chosen.cron_job[0]) if job else ""
 
 
 def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
@@ -206,8 +225,10 @@ def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     def show(outside: Outside, settings: Settings) -> None:
         story = explain.explain(outside, settings, bead_id)
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
-        has_log = bool(logs.of(logs.folder(wiring.environ), story.case.bead.id))
-        _answer(explain.as_text(story, look, has_log=has_log))
+        bead, command = story.case.bead, _job_log(story.case.bead, chosen)
+        if not command and logs.of(logs.folder(wiring.environ), bead.id):
+            command = f"beads-dispatch logs {shlex.quote(bead.id)}"
+        _answer(explain.as_text(story, look, command))
 
     wiring.run(show, chosen, log, waits=False)
     return 0

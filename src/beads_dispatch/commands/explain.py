@@ -1,6 +1,5 @@
 """One bead's story: what happened, why it is where it is, and what to do next."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,8 +60,8 @@ def _entries(outside: Outside, bead: Bead) -> list[Entry]:
     )
 
 
-def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
-    """Return the story for a person. `has_log`: whether this machine kept the output of one of its runs."""
+def as_text(story: Story, look: Look, log: str = "") -> str:
+    """Return the story for a person. `log`: the command that shows what its last run wrote, if there is one."""
     case, paint = story.case, look.paint
     bead = case.bead
     what = f"{bead.status}, priority {bead.priority}, assigned to {one_line(bead.assignee) or 'nobody'}"
@@ -75,7 +74,7 @@ def as_text(story: Story, look: Look, *, has_log: bool = False) -> str:
         "",
         *_labelled("Why", f"{look.say(case.standing.reason)}", look),
         *_labelled("", look.say(story.advice.means), look),
-        *(_labelled("Log", f"beads-dispatch logs {shlex.quote(bead.id)}", look) if has_log else ()),
+        *(_labelled("Log", log, look) if log else ()),
         *_labelled("Next", look.say(story.advice.do), look),
         *([f"      {paint(story.advice.command, 'cyan')}"] if story.advice.command else []),
     ])  # fmt: skip

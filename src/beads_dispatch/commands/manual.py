@@ -115,8 +115,9 @@ PAGES = {
         ("beads-dispatch explain demo-ycm",),
     ),
     "logs": Page(
-        "Prints the end of what a bead's last agent on this machine wrote, and the file that holds all of it.",
-        ("XDG_STATE_HOME",),
+        "Prints the end of what a bead's last agent on this machine wrote, and the file that holds all of it. "
+        "For a Kubernetes Job: the command that shows its log.",
+        ("XDG_STATE_HOME", "BEADS_AGENT_CRONJOB"),
         ("beads-dispatch logs demo-ycm",),
     ),
     "resume": Page(

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from beads_dispatch.core import marks
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.environment import of_bead
 
@@ -34,6 +36,17 @@ _CONTROLLERS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-nam
 def name(bead_id: str, token: str) -> str:
     """Return the name of the Job of a claim. The API server refuses a second Job with it."""
     return f"{label(bead_id, LONGEST_NAME - len(token) - 1)}-{token}"
+
+
+def job_of(bead: Bead) -> str:
+    """Return the bead's Job, empty if it has none. The claim names it, even if we died before recording it."""
+    claim = marks.claim(bead)
+    return marks.job(bead) or (name(bead.id, claim[0]) if claim else "")
+
+
+def log_command(job: str, namespace: str) -> str:
+    """Return what shows a Job's log. `namespace`: empty for our own."""
+    return f"kubectl {f'-n {namespace} ' if namespace else ''}logs job/{job}"
 
 
 def label(text: str, most: int = LONGEST_NAME) -> str:
