@@ -229,6 +229,20 @@ def forget_what_the_claim_names(patch: Patch) -> None:
     patch.setattr(JobRunner, "job_of", lambda runner, bead: marks.job(bead))
 
 
+def forget_the_claim_of_a_blocked_bead(patch: Patch) -> None:
+    """What the first run of this simulation found. The ledger remembers such a claim, so it must be lost too."""
+    others = [name for name in marks.ALL if name != marks.OUTCOME]
+    patch.setattr(marks, "blocked", lambda bead, outcome: {**marks.removed(bead, *others), marks.OUTCOME: outcome})
+    lose_the_ledger(patch)
+
+
+def lose_the_ledger(patch: Patch) -> None:
+    """No fault by itself, if nobody takes a bead back."""
+    patch.setattr(ledger, "read", lambda text: None)
+
+
+TAKES_BACK = {"taken back", "backup restored"}
+
 # Each fault, and within how many schedules it must be found: several times what it took when this was written.
 FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (skip_the_lock, 100),
