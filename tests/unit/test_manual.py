@@ -11,7 +11,7 @@ import pytest
 
 from beads_dispatch.commands import arguments, cli, manual
 
-COMMANDS = ["tick", "sweep", "watch", "status", "explain", "logs", "resume", "completion"]
+COMMANDS = ["tick", "sweep", "watch", "status", "explain", "logs", "stop", "resume", "completion"]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:

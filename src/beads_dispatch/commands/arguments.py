@@ -63,10 +63,11 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain = commands.add_parser("explain", help="tell one bead's story, and what to do next")
     explain.add_argument("id", metavar="ID", help="the bead's id (it may be shortened, as for bd)")
-    logs = commands.add_parser(
-        "logs", help="print the end of what a bead's last agent here wrote; for a Job, the command that shows it"
-    )
+    logs = commands.add_parser("logs", help="show what a bead's last agent here wrote")
     logs.add_argument("id", metavar="ID", help="the bead's id (it may be shortened, as for bd)")
+    logs.add_argument("-f", "--follow", action="store_true", help="continue until the run has ended")
+    stop = commands.add_parser("stop", help="stop a bead's run, and block the bead")
+    stop.add_argument("id", metavar="ID", help="the bead's id (it may be shortened, as for bd)")
     commands.add_parser("resume", help="end what holds the queue, now")
     _add_runner_options(watch)
     for command in commands.choices.values():

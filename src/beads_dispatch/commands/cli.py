@@ -19,7 +19,7 @@ from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.arguments import parser
 from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
-from beads_dispatch.core.errors import Ambiguous, Failure, Misconfigured
+from beads_dispatch.core.errors import Failure, Misconfigured
 from beads_dispatch.core.holds import Hold, resumed
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Outside
@@ -27,7 +27,6 @@ from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
     from beads_dispatch.commands.table import Look
-    from beads_dispatch.core.bead import Bead
 
 READS_ONLY = {"status", "explain", "logs", "completion"}  # commands that a stop signal may end anywhere
 
@@ -86,7 +85,9 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
     waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
     wiring = Wiring(environ, _working_folder(), waits, stop, assignee=args.assignee)
     if args.command == "logs":
-        return _logs(args.id, wiring, log)
+        from beads_dispatch.commands import logs
+
+        return logs.logs(args, wiring, log, _answer)
     if args.command == "watch":
         from beads_dispatch.commands import watch
 
@@ -97,6 +98,10 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
         return _status(args, wiring, chosen, log)
     if args.command == "explain":
         return _explain(args.id, wiring, chosen, log)
+    if args.command == "stop":
+        from beads_dispatch.commands import stop as stopping
+
+        return stopping.stop(args.id, wiring, chosen, log)
     if args.command == "resume":
         return _resume(wiring, chosen, log)
     sweep = partial(_learn_ends, wiring, log) if ticks else _nothing_learnt
@@ -135,42 +140,6 @@ def _job(args: Namespace) -> Callable[[Outside, Settings], Any]:
     from beads_dispatch.jobs import dispatcher
 
     return dispatcher.tick
-
-
-def _logs(bead_id: str, wiring: Wiring, log: Log) -> int:
-    from beads_dispatch.laptop import logs
-
-    chosen = wiring.settings(log.name, needs_beadboard=False)
-    if chosen.cron_job:
-        bead = wiring.bd(chosen).find(bead_id)
-        if not (command := _job_log(bead, chosen)):
-            raise Failure(f"{bead.id} has no Job: it was not dispatched, or its record was removed")
-        _answer(command)
-        return 0
-    folder = logs.folder(wiring.environ)
-    path = logs.newest(folder, bead_id if logs.of(folder, bead_id) else _whole_id(bead_id, wiring, log))
-    _answer(f"{path}\n{logs.end_of(path)}")
-    return 0
-
-
-def _job_log(bead: "Bead", chosen: Settings) -> str:
-    """Return the command that shows the log of the bead's Job; empty if it has none, or agents are no Jobs."""
-    if chosen.cron_job is None:
-        return ""
-    from beads_dispatch.core.kubernetes_jobs import job_of, log_command
-
-    job = job_of(bead)
-    return log_command(job, chosen.cron_job[0]) if job else ""
-
-
-def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
-    """Return the id that a person has shortened; the text itself if bd cannot say. Raise Ambiguous."""
-    try:
-        return wiring.bd(wiring.settings(log.name, needs_beadboard=False)).find(text).id
-    except Ambiguous:
-        raise
-    except Failure:
-        return text
 
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
@@ -220,12 +189,13 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch.commands import explain
+    from beads_dispatch.commands.logs import job_log
     from beads_dispatch.laptop import logs
 
     def show(outside: Outside, settings: Settings) -> None:
         story = explain.explain(outside, settings, bead_id)
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
-        bead, command = story.case.bead, _job_log(story.case.bead, chosen)
+        bead, command = story.case.bead, job_log(story.case.bead, chosen)
         if not command and logs.of(logs.folder(wiring.environ), bead.id):
             command = f"beads-dispatch logs {shlex.quote(bead.id)}"
         _answer(explain.as_text(story, look, command))

@@ -115,10 +115,18 @@ PAGES = {
         ("beads-dispatch explain demo-ycm",),
     ),
     "logs": Page(
-        "Prints the end of what a bead's last agent on this machine wrote, and the file that holds all of it. "
+        "Prints what a bead's last run on this machine wrote: the file's name and its last 40 lines. Events are shown "
+        "as a person reads them. With --follow it continues until the run has ended. "
         "For a Kubernetes Job: the command that shows its log.",
-        ("XDG_STATE_HOME", "BEADS_AGENT_CRONJOB"),
-        ("beads-dispatch logs demo-ycm",),
+        ("XDG_STATE_HOME", "BEADS_AGENT_CRONJOB", "NO_COLOR"),
+        ("beads-dispatch logs demo-ycm", "beads-dispatch logs -f demo-ycm"),
+    ),
+    "stop": Page(
+        "Stops a bead's run and blocks the bead, so that nothing starts it again. A run on this machine and a "
+        "Kubernetes Job are stopped at once, one of another laptop by its watcher. The agent service cannot stop one: "
+        "then the command that does is printed.",
+        (*SERVICES, *WORKSPACE, "BEADS_ACTOR"),
+        ("beads-dispatch stop demo-ycm",),
     ),
     "resume": Page(
         "Ends what holds the queue now: a service that failed, a usage limit, an agent that cannot work. Fix the cause "

@@ -33,7 +33,7 @@ R = TypeVar("R")
 NAMES = {
     "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
     "status": "beads-dispatch", "explain": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch",
-    "completion": "beads-dispatch",
+    "stop": "beads-dispatch", "completion": "beads-dispatch",
 }  # fmt: skip
 
 

@@ -70,6 +70,11 @@ def checked(check: str, words: str = "") -> str:
     return f"checked: {one_line(check, 80)}" + (f": {last}" if last else "")
 
 
+def stopped(who: str) -> str:
+    """Return the line of a run that a person has stopped."""
+    return ended(f"stopped by {one_line(who, 80)}")
+
+
 def open_again(line: str, attempt: str = "") -> str:
     """Return the line of an end after which the bead is open again, so that a reader of the notes can tell."""
     return f"{line} (open again{', ' + attempt if attempt else ''})"

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -11,8 +11,8 @@ from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.core.errors import Failure
 
 MOST_FILES = 200
-SHOWN_LINES = 40
-SHOWN_BYTES = 64 * 1024  # of the file's end, in which those lines are looked for
+FOLLOW_SECONDS = 0.3
+SHOWN_BYTES = 1024 * 1024  # of the file's end: an event can be a long line, and only a few of its words are shown
 
 
 def folder(environ: Mapping[str, str]) -> Path:
@@ -51,15 +51,31 @@ def newest(logs: Path, bead: str) -> Path:
     return found[-1]
 
 
-def end_of(path: Path) -> str:
-    """The last 40 lines. Raises Failure where the file cannot be read."""
+def job(path: Path) -> str:
+    """Return the job whose output a file holds."""
+    return path.stem.rpartition("-")[2]
+
+
+def read(path: Path, lives: Callable[[], bool], sleep: Callable[[float], None]) -> Iterator[list[str]]:
+    """Yield the last lines, then the new ones as they come for as long as the run lives. Raise Failure."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - SHOWN_BYTES))
-            text = file.read().decode("utf-8", "replace")
+            begin = max(0, file.seek(0, os.SEEK_END) - SHOWN_BYTES)
+            file.seek(begin)
+            *lines, rest = file.read().split(b"\n")
+            yield _texts(lines[begin > 0 :])
+            while lives():
+                sleep(FOLLOW_SECONDS)
+                *lines, rest = (rest + file.read()).split(b"\n")
+                yield _texts(lines)
+            if last := rest + file.read():
+                yield _texts(last.removesuffix(b"\n").split(b"\n"))
     except OSError as error:
         raise Failure(f"{path}: cannot be read: {error.strerror}") from None
-    return "\n".join(text.removesuffix("\n").split("\n")[-SHOWN_LINES:])
+
+
+def _texts(lines: Iterable[bytes]) -> list[str]:
+    return [line.decode("utf-8", "replace") for line in lines]
 
 
 def _name(bead: str) -> str:

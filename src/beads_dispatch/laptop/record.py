@@ -8,6 +8,7 @@ a reused pid or a reboot cannot be taken for it.
 import fcntl
 import json
 import os
+import signal
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -153,10 +154,16 @@ class Folder:
         self.write(record)
         self._lock(record.job).unlink(missing_ok=True)
 
-    def ask_to_stop(self, job: str, why: str) -> None:
-        """Leave a word for the parent process: it reads this once SIGTERM has come."""
+    def stop(self, job: str, why: str) -> bool:
+        """Ask the run's parent process to end it. Return whether it was there to be asked."""
+        record = self.read(job)
+        if not (record and record.pid and self.lives(job)):
+            return False
         with suppress(OSError):
-            (self.path / f"{job}.stop").write_text(why, "utf-8")
+            (self.path / f"{job}.stop").write_text(why, "utf-8")  # it reads this once SIGTERM has come
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGTERM)
+        return True
 
     def asked_to_stop(self, job: str) -> str:
         with suppress(OSError, ValueError):

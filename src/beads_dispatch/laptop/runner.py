@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.state_folder import state_folder
-from beads_dispatch.core import marks, notes, runs
+from beads_dispatch.core import marks, notes, outcomes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure, NoBead
@@ -120,7 +119,7 @@ class LocalRunner:
         return not self.living()
 
     def stop(self, job_id: str) -> bool:
-        return not self._stop(job_id, "stopped")
+        return not self.records.stop(job_id, "stopped")
 
     # --- its runs ---
 
@@ -200,7 +199,7 @@ class LocalRunner:
         """Stop every run of this queue, and wait until each has ended."""
         until, asked = self.clock.monotonic() + STOP_SECONDS, set[str]()
         while (living := self.living()) and self.clock.monotonic() < until:
-            asked |= {record.job for record in living if record.job not in asked and self._stop(record.job, why)}
+            asked |= {record.job for record in living if record.job not in asked and self.records.stop(record.job, why)}
             self.clock.sleep(0.05)
         self.notice_ends()
 
@@ -317,10 +316,12 @@ class LocalRunner:
         now = self.clock.monotonic()
         if bead is not None and bead.status != "blocked":
             self.lost_at.pop(record.job, None)
+        elif bead is not None and marks.outcome(bead) == outcomes.STOPPED.word:  # by `stop`, on another machine
+            self.records.stop(record.job, notes.last_line(bead.notes).removeprefix("agent ended: "))
         elif now - self.lost_at.setdefault(record.job, now) >= GRACE_SECONDS:
             why = self._why_lost(record)
             if why:
-                self._stop(record.job, f"stopped ({why})")
+                self.records.stop(record.job, f"stopped ({why})")
             self.lost_at.pop(record.job, None)
 
     def _why_lost(self, record: Record) -> str:
@@ -334,16 +335,6 @@ class LocalRunner:
         if bead.status in ("closed", "blocked"):
             return f"its bead is {bead.status}"
         return f"its bead is assigned to {bead.assignee or 'nobody'} now"
-
-    def _stop(self, job: str, why: str) -> bool:
-        """Ask the run's parent process to end it. Return whether it was there to be asked."""
-        record = self.records.read(job)
-        if not (record and record.pid and self.records.lives(job)):
-            return False
-        self.records.ask_to_stop(job, why)
-        with suppress(ProcessLookupError):
-            os.kill(record.pid, signal.SIGTERM)
-        return True
 
     def _has_ended(self, known: Record) -> None:
         """Log how it ended and what became of its bead; write it down for a parent process that was killed."""

@@ -1,0 +1,68 @@
+"""`logs`: what a bead's last run on this machine wrote, as a person reads it."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+
+from beads_dispatch.adapters.clock import SYSTEM
+from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.state_folder import state_folder
+from beads_dispatch.commands.paint import for_terminal
+from beads_dispatch.commands.wiring import Wiring
+from beads_dispatch.core.bead import Bead
+from beads_dispatch.core.errors import Ambiguous, Failure
+from beads_dispatch.core.rendering import rendered
+from beads_dispatch.laptop import logs as files
+from beads_dispatch.laptop.record import Folder
+from beads_dispatch.laptop.runner import summary
+from beads_dispatch.settings import Settings
+
+SHOWN_LINES = 40
+
+
+def logs(args: Namespace, wiring: Wiring, log: Log, answer: Callable[[str], None]) -> int:
+    """Print the file's name and the last 40 lines; with --follow go on until the run has ended."""
+    if wiring.environ.get("BEADS_AGENT_CRONJOB"):
+        chosen = wiring.settings(log.name, needs_beadboard=False)
+        bead = wiring.bd(chosen).find(args.id)
+        if not (command := job_log(bead, chosen)):
+            raise Failure(f"{bead.id} has no Job: it was not dispatched, or its record was removed")
+        answer(command)
+        return 0
+    folder, runs = files.folder(wiring.environ), Folder(state_folder(wiring.environ) / "runs")
+    path = files.newest(folder, args.id if files.of(folder, args.id) else _whole_id(args.id, wiring, log))
+    job, colour = files.job(path), for_terminal(wiring.environ, terminal=sys.stdout.isatty()).on
+    answer(str(path))
+    shown: list[str] = []
+    for lines in files.read(path, lambda: args.follow and runs.lives(job), SYSTEM.sleep):
+        new = [text for line in lines for text in rendered(line, colour=colour)]
+        for text in new if shown else new[-SHOWN_LINES:]:
+            answer(text)
+        shown += new
+    record = runs.read(job)
+    ended = record.ended if record else None
+    if not any(shown):
+        answer("(it wrote nothing)" if ended else "(it has written nothing yet)")
+    if args.follow and record and ended:
+        answer(f"({summary(record, ended)})")
+    return 0
+
+
+def job_log(bead: Bead, chosen: Settings) -> str:
+    """Return the command that shows the log of the bead's Job; empty if it has none, or agents are no Jobs."""
+    if chosen.cron_job is None:
+        return ""
+    from beads_dispatch.core.kubernetes_jobs import job_of, log_command
+
+    job = job_of(bead)
+    return log_command(job, chosen.cron_job[0]) if job else ""
+
+
+def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
+    """Return the id that a person has shortened; the text itself if bd cannot say. Raise Ambiguous."""
+    try:
+        return wiring.bd(wiring.settings(log.name, needs_beadboard=False)).find(text).id
+    except Ambiguous:
+        raise
+    except Failure:
+        return text
