@@ -90,6 +90,17 @@ def test_a_blocked_bead_and_one_whose_run_ended(on_server: Place, board: Board, 
     assert len(receiver.messages) == 2
 
 
+def test_a_question_is_one_message_with_its_words(on_server: Place, board: Board, receiver: Receiver) -> None:
+    bead = on_server.create("sent")
+    assert run(on_server, "tick", board, receiver.url)[0] == 0
+    on_server.bd("update", bead, "--status=blocked", "--append-notes=which port?")
+    for _ in range(2):
+        assert run(on_server, "sweep", board, receiver.url)[0] == 0
+    assert receiver.messages == [f'{bead} asks: "sent": which port?. Look: beads-dispatch explain {bead}']
+    assert "1 need you" in on_server.run("status").stdout
+    assert f"bd update {bead} -s open --append-notes 'your answer'" in on_server.run("explain", bead).stdout
+
+
 def test_no_module_of_the_project_is_imported(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,7 +231,7 @@ def test_a_mistyped_command_is_on_the_bead_within_seconds_and_holds_the_queue(
             ended = r"agent ended: failed \(exit 127\) after \d+s: claudee: (?:command )?not found"
             line = wait_for(lambda: re.search(rf"^{ended} \(open again\)$", place.show(bead).get("notes", ""), re.M))
             assert place.show(bead)["status"] == "open"
-            held = place.run("status").stdout.splitlines()[0]
+            held = place.run("status").stdout.splitlines()[1]
             assert re.match(rf"queue: held until .*: {bead}: {ended}", held), (line, held)
         finally:
             watcher.terminate()

@@ -37,7 +37,7 @@ def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> N
     assert found[bare]["reason"] == "no acceptance criteria"
     assert found[first]["reason"] == "1st in line: a tick dispatches it as soon as the agent has room"
     assert found[later]["reason"].startswith("deferred until ")
-    assert found[waits]["reason"].startswith("waits for a dependency")
+    assert found[waits]["reason"] == f"waits for {first}"
     assert found[stopped].pop("idle_seconds") < 600
     assert found[stopped] == {
         "id": stopped,
@@ -53,7 +53,8 @@ def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> N
         "queue": {"state": "open", "text": "open", "held_until": None, "place": None},
     }
     assert (found[sent]["job"], found[sent]["runs"], found[first]["queue"]["place"]) == (f"job-{sent}", 1, 1)
-    queue, agent, blank, heading, *lines = place.run("status", **services).stdout.splitlines()
+    counts, queue, agent, blank, heading, *lines = place.run("status", **services).stdout.splitlines()
+    assert counts == "1 running · 3 waiting · 2 need you · 1 closed today"
     assert (queue, agent, blank) == ("queue: open", "agent: room for 10", "")
     assert heading.split() == ["BEAD", "P", "STATE", "AGE", "TITLE", "WHY"]
     assert [line.split()[0] for line in lines] == list(found)
@@ -77,7 +78,7 @@ def test_the_queue_and_the_agent_are_reported_once(on_server: Place, board: Boar
     board.health = (200, {"busy": True, "active": 1, "queued": 0, "capacity": 1})
     shown = on_server.run("status", **services).stdout
     until = r"(\w{3} \d+ )?\d\d:\d\d \(in (2m|1m( \d+s)?|\d+s)\)"
-    assert re.match(f"queue: held until {until}: {first}: dispatch failed HTTP 502: Invalid token", shown)
+    assert re.search(f"\nqueue: held until {until}: {first}: dispatch failed HTTP 502: Invalid token", shown)
     assert "\nagent: busy (1 of 1)\n" in shown
     assert shown.count("Invalid token") == 2  # and in the refused bead's own row, which backs off
     assert rows(on_server)[second]["queue"]["held_until"] == on_server.hold()["until"]
@@ -178,6 +179,7 @@ def test_an_id_may_be_shortened_if_one_bead_fits(place: Place) -> None:
 
 def test_an_empty_queue_is_reported(embedded: Place) -> None:
     assert embedded.run("status").stdout.splitlines() == [
+        "0 running · 0 waiting · 0 need you · 0 closed today",
         "queue: open",
         "agent: unknown: BEADBOARD_URL is not set here, and no running watcher was found",
         "No bead is assigned to agent (closed ones are not shown).",
@@ -189,14 +191,14 @@ def test_thirty_beads_on_a_terminal_and_in_a_pipe(on_server: Place) -> None:
     long = "Find why the nightly import takes three hours since Tuesday, and what it waits for"
     beads = on_server.create_many(30, acceptance_criteria="", title=long)
     piped = on_server.run("status").stdout.splitlines()
-    assert len(piped) == 34
+    assert len(piped) == 35
     assert sum(line.endswith(f"{long}  no acceptance criteria") for line in piped) == 30
     shown = on_terminal(on_server, 80, "status")
     assert "\x1b[1mBEAD" in shown
     plain = re.sub(r"\x1b\[\d+m", "", shown).splitlines()
-    assert {line.split()[0] for line in plain[4:]} == beads
+    assert {line.split()[0] for line in plain[5:]} == beads
     assert max(map(len, plain)) <= 80
-    assert all(line.endswith("no acceptance criteria") and "…" in line for line in plain[4:])
+    assert all(line.endswith("no acceptance criteria") and "…" in line for line in plain[5:])
     assert "\x1b" not in on_terminal(on_server, 80, "status", NO_COLOR="1")
 
 

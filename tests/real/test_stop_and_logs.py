@@ -4,7 +4,7 @@ import re
 
 from conftest import PATIENCE, Place, wait_for
 from test_watch_command import SLEEPS, watching
-from test_watcher import Watcher, ended
+from test_watcher import Watcher
 
 
 def test_logs_follows_a_run_to_its_end_and_says_when_there_is_nothing_yet(on_server: Place) -> None:
@@ -15,11 +15,14 @@ def test_logs_follows_a_run_to_its_end_and_says_when_there_is_nothing_yet(on_ser
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         assert on_server.run("logs", bead).stdout.endswith(".log\n(it has written nothing yet)\n")
-        with ended(Watcher(on_server.start("logs", "-f", bead))) as reader:
+        reader = Watcher(on_server.start("logs", "-f", bead))
+        try:
             (on_server.folder / "begin").touch()
             reader.wait_for("^I begin\n")
             (on_server.folder / "go").touch()
             assert reader.wait() == 0
+        finally:
+            reader.process.kill()
     assert reader.lines[-2] == "bye\n"
     assert re.fullmatch(r"\(failed \(exit 3\) after \w+\)\n", reader.lines[-1])
 

@@ -82,7 +82,8 @@ def test_the_line_of_an_end_says_what_the_agent_asks(on_server: Place) -> None:
     asks = 'bd update "$BEAD_ID" --status=blocked --append-notes "which port?"'
     with watching(on_server, f"until {asks}; do sleep 1; done") as watcher:
         bead = on_server.create()
-        watcher.wait_for(rf"{bead}: asks after \w+: which port\?")
+        watcher.wait_for(rf"beads-agent: {bead}: asks after \w+: which port\?")
+        watcher.wait_for(rf"beads-reaper: {bead}: asks: which port\?")
 
 
 def test_it_ends_a_job_after_its_timeout_with_its_children(on_server: Place) -> None:

@@ -281,4 +281,4 @@ def test_a_blocked_bead_is_explained_by_its_outcome_mark(outcome: outcomes.Outco
     found = advised(bead("blocked", notes="whatever stands here", metadata=marked(outcome=outcome.word)))
     expected = "Its agent or a person blocked it." if outcome.word in outcomes.SENT else outcome.means
     assert found.means == expected
-    assert found.command == OPEN_AGAIN
+    assert found.command == OPEN_AGAIN + " --append-notes 'your answer'" * (outcome is outcomes.ASKS)

@@ -157,3 +157,22 @@ def test_when_it_is_tried_again() -> None:
     assert reasons.standing(bead("deferred", defer_until=LATER), known()).retry_at == LATER
     assert reasons.standing(bead("deferred", defer_until=NOW), known()).retry_at is None
     assert marks.retry_after(waits, NOW) == LATER
+
+
+@pytest.mark.parametrize(
+    ("where", "brief"),
+    [
+        (reasons.Standing("x", "agent ended: failed (exit 1) after 3m: boom"), "failed (exit 1) after 3m: boom"),
+        (reasons.Standing("x", "not dispatched: 5 runs"), "5 runs"),
+        (reasons.Standing("x", "dispatched: job=7", short="for 3m: → Bash: ls"), "for 3m: → Bash: ls"),
+        (reasons.Standing("x", "the queue is held", 11), "11th in line"),
+    ],
+)
+def test_in_a_narrow_table_the_reason_comes_first(where: reasons.Standing, brief: str) -> None:
+    assert where.brief == brief
+
+
+def test_the_queue_in_one_line_and_what_a_bead_waits_for() -> None:
+    beads = [bead(), bead(acceptance_criteria=""), bead("blocked"), bead("in_progress"), bead("deferred")]
+    assert reasons.counted(beads, 5, NOW) == "1 running · 2 waiting · 2 need you · 5 closed today"
+    assert reasons.standing(bead(id="t-9"), known(needs={"t-9": "t-1 and t-2"})).reason == "waits for t-1 and t-2"

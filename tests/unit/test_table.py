@@ -50,11 +50,11 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert all("WHY" in lines[0] and len(line) > 40 for line in lines)
 
 
-def test_at_eighty_columns_title_and_reason_share_the_room() -> None:
+def test_at_eighty_columns_the_title_gives_way_to_the_reason() -> None:
     lines = table.render(ROWS, replace(LOOK, width=80)).splitlines()
-    assert lines[1] == "demo-ycm  0  in_progress  4m   Write a haiku abo…  dispatched: job=1"
-    assert lines[2] == "demo-wcw  2  open         5d   日本語のタイトル…   dispatch unclear HTTP 502: f…"
-    assert lines[3] == "t         4  blocked      0s                       11th in line"
+    assert lines[1] == "demo-ycm  0  in_progress  4m   Write a hai…  dispatched: job=1"
+    assert lines[2] == "demo-wcw  2  open         5d   日本語のタ…   dispatch unclear HTTP 502: fetch f…"
+    assert lines[3] == "t         4  blocked      0s                 11th in line"
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine

@@ -169,10 +169,10 @@ def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
 
 
 def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
-    from beads_dispatch.commands import status
+    from beads_dispatch.commands import logs, status
 
     def show(outside: Outside, settings: Settings) -> status.Status:
-        found = status.status(outside, settings, args.id)
+        found = status.status(outside, settings, args.id, partial(logs.last_line, wiring.environ))
         if args.json:
             _answer(status.as_json(found))
         else:

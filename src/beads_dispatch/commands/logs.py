@@ -2,13 +2,14 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.commands.paint import for_terminal
 from beads_dispatch.commands.wiring import Wiring
+from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import Ambiguous, Failure
 from beads_dispatch.core.rendering import rendered
@@ -66,3 +67,15 @@ def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
         raise
     except Failure:
         return text
+
+
+def last_line(environ: Mapping[str, str], bead: Bead) -> str:
+    """Return the last line of a run of this machine, as a person reads it; nothing if it has none yet."""
+    folder, job = files.folder(environ), marks.job(bead)
+    try:
+        path = next((one for one in files.of(folder, bead.id) if files.job(one) == job), None)
+        lines = next(files.read(path, lambda: False, SYSTEM.sleep), []) if path else []
+    except Failure:
+        return ""
+    shown = (text for line in reversed(lines) for text in reversed(rendered(line)))
+    return next(filter(str.strip, shown), "").strip()

@@ -1,12 +1,13 @@
 """The state of every bead of the assignee, and why it is not running."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from beads_dispatch.adapters.runner import NOWHERE
 from beads_dispatch.commands.table import Look, head, render
-from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness
+from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed, WritesRefused
@@ -24,25 +25,31 @@ GROUPS = ("in_progress", "open", "deferred", "blocked")  # what runs, what waits
 class Status:
     """`rows`: in the order in which they are shown. `unreadable`: a line for each bead that cannot be read.
 
-    `unknown`: a line for each id that was asked for and fits no bead, or several.
+    `unknown`: a line for each id that was asked for and fits no bead, or several. `counts`: the queue in one line.
     """
 
     rows: Sequence[tuple[Bead, Standing]]
     known: Known
     unreadable: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    counts: str = ""
 
 
-def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> Status:
+def status(
+    outside: Outside, settings: Settings, ids: Collection[str] = (), last_line: Callable[[Bead], str] = lambda _: ""
+) -> Status:
     """Return every bead that is not closed, or those with these ids.
 
     Raise Failure if the database or bd does not answer.
     """
     beads, known, unreadable = survey(outside, settings)
+    known = replace(known, doing={bead.id: text for bead in beads if (text := _doing(bead, known.now, last_line))})
     standings = reasons.standings(beads, known)
     every = {bead.id: (bead, standings[bead.id]) for bead in _in_order(beads, standings)}
     if not ids:
-        return Status(list(every.values()), known, unreadable)
+        midnight = known.now.astimezone(outside.clock.zone()).replace(hour=0, minute=0, second=0, microsecond=0)
+        closed = len(outside.queue.closed(midnight))
+        return Status(list(every.values()), known, unreadable, counts=reasons.counted(beads, closed, known.now))
     chosen, unknown = {}, []
     for bead_id in dict.fromkeys(ids):
         try:
@@ -51,6 +58,15 @@ def status(outside: Outside, settings: Settings, ids: Collection[str] = ()) -> S
         except NoBead as error:
             unknown.append(str(error))
     return Status(list(chosen.values()), known, unreadable, tuple(unknown))
+
+
+def _doing(bead: Bead, now: datetime, last_line: Callable[[Bead], str]) -> str:
+    """Return for how long the bead's run has been going, and the last line that it wrote, if that is known."""
+    claim = marks.claim(bead)
+    if bead.status != "in_progress" or not (claim and marks.job(bead)):
+        return ""
+    since = f"for {times.span((now - claim[1]).total_seconds())}"
+    return f"{since}: {line}" if (line := last_line(bead)) else since
 
 
 def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Known, tuple[str, ...]]:
@@ -69,8 +85,18 @@ def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Know
         reasons.queue_state(known_holds, snapshot.beads, now, unwritable),
         ready,
         _waiting_for_runs(outside, settings, eligible),
+        _needs(outside, {bead.id for bead in eligible} - ready),
     )
     return snapshot.beads, known, snapshot.unreadable
+
+
+def _needs(outside: Outside, waiting: Collection[str]) -> Mapping[str, str]:
+    """Return what each of these beads depends on, in words. bd's answer is worth one call, and no failure."""
+    try:
+        found = outside.bd.blocked() if waiting else {}
+    except Failure:
+        return {}
+    return {key: " and ".join(needed) for key, needed in found.items() if key in waiting and needed}
 
 
 def _unwritable(outside: Outside) -> str:
@@ -155,8 +181,12 @@ def _row(bead: Bead, standing: Standing, known: Known) -> dict[str, object]:
 
 
 def as_table(found: Status, agent: AgentState, look: Look) -> str:
-    """Return two lines about the queue and the agent, then a line for each bead."""
-    lines = [head("queue", found.known.queue.text, look), head("agent", agent.text, look)]
+    """Return the counts, two lines about the queue and the agent, then a line for each bead."""
+    lines = [
+        *([found.counts] if found.counts else []),
+        head("queue", found.known.queue.text, look),
+        head("agent", agent.text, look),
+    ]
     if not found.rows:
         nothing = f"No bead is assigned to {found.known.assignee} (closed ones are not shown)."
         return "\n".join([*lines, *([] if found.unknown else [nothing])])

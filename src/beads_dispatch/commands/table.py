@@ -66,13 +66,13 @@ def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
 
 
 def _widths(lines: Iterable[Sequence[str]], width: int | None) -> list[int]:
-    """Return the columns' widths. If they do not fit, the title gives way to the reason, down to two fifths."""
+    """Return the columns' widths. If they do not fit, the title gives way to the reason."""
     widest = [max(map(columns, column)) for column in zip(*lines, strict=True)]
     if width is None:
         return widest
     *fixed, title, why = widest
     left = max(width - sum(fixed) - len(GAP) * (len(widest) - 1), 2 * LEAST)
-    title = min(title, max(left - why, left * 2 // 5, LEAST))
+    title = min(title, max(left - why, LEAST))
     return [*fixed, title, min(why, left - title)]
 
 

@@ -363,10 +363,9 @@ def _by_job(case: Case, job: Job) -> Advice:
 
 
 def _blocked(case: Case) -> Advice:
+    if marks.asks(case.bead):
+        return Advice(outcomes.ASKS.means, outcomes.ASKS.do, case.bd("update {} -s open --append-notes 'your answer'"))
     if outcome := outcomes.ALL.get(reasons.block_outcome(case.bead)):
         return Advice(outcome.means, outcome.do, case.send_again)
-    if marks.asks(case.bead):
-        answer = case.bd("update {} -s open --append-notes 'your answer'")
-        return Advice("Its agent asks a question, and waits for you.", "Answer it, which sends the bead again:", answer)
     do = "Add what the note asks for. Then send it again:" if notes.last_line(case.bead.notes) else "To dispatch it:"
     return Advice("Its agent or a person blocked it.", do, case.send_again)

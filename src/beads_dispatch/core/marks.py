@@ -133,8 +133,18 @@ def undone_claim(bead: Bead) -> tuple[str, datetime] | None:
 
 
 def asks(bead: Bead) -> bool:
-    """Return whether its agent has blocked the bead to ask a question. A block of ours takes the job mark away."""
+    """Return whether its agent has blocked the bead to ask a question."""
+    return (bead.status == "blocked" and outcome(bead) == outcomes.ASKS.word) or asks_anew(bead)
+
+
+def asks_anew(bead: Bead) -> bool:
+    """Return whether nobody has been told yet. A block of ours takes the job mark away."""
     return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))
+
+
+def asked(bead: Bead) -> Change:
+    """A person has been told of its question: the job mark is removed, so that this happens once."""
+    return {**removed(bead, JOB), OUTCOME: outcomes.ASKS.word}
 
 
 def restored_last(bead: Bead) -> bool:

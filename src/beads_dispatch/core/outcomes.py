@@ -76,6 +76,7 @@ SILENT = Outcome(
 NOT_SENT = Outcome(
     "not sent", "It was in progress, but no dispatch is recorded: a tick may have been stopped in between.", _SURE
 )
+ASKS = Outcome("asks", "Its agent asks a question, and waits for you.", "Answer it, which sends the bead again:")
 # A tick found that it must not run.
 RUNS_USED_UP = Outcome(
     "runs used up",

@@ -1,5 +1,7 @@
 """Why each bead is where it is. `status`, `explain` and the metrics all take their words from here."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,7 +35,8 @@ class QueueState:
 class Known:
     """What we know besides the bead itself. `ready`: the ids that bd lists as ready.
 
-    `at_work`: what the last run of an open bead keeps it waiting for, by id.
+    `at_work`: what the last run of an open bead keeps it waiting for, by id. `needs`: the beads that it depends on.
+    `doing`: what the run of a bead in progress does, in a few words, by id.
     """
 
     assignee: str
@@ -41,26 +44,30 @@ class Known:
     queue: QueueState = QueueState()
     ready: frozenset[str] = frozenset()
     at_work: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+    doing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a bead stands. `kind`: a word to count by. `reason`: a sentence that stands on its own.
 
-    `place`: its place in line, from 1, if it can be dispatched. `retry_at`: when it is retried automatically, UTC.
+    `short`: the same for a narrow table. `place`: its place in line, from 1, if it can be dispatched.
+    `retry_at`: when it is retried automatically, UTC.
     """
 
     kind: str
     reason: str
     place: int | None = None
     retry_at: datetime | None = None
+    short: str = ""
 
     @property
     def brief(self) -> str:
         """Return the reason without what the queue's state, shown beside it, already says."""
         if self.place:
             return f"{times.ordinal(self.place)} in line"
-        return self.reason
+        return re.sub("^(agent ended|reaper|not dispatched): ", "", self.short or self.reason)
 
 
 def queue_state(holds: Holds, beads: Iterable[Bead], now: datetime, unwritable: str = "") -> QueueState:
@@ -104,7 +111,7 @@ def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
         return _open(bead, known, place)
     name = kind(bead, now, frozenset(), held=None)[1]
     if bead.status == "in_progress":
-        return Standing(name, _in_progress(bead, now))
+        return Standing(name, _in_progress(bead, now), short=known.doing.get(bead.id, ""))
     if bead.status == "deferred" and bead.defer_until:
         last = notes.last_outcome(bead.notes)
         reason = _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
@@ -116,6 +123,21 @@ def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
     return Standing(name, "deferred without a date" if bead.status == "deferred" else f"its status is {bead.status}")
 
 
+def counted(beads: Iterable[Bead], closed: int, now: datetime) -> str:
+    """Return the queue in one line. `closed`: how many an agent has closed today."""
+    groups = Counter(_group(bead, now) for bead in beads)
+    return (
+        f"{groups['running']} running · {groups['waiting']} waiting · {groups['you']} need you · {closed} closed today"
+    )
+
+
+def _group(bead: Bead, now: datetime) -> str:
+    if bead.status == "in_progress":
+        return "running"
+    why = eligibility.ineligible_reason(bead, now) if bead.status == "open" else None
+    return "you" if bead.status == "blocked" or (why and why.needs_person) else "waiting"
+
+
 def _open(bead: Bead, known: Known, place: int | None) -> Standing:
     if why := eligibility.ineligible_reason(bead, known.now):
         last = notes.last_outcome(bead.notes) if marks.retry_after(bead, known.now) == why.until else None
@@ -123,7 +145,8 @@ def _open(bead: Bead, known: Known, place: int | None) -> Standing:
     if bead.id in known.at_work:
         return Standing("still runs", known.at_work[bead.id])
     if place is None:
-        return Standing("not ready", eligibility.NOT_READY.text)
+        needs = known.needs.get(bead.id)
+        return Standing("not ready", f"waits for {needs}" if needs else eligibility.NOT_READY.text)
     follows = NEXT if place == 1 else f"{times.ordinal(place)} in line"
     held = "held" if known.queue.until else "eligible"
     return Standing(held, known.queue.reason or follows, place, known.queue.until)

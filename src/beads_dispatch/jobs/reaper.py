@@ -79,6 +79,8 @@ class _Sweep:
             stale = staleness.stale(bead, self.cycle.now(), self.cycle.settings.threshold)
             if stale and bead.id not in settled and not self.block(bead):
                 break
+        for bead in filter(marks.asks_anew, self.beads):
+            self.tell(bead)
         if not self.acted:
             self.cycle.outside.log.info("idle", f"nothing to do: {len(running)} in progress, none stalled")
 
@@ -90,6 +92,18 @@ class _Sweep:
         good = room.not_taken_back(self.cycle, running, entries)
         self.acted = len(good) < len(running)
         return good
+
+    def tell(self, bead: Bead) -> None:
+        """Tell a person of a question, once. The mark comes first: two messages are worse than a lost one."""
+        cycle, self.acted = self.cycle, True
+        words = notes.last_line(bead.notes)
+        try:
+            if not self.dry_run:
+                cycle.outside.bd.update(bead, marks=marks.asked(bead))
+                cycle.notify(bead, "asks", words)
+            cycle.info("asks", f"asks: {words}", bead)
+        except BdFailed as error:
+            cycle.error("not_blocked", f"asks a question, but that could not be marked: {error}", bead)
 
     def block(self, chosen: Bead) -> bool:
         """Block a bead if it is still silent. Return whether there is time for the next one."""

@@ -1,10 +1,11 @@
 """When a watcher's sweep is due: a run has ended, or a bead becomes stale."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from beads_dispatch.core import pacing, staleness
+from beads_dispatch.core import marks, pacing, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.jobs import reaper
 from beads_dispatch.jobs.watching import Jobs
@@ -15,7 +16,14 @@ class Sweeping:
     """When a sweep is due: when a run has ended, or a bead becomes stale."""
 
     jobs: Jobs
+    asking: AbstractSet[str] = frozenset()  # ids of beads
     sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
+
+    def asked(self, beads: Sequence[Bead]) -> bool:
+        """Return whether an agent asks a question that nobody has been told of. Each is tried once."""
+        new = {bead.id for bead in beads if marks.asks_anew(bead)}
+        before, self.asking = self.asking, new
+        return bool(new - before)
 
     def due(self, running: Sequence[Bead], now: datetime, *, before_tick: bool) -> bool:
         """`running`: the beads in progress."""

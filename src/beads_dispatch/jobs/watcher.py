@@ -62,7 +62,9 @@ class _Watcher:
             return ours is not None
         tick = self.ticking.due()
         running = self.snapshot.running
-        if running and self.sweeping.due(running, self.database.queue.now(), before_tick=tick):
+        if self.sweeping.asked(self.snapshot.beads) or (
+            running and self.sweeping.due(running, self.database.queue.now(), before_tick=tick)
+        ):
             self._sweep()
         elif tick:  # one job a turn, because a turn has a deadline
             self._tick()

@@ -72,6 +72,12 @@ class Bd:
         rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
         return [(str(one.get("id")), str(one.get("status"))) for one in rows if one.get("dependency_type") == "blocks"]
 
+    def blocked(self) -> Mapping[str, Sequence[str]]:
+        """Return what each bead depends on that is not closed, by id."""
+        rows = _rows(self._json("blocked"))
+        found = {str(row.get("id")): row.get("blocked_by") for row in rows}
+        return {key: [str(one) for one in needed] for key, needed in found.items() if isinstance(needed, list)}
+
     def comment(self, bead_id: str, text: str) -> None:
         """Add a comment. It fits on a bead that is too large for a note."""
         self._json("comment", "--", bead_id, text)
