@@ -69,7 +69,7 @@ def test_beads_that_bd_can_no_longer_write(on_server: Place, board: Board) -> No
     assert board.sent == [small]
     on_server.run("sweep")
     again = on_server.run("sweep")
-    assert (again.returncode, again.stderr) == (0, ""), "our own comment counts as a sign of life"
+    assert (again.returncode, again.stderr) == (0, ""), "our own comment counts as progress"
     (comment,) = on_server.show(head)["comments"]
     assert comment["text"].startswith("not dispatched: too large")
     (comment,) = on_server.show(stuck)["comments"]

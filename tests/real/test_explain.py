@@ -146,19 +146,19 @@ AGENTS: list[tuple[Callable[[], Reply], str, str, str]] = [
         lambda: job("failed", exit_code=1, output=result(LIMIT, is_error=True)),
         r"usage limit, resets (\w{3} \d+ )?\d\d:\d\d \(in \dh.*",
         r"2h( [12]m)?|1h 5\dm",
-        "When it resets, one bead is dispatched first",
+        "After the reset one bead goes first",
     ),
     (
         lambda: job("failed", 1, exit_code=127, stderr="sh: claudee: not found\n"),
         r"failed \(exit 127\) after 1s: claudee: not found",
         r"2m|1m( \d+s)?|\d+s",
-        "Fix what the reason names. To try one bead now",
+        "Fix what the reason names. To send one bead now",
     ),
     (
         lambda: job("failed", exit_code=1, output=result("Invalid API key · Please run /login", is_error=True)),
         r"cannot work \(login\) after 3m 40s: Invalid API key · Please run /login",
         r"2m|1m( \d+s)?|\d+s",
-        "Fix what the reason names. To try one bead now",
+        "Fix what the reason names. To send one bead now",
     ),
 ]
 
@@ -188,12 +188,12 @@ def test_jobs_at_work_and_in_doubt(on_server: Place, board: Board) -> None:
     board.job = job("running")
     assert re.search(r"Its job has been running for [4-9]m", explained(on_server, bead, **services(board))[1])
     board.job = job("queued")
-    assert "has queued its job" in explained(on_server, bead, **services(board))[1]
+    assert "Its job is queued" in explained(on_server, bead, **services(board))[1]
     board.job = job("running", started_at=ago(3 * 3600))
     assert explained(on_server, bead, **services(board))[2] == "beads-dispatch sweep"
     board.job = (401, {"detail": "Invalid token"})
     advice = explained(on_server, bead, **services(board))[1]
-    assert 'does not report its job\'s state: HTTP 401: {"detail": "Invalid token"}' in advice
+    assert 'does not report the job\'s state: HTTP 401: {"detail": "Invalid token"}' in advice
     assert re.search(r"Without progress it is blocked at .* \(in (30m|2\dm( \d+s)?)\)", advice)
     on_server.age(bead, 31)
     paste(on_server, explained(on_server, bead, **services(board))[2], **services(board))
@@ -207,7 +207,7 @@ ANSWERS: list[tuple[Reply, str, str, str, str]] = [
     ((409, {"error": "Agent is busy"}), "returned: agent busy", "beads-dispatch resume", "agent busy", "resume"),
     ((502, {"error": "Invalid token"}), "attempt 1 of 5, then", "retry_after && ", "Fix the service", "resume"),
     ((400, {"error": "bad label"}), "(attempt 1 of 5)", "retry_after", "Nothing holds it up", "beads-dispatch tick"),
-    ((502, {"error": "fetch failed"}), "answer was lost", "-s open", "Check whether that bead has an agent", "resume"),
+    ((502, {"error": "fetch failed"}), "dispatch was lost", "-s open", "whether an agent has that bead", "resume"),
 ]
 
 

@@ -93,7 +93,7 @@ def test_a_first_bead_is_closed_in_a_git_repository_with_an_identity(home: Path,
         for line in "\n".join(others).splitlines():
             shown = type_in(home, folder, line.replace("<id>", bead))
             bead = next(iter(re.findall(rf"\b{folder.name}-\w+", shown)), bead)
-        wait_for(lambda: f"beads-agent: {bead}: job=" in log.read_text() and "completed" in log.read_text())
+        wait_for(lambda: f"beads-agent: {bead}: closed after " in log.read_text())
     assert '"status": "closed"' in type_in(home, folder, f"bd show --id={bead} --json")
 
 

@@ -139,7 +139,7 @@ class Invariants:
                 raise Broken("one at a time", f"job {job.id} of {bead} starts while {other.id} runs")
 
     def _at_work(self, job: Job) -> bool:
-        """Whether the service can be asked about it, and would call it a sign of life."""
+        """Whether the service can be asked about it, and would call it progress."""
         if not self._follows or job.over or job.id in self.free or not job.started_at:
             return False
         return self.world.now() - job.started_at < LONGEST_RUN * THRESHOLD
