@@ -162,6 +162,8 @@ class SimulatedBd:
             if world.versions[bead] != version:
                 self._meet(known, base, change)
             new = world.rows[bead] = _changed(known, change, self.actor)
+            if new["status"] != row["status"]:
+                world.woken.discard(bead)
             world.changed(bead)
             world.invariants.wrote(self.actor, change, row)
             return new.by_bd

@@ -11,6 +11,8 @@ from simulation import people
 from simulation.rows import Row
 from simulation.world import Actor
 
+WAKE = {"event_type": "status_changed", "actor": "bd-defer-wake", "created_at": "2026-12-01 10:00:00"}
+
 
 @dataclass(eq=False)
 class SimulatedDolt:
@@ -96,6 +98,10 @@ class SimulatedDolt:
     def commented(self, beads: Sequence[str], *, wisps: bool = False) -> dict[str, dict[str, Any]]:
         """Nobody comments here."""
         return {}
+
+    def events(self, bead: str) -> list[dict[str, Any]]:
+        self._ask(f"reads who changed {bead}")
+        return [WAKE] if bead in self.actor.world.woken else []
 
     def check_writable(self) -> None:
         """It is."""

@@ -13,6 +13,7 @@ ACTIONS = (
     "--status=open", "--status=open", "--status=open", "--status=closed", "--status=blocked", "--status=in_progress",
     "--defer=5", "--defer=60", "--defer=600", "--assignee=somebody", "--assignee=agent", "--notes=what I think",
     "--append-notes=what I think", '--metadata={"mine": 1}', "--acceptance= ", "--acceptance=it works", "resume",
+    "ready",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def take_back(person: Actor, bead: str, *, first: bool = False) -> None:
     world = person.world
     before, old = world.rows[bead], person.random.choice(world.history[bead][: 1 if first else None])
     world.rows[bead] = Row(old)
+    world.woken.discard(bead)
     world.changed(bead)
     world.say(f"somebody takes {bead} back to {old['status']}: {old['metadata']}")
     world.invariants.taken_back(bead, before)
@@ -56,10 +58,22 @@ def act(person: Actor, action: str, bead: str) -> None:
     try:
         if action == "resume":
             resume(person)
+        elif action == "ready":
+            wake(person.world)
         else:
             SimulatedBd(person).json("update", action, "--", bead)
     except (BdFailed, Failure):
         pass
+
+
+def wake(world: World) -> None:
+    """A `bd ready` of 1.3 opens the deferred beads that are due. Nobody has asked for another run."""
+    for bead, row in world.rows.items():
+        if row["status"] == "deferred" and row["defer_until"] and row["defer_until"] <= world.now():
+            world.rows[bead] = Row({**row, "status": "open", "defer_until": None})
+            world.woken.add(bead)
+            world.changed(bead)
+            world.say(f"bd itself opens {bead}, which was deferred")
 
 
 def resume(person: Actor) -> None:

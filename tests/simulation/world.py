@@ -59,6 +59,7 @@ class World:
         self.versions: dict[str, int] = {}
         self.touched: dict[str, float] = {}  # when each bead was last changed
         self.history: dict[str, list[Row]] = {}  # every state of each bead
+        self.woken: set[str] = set()  # the beads that bd itself has opened last
         self.locks: dict[str, Any] = {}  # the connection that holds each
         self.local: dict[str, str] = {}  # the table local_metadata
         self.away = {"Dolt": 0.0, "bd": 0.0, "board": 0.0, "service": 0.0, "API": 0.0}  # until when
