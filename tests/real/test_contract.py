@@ -69,7 +69,7 @@ def _real(place: Place) -> Parts:
         bd,
         bead_id,
         lambda *words: place.bd("update", bead_id, *words),
-        guards=not bd._process.version().startswith("1.0."),
+        guards=not str(place.bd("version")["version"]).startswith("1.0."),
         queue=lambda: open_queue(where, bd, "agent", SYSTEM.now),
     )
 

@@ -1,7 +1,7 @@
 """An agent that cannot work holds the queue and uses up no beads; a bad bead holds up no other."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +11,7 @@ from test_watch_command import watching as watching_here
 from test_watcher import Watcher
 from test_watcher import watching as watching_services
 
-LONG = 10 * PATIENCE  # for many runs one after the other
+LONG = 4 * PATIENCE  # for many runs one after the other
 # What each bead is worked on with: it closes its bead, or does what `broken` says, a shell's words.
 AGENT = """#!/bin/sh
 [ -e broken ] && . ./broken
@@ -164,26 +164,29 @@ def test_an_agent_that_exits_0_and_closes_nothing_blocks_at_most_three_beads(on_
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["a failure that nobody knows", "an expired login"])
 def test_one_bad_bead_among_good_ones_is_blocked_at_its_third_attempt(on_server: Place, words: str) -> None:
-    """Where its words sound like a broken agent, the queue is held first; here a person resumes it each time."""
+    """If its words sound like a broken agent, the queue is held first; here a person resumes it each time.
+
+    It is known to be the bead's fault only because the agent has closed other beads in between.
+    """
     bad = on_server.create("bad", "-p", "0")
     make_agent(on_server, f'if [ "$BEAD_ID" = {bad} ]; then\n{BREAKS[words][0]}fi')
-    good = on_server.create_many(3) - {bad}
     with watching_here(on_server, "./agent") as watcher:
-        watcher.wait_for(f"beads-reaper: {bad}: agent ended: .*open again")
-        on_server.run("resume")
-        wait_for(lambda: all(beads(on_server)[one] == "closed" for one in good), LONG)
-        assert beads(on_server)[bad] == "open"
 
-        def given_up() -> bool:
-            on_server.run("resume")
-            retry_now(on_server)
-            return beads(on_server)[bad] == "blocked"
+        def resumed_until(done: Callable[[], bool]) -> None:
+            def tried() -> bool:
+                on_server.run("resume")
+                retry_now(on_server)
+                return done()
 
-        wait_for(given_up, LONG)
+            wait_for(tried, LONG)
+
+        for attempt in range(1, 7):
+            resumed_until(lambda at_least=attempt: started(watcher).count(bad) >= at_least)
+            good = on_server.create()
+            resumed_until(lambda good=good: beads(on_server)[good] == "closed")
+            if beads(on_server)[bad] == "blocked":
+                break
         assert on_server.notes(bad)[-1].endswith("(attempt 3 of 3)")
-        assert started(watcher).count(bad) <= 4
-        last = on_server.create("another")
-        wait_for(lambda: beads(on_server)[last] == "closed", LONG)
 
 
 # --- against an agent service ---
