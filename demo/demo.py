@@ -26,6 +26,18 @@ case "$BEAD_TITLE" in
 esac
 """
 
+# On the laptop: each run adds a line and commits it. The bead that asks for two needs a second run, and does not know.
+WORKER = """\
+#!/bin/sh
+echo "run $BEAD_RUN: $BEAD_TITLE" >> work.txt
+git add work.txt && git commit -qm "$BEAD_TITLE"
+"""
+CHECK = """\
+#!/bin/sh
+want=1; case "$BEAD_TITLE" in *two*) want=2 ;; esac
+have=$(cat work.txt 2> /dev/null | wc -l)
+[ "$have" -ge "$want" ] || { echo "error: work.txt has $have of $want lines" >&2; exit 1; }
+"""
 
 # Instead of BeadBoard and the agent service.
 STANDIN = Path(__file__).parents[1] / "tests" / "standin.py"
@@ -155,18 +167,20 @@ def play_step_by_step(demo: Demo, log: Path) -> None:
 
 
 def play_on_a_laptop(demo: Demo) -> None:
-    demo.step("On a laptop: all of it in one terminal. It waits for a change, and acts at once.")
-    print("   $ beads-dispatch watch --command ./agent")
-    with running(demo, "beads-dispatch", "watch", "--command", "./agent") as log:
-        tidy = demo.create("Tidy the queue", '--acceptance "no line is too long"')
-        assigned = time.monotonic()
-        wait_for("the watcher dispatches", lambda: f"{tidy}: dispatched: job=" in log.read_text())
-        seconds = time.monotonic() - assigned
-        wait_for("the agent ends", lambda: re.search(f"{tidy}: closed after", log.read_text()))
+    demo.step("On a laptop: two beads at once, each in a git worktree, and each closed only because its check passes.")
+    words = ("beads-dispatch", "watch", "--command", "./worker", "--worktrees", "--jobs", "2", "--check", "./check")
+    print(f"   $ {' '.join(words)}")
+    with running(demo, *words) as log:
+        one = demo.create("Write one line", '--acceptance "a line in work.txt"')
+        two = demo.create("Write two lines", '--acceptance "two lines in work.txt"')
+        for bead in (one, two):
+            wait_for(f"{bead} is closed", lambda: re.search(f"{bead}: checked: ", log.read_text()))  # noqa: B023
     for line in log.read_text().replace(str(demo.folder), "~").splitlines():
         print(f"     {line}")
-    demo.show(tidy, "closed", "dispatched: job=", "claimed by agent")
-    print(f"   From `bd assign` to its agent at work: {seconds:.1f} s. Ctrl-C ends it.")
+    demo.show(one, "closed", "checked: ./check")
+    demo.show(two, "closed", "check failed .* work.txt has 1 of 2 lines .open again", "checked: ./check")
+    demo.run("git log --format='%D: %s' --branches='bead/*' --not HEAD", expect=f"bead/{two}: Write two lines")
+    print("   You look, merge and push. Ctrl-C ends the watcher.")
 
 
 def play(demo: Demo) -> None:
@@ -175,9 +189,10 @@ def play(demo: Demo) -> None:
     demo.run("git init -q . && git config user.name you && git config user.email you@localhost", show=False)
     demo.run("git config beads.role maintainer", show=False)
     demo.run("bd init -p demo --skip-agents --skip-hooks --stealth --non-interactive", show=False)
-    agent = demo.folder / "agent"
-    agent.write_text(AGENT)
-    agent.chmod(0o755)
+    for name, text in (("agent", AGENT), ("worker", WORKER), ("check", CHECK)):
+        (demo.folder / name).write_text(text)
+        (demo.folder / name).chmod(0o755)
+    demo.run("git add agent worker check && git commit -qm first", show=False)
     with running(demo, sys.executable, str(STANDIN), "--command", "./agent") as log:
         url = log.read_text().split("BEADBOARD_URL=")[-1].split()[0]
         demo.environ |= {"BEADBOARD_URL": url, "AGENT_SERVICE_URL": url}

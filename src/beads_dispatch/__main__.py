@@ -4,11 +4,13 @@ import atexit
 import gc
 import sys
 
-from beads_dispatch.adapters.stop import Stop
-
 
 def main(*words: str) -> int:
     """`beads-dispatch`, also as `python -m beads_dispatch`. `words`: come before those of the command line."""
+    if sys.platform == "win32":
+        sys.exit("beads-dispatch: it does not run on Windows itself: install it in WSL (docs/laptop.md)")
+    from beads_dispatch.adapters.stop import Stop
+
     stop = Stop()
     stop.listen()
     gc.disable()  # nothing that is imported is garbage: looking for some, now and at the end, costs a tenth of a tick

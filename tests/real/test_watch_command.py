@@ -170,7 +170,8 @@ def test_in_a_second_terminal_explain_knows_the_watcher_and_whether_it_is_gone(o
         bead = on_server.create()
         watcher.wait_for(f"{bead}: dispatched")
         # The line comes before the record; in between a tick is at work on the bead, and `explain` answers that.
-        wait_for(lambda: "The running watcher follows it" in on_server.run("explain", bead).stdout)
+        follows = r"Its agent has been running here for \w+\.\s+The\s+running\s+watcher\s+follows\s+it"
+        wait_for(lambda: re.search(follows, on_server.run("explain", bead).stdout))
         child = wait_for(lambda: children(on_server))[0]
         watcher.process.kill()
         watcher.wait()

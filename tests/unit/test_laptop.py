@@ -3,6 +3,7 @@
 import fcntl
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runner import Job, Stage
-from beads_dispatch.laptop import logs, record, runner
+from beads_dispatch.laptop import logs, processes, record, runner
 from beads_dispatch.laptop.environment import NOT_INHERITED, Earlier, environment
 from beads_dispatch.laptop.output import FULL, Output, Tail
 from beads_dispatch.laptop.presets import PRESETS
@@ -335,3 +336,29 @@ def test_a_run_that_ends_while_it_is_asked_about_was_not_killed(
     assert not local.records.lives("j1")  # though its process is still there
     assert [one.job for one in local.records.unfinished("queue")] == ["j1"]  # until a watcher notices
     os.close(lock)
+
+
+@pytest.mark.parametrize(
+    ("psutil", "lives", "stage", "words"),
+    [
+        (True, True, Stage.STOPPED, "stopped by a signal"),
+        (False, False, Stage.STOPPED, "stopped by a signal"),
+        (False, True, Stage.UNKNOWN, runner.MAY_LIVE),
+    ],
+)
+def test_a_run_whose_parent_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, psutil: bool, lives: bool, stage: Stage, words: str
+) -> None:
+    monkeypatch.setattr(processes, "has_psutil", lambda: psutil)
+    monkeypatch.setattr(processes, "group_lives", lambda group: lives)
+    setup = runner.Setup("true", 1, timedelta(minutes=1), tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
+    local = runner.LocalRunner(setup, "queue", cast(Any, None), SYSTEM, str, Log("x", lambda: NOW))
+    os.close(local.records.create(replace(RECORD, group=1, boot=record.boot_id())))
+    found = local.job("j1")
+    assert (found.stage, found.words) == (stage, words)
+
+
+def test_on_windows_it_is_one_line() -> None:
+    code = "import sys; from beads_dispatch import __main__; sys.platform = 'win32'; __main__.main()"
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "beads-dispatch: it does not run on Windows itself: install it in WSL (docs/laptop.md)\n"

@@ -189,11 +189,11 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     from beads_dispatch.commands import explain
-    from beads_dispatch.commands.logs import job_log
+    from beads_dispatch.commands.logs import at_work, job_log
     from beads_dispatch.laptop import logs
 
     def show(outside: Outside, settings: Settings) -> None:
-        story = explain.explain(outside, settings, bead_id)
+        story = explain.explain(outside, settings, bead_id, partial(at_work, wiring.environ))
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
         bead, command = story.case.bead, job_log(story.case.bead, chosen)
         if not command and logs.of(logs.folder(wiring.environ), bead.id):

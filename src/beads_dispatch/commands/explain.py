@@ -1,6 +1,6 @@
 """One bead's story: what happened, why it is where it is, and what to do next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from beads_dispatch.adapters.runner import NOWHERE
@@ -26,7 +26,9 @@ class Story:
     advice: Advice
 
 
-def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
+def explain(
+    outside: Outside, settings: Settings, bead_id: str, here: Callable[[str], Job | None] = lambda _: None
+) -> Story:
     """Return all that is known about a bead. Raise Failure if no bead fits, or bd or the database does not answer."""
     bead = outside.bd.find(bead_id)
     beads, known, _ = survey(outside, settings)
@@ -37,14 +39,17 @@ def explain(outside: Outside, settings: Settings, bead_id: str) -> Story:
     case = Case(
         bead, standing, known,
         agent_state(outside) if waits or unseen else advice.NOT_ASKED,
-        settings.threshold, outside.clock.zone(), _job(outside, bead),
+        settings.threshold, outside.clock.zone(), _job(outside, bead, here),
     )  # fmt: skip
     return Story(case, _entries(outside, bead), advice.advice(case))
 
 
-def _job(outside: Outside, bead: Bead) -> Job | None:
-    job = outside.runner.job_of(bead) if outside.runner.follows and bead.status == "in_progress" else ""
-    return outside.runner.job(job) if job else None
+def _job(outside: Outside, bead: Bead, here: Callable[[str], Job | None]) -> Job | None:
+    """Return what the runner says about the bead's job. `here`: a run of this machine, if it is working."""
+    job = outside.runner.job_of(bead) if bead.status == "in_progress" else ""
+    if job and (found := here(job)):
+        return found
+    return outside.runner.job(job) if job and outside.runner.follows else None
 
 
 def _entries(outside: Outside, bead: Bead) -> list[Entry]:

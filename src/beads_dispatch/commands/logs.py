@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
@@ -13,6 +14,7 @@ from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import Ambiguous, Failure
 from beads_dispatch.core.rendering import rendered
+from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.laptop import logs as files
 from beads_dispatch.laptop.record import Folder
 from beads_dispatch.laptop.runner import summary
@@ -79,3 +81,10 @@ def last_line(environ: Mapping[str, str], bead: Bead) -> str:
         return ""
     shown = (text for line in reversed(lines) for text in reversed(rendered(line)))
     return next(filter(str.strip, shown), "").strip()
+
+
+def at_work(environ: Mapping[str, str], job: str) -> Job | None:
+    """Return a run of this machine whose process is there, or None."""
+    runs = Folder(state_folder(environ) / "runs")
+    record = runs.read(job) if runs.lives(job) else None
+    return Job(Stage.RUNNING, started_at=datetime.fromtimestamp(record.started_at, UTC), timed=True) if record else None

@@ -56,6 +56,8 @@ def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
         raise Misconfigured("--check with --jobs above 1 needs --worktrees: it would test the others' work too")
     if args.run is not None and not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
+    # `watch | tee` shows times, too. The journal adds its own.
+    log.timed = "JOURNAL_STREAM" not in wiring.environ
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
     return _watch_here(args, replace(wiring, environ=environ), log, stop)
 
@@ -94,7 +96,7 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
         command, args.jobs or 1, timeout, wiring.cwd, wiring.environ, beads_dir, repository,
         args.setup or "", args.check or "",
     )  # fmt: skip
-    agent_log = Log(AGENT, SYSTEM.now, log.as_json)
+    agent_log = Log(AGENT, SYSTEM.now, log.as_json, timed=log.timed)
     queue = f"{workspace.identity()} {chosen.assignee}"
     return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
 
@@ -155,7 +157,9 @@ def _sweep_once_more(wiring: Wiring, log: Log) -> bool:
         return watching.unwritten(outside.queue.snapshot().running, outside.runner)
 
     try:
-        return wiring.run(sweep, _settings(wiring, NAMES["sweep"]), Log(NAMES["sweep"], SYSTEM.now, log.as_json))
+        return wiring.run(
+            sweep, _settings(wiring, NAMES["sweep"]), Log(NAMES["sweep"], SYSTEM.now, log.as_json, timed=log.timed)
+        )
     except Failure as error:
         log.error("failed", str(error))
         return True
@@ -228,7 +232,10 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
     from beads_dispatch.jobs.holding import all_holds
     from beads_dispatch.jobs.watching import Jobs
 
-    logs = {name: Log(name, SYSTEM.now, first.json_log, repeats=False) for name in (NAMES["tick"], NAMES["sweep"])}
+    logs = {
+        name: Log(name, SYSTEM.now, first.json_log, repeats=False, timed=log.timed)
+        for name in (NAMES["tick"], NAMES["sweep"])
+    }
 
     def run(command: str, job: Callable[[Outside, Settings], R]) -> R:
         name = NAMES[command]

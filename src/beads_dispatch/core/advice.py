@@ -299,7 +299,8 @@ def _in_progress(case: Case) -> Advice:
     if reasons.being_handed_over(case.bead, case.known.now):
         means = "A tick has just claimed it, and is starting its agent or recording that."
         return Advice(means, "Wait a minute, then look again:", f"beads-dispatch explain {shlex.quote(case.bead.id)}")
-    if case.job is not None and case.job.stage not in (Stage.DOUBT, Stage.FOREIGN):
+    here = case.job is not None and not case.agent.known  # its process is there: it has not ended
+    if case.job is not None and case.job.stage not in (Stage.DOUBT, Stage.FOREIGN) and not here:
         return _by_job(case, case.job)
     if case.standing.kind == "dispatched" and not case.agent.known:
         return _followed(case)
@@ -323,9 +324,14 @@ def _in_progress(case: Case) -> Advice:
 
 def _followed(case: Case) -> Advice:
     """Return the advice if no service is known here, as in a second terminal beside a laptop's watcher."""
+    sent = _sent(case)
+    if case.job and case.job.started_at:
+        sent = (
+            f"Its agent has been running here for {times.span((case.known.now - case.job.started_at).total_seconds())}."
+        )
     if case.agent.watcher:
-        return Advice(f"{_sent(case)} The running watcher follows it and records how it ends.", WAIT)
-    means = f"{_sent(case)} But no running watcher was found. In a cluster, the next sweep checks it."
+        return Advice(f"{sent} The running watcher follows it and records how it ends.", WAIT)
+    means = f"{sent} But no running watcher was found. In a cluster, the next sweep checks it."
     do = "On a laptop, start a watcher: it takes over the run, or records how it ended."
     return Advice(means, do, "beads-dispatch watch --help")
 

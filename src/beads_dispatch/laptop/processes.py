@@ -70,7 +70,7 @@ def _found(group: int, job: str, environ: Mapping[str, str], root: int) -> set[i
     try:
         import psutil
     except ModuleNotFoundError:
-        return {-group} if root and _group_lives(group) else set()
+        return {-group} if root and group_lives(group) else set()
     descendants = _quietly(lambda: psutil.Process(root).children(recursive=True), psutil) if root else None
     tree = {one.pid for one in descendants or ()}
     spared = {os.getpid(), root, *_trackers(environ)}
@@ -99,7 +99,7 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _group_lives(group: int) -> bool:
+def group_lives(group: int) -> bool:
     """A zombie counts: the caller has collected its own child by then, and init collects the others."""
     try:
         os.killpg(group, 0)

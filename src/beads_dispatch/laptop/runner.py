@@ -30,6 +30,9 @@ from beads_dispatch.laptop.worktree import GitFailed, Repository, branch
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
 STOP_SECONDS = 15.0  # its parent process gives a run five seconds after SIGTERM, and two after SIGKILL
 
+# Without psutil nobody can tell whose the process group is by now, so nothing is ended and nothing is started.
+MAY_LIVE = "the process that looked after its command was killed, and the command may still be running"
+
 
 def prefix(machine: str) -> str:
     """How the ids of this machine's jobs begin. A bead on a shared database can have a job of another one's."""
@@ -285,6 +288,8 @@ class LocalRunner:
             return Job(Stage.RUNNING, started_at=self.clock.now() - ran, timed=True)
         ended = record.ended or self._killed(record)
         finished = datetime.fromtimestamp(ended.finished_at, UTC)
+        if ended.stopped == MAY_LIVE:
+            return Job(Stage.UNKNOWN, MAY_LIVE, finished_at=finished)
         job = runs.described(
             _stage(ended),
             (ended.head + ended.stdout).splitlines(keepends=True),
@@ -309,7 +314,9 @@ class LocalRunner:
         now = self.clock.now().timestamp()
         if record.boot != boot_id():
             return Ended(None, 0.0, now, stopped="stopped by a restart of the machine")
-        return Ended(None, self.clock.monotonic() - record.began, now, stopped="stopped by a signal")
+        lost = not processes.has_psutil() and record.group and processes.group_lives(record.group)
+        why = MAY_LIVE if lost else "stopped by a signal"
+        return Ended(None, self.clock.monotonic() - record.began, now, stopped=why)
 
     def _check(self, record: Record, bead: Bead | None) -> None:
         """Stop a run a minute after it has lost its bead."""
