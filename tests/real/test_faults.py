@@ -296,8 +296,8 @@ INTRO = """\
 # Faults on the wire
 
 What becomes of a bead when a service does not answer as it should: one tick for each fault.
-A bead is sent at most once, whatever comes back. It stays `in_progress` only where an agent may have it.
-Everywhere else it is `open`, and a note on it has the reason; fix the service that the note names.
+A bead is sent at most once, whatever comes back. It stays `in_progress` only if an agent may have it.
+Otherwise it is `open`, and a note on it says why: fix the service that the note names.
 
 - "the queue waits": nothing is dispatched for 2 minutes, longer each time the service fails again.
 - A service that does not answer before the claim is asked again at the next tick. The outage is noted once.
@@ -305,7 +305,7 @@ Everywhere else it is `open`, and a note on it has the reason; fix the service t
 - Redirects are never followed.
 
 This page is written by `make faults` from ticks on a real bd, a real Dolt and real sockets;
-`tests/real/test_faults.py` fails when it is no longer true.
+`tests/real/test_faults.py` fails if it is no longer true.
 """
 HEADINGS = {
     STATUS: "`GET /api/agent-status` (BeadBoard, before the bead is claimed)",
