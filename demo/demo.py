@@ -27,8 +27,11 @@ esac
 """
 
 # On the laptop: each run adds a line and commits it. The bead that asks for two needs a second run, and does not know.
+# The first two runs wait for each other, so that both are seen at work at once.
 WORKER = """\
 #!/bin/sh
+touch "$HOME/began-$BEAD_ID"
+until [ "$(ls "$HOME"/began-* | wc -l)" = 2 ]; do sleep 0.1; done
 echo "run $BEAD_RUN: $BEAD_TITLE" >> work.txt
 git add work.txt && git commit -qm "$BEAD_TITLE"
 """
