@@ -82,6 +82,8 @@ def _require_utf8() -> None:
 def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> int:
     if args.command == "completion":
         return _completion(args.shell)
+    if args.command == "watch" and (args.agent or args.run):  # `watch | tee` shows times, too. The journal adds its own
+        log.timed = "JOURNAL_STREAM" not in environ
     waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
     wiring = Wiring(environ, _working_folder(), waits, stop, assignee=args.assignee)
     if args.command == "logs":

@@ -56,8 +56,6 @@ def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
         raise Misconfigured("--check with --jobs above 1 needs --worktrees: it would test the others' work too")
     if args.run is not None and not args.run.strip():
         raise Misconfigured("--command is empty: give the command to run for each bead")
-    # `watch | tee` shows times, too. The journal adds its own.
-    log.timed = "JOURNAL_STREAM" not in wiring.environ
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
     return _watch_here(args, replace(wiring, environ=environ), log, stop)
 
