@@ -22,7 +22,7 @@ class Log:
     """Writes one line for each event: to stdout, and what is worth an alert to stderr. On a terminal with the time.
 
     `now`: the time of day, UTC. `repeats` False: leaves out a line that only repeats the one before.
-    `timed`: the time stands before each line of text, wherever it goes.
+    `timed`: with the time on stdout, also if that is a pipe.
     `answers`: stdout is for the command's answer, so every line goes to stderr.
     JSON also has the fields that a caller knows: `job`, `tick`, `http_status`, `seconds`.
     """
@@ -65,7 +65,11 @@ class Log:
 
     def _time(self, stream: TextIO) -> str:
         """Return the time for a person at a terminal, in the local zone. A file or a collector adds its own."""
-        return self.now().astimezone().strftime("%H:%M:%S ") if self.timed or stream.isatty() else ""
+        return (
+            self.now().astimezone().strftime("%H:%M:%S ")
+            if stream.isatty() or (self.timed and stream is sys.stdout)
+            else ""
+        )
 
 
 def _milliseconds(time: datetime) -> str:
