@@ -19,7 +19,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that wait longest begin first."""
-    items.sort(key=lambda item: item.path.name not in ("test_switch.py", "test_watch.py"))
+    longest = ("test_switch.py", "test_watch.py", "test_jobs_watch.py", "test_jobs_cronjobs.py")
+    items.sort(key=lambda item: item.path.name not in longest)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
