@@ -19,7 +19,7 @@ from beads_dispatch.adapters.lock_file import LockFile
 from beads_dispatch.adapters.state_folder import LedgerFolder
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
-from beads_dispatch.core import bead, eligibility, ledger, marks
+from beads_dispatch.core import bead, eligibility, ledger, marks, outcomes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import DoltFailed, Failure, NoBead
 from beads_dispatch.core.holds import FURTHEST, Hold, Holds, read_hold, write_hold
@@ -132,7 +132,7 @@ def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
 
 
 def _by_agents(beads: Iterable[Bead]) -> tuple[Bead, ...]:
-    return tuple(one for one in beads if marks.job(one))
+    return tuple(one for one in beads if marks.job(one) and marks.outcome(one) != outcomes.ASKS.word)
 
 
 _LEDGER = "beads_dispatch.ledger."

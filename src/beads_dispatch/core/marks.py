@@ -142,9 +142,9 @@ def asks_anew(bead: Bead) -> bool:
     return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))
 
 
-def asked(bead: Bead) -> Change:
-    """A person has been told of its question: the job mark is removed, so that this happens once."""
-    return {**removed(bead, JOB), OUTCOME: outcomes.ASKS.word}
+def asked() -> Change:
+    """Return the change that says: a person has been told of its question. Its job may still run, so that stays."""
+    return {OUTCOME: outcomes.ASKS.word}
 
 
 def restored_last(bead: Bead) -> bool:

@@ -99,7 +99,7 @@ class _Sweep:
         words = notes.last_line(bead.notes)
         try:
             if not self.dry_run:
-                cycle.outside.bd.update(bead, marks=marks.asked(bead))
+                cycle.outside.bd.update(bead, marks=marks.asked())
                 cycle.notify(bead, "asks", words)
             cycle.info("asks", f"asks: {words}", bead)
         except BdFailed as error:
