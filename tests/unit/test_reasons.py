@@ -57,6 +57,7 @@ TABLE: list[tuple[Bead, str, str]] = [
     (bead("blocked", notes="reaper: no progress for 31m"), "no progress", "reaper: no progress for 31m"),
     (bead("blocked"), "other", "blocked, without a note"),
     (bead("blocked", notes="which port?", metadata=marked(job='"7"', outcome="dispatched")), "asks", "which port?"),
+    (bead("blocked", notes="which port?\ndispatched: job=7", metadata=marked(outcome="asks")), "asks", "which port?"),
     (bead("blocked", notes="x", metadata=marked(outcome="timed out")), "timed out", "x"),
     (bead("deferred", defer_until=LATER), "", "deferred until 2026-11-23T22:02:00Z"),
     (bead("deferred", defer_until=NOW), "", "its deferral has ended: the next tick opens it"),

@@ -141,6 +141,11 @@ def last_line(notes: str) -> str:
     return _newest(notes, str.strip) or ""
 
 
+def question(notes: str) -> str:
+    """Return the newest line that is not ours: a fast agent asks before its dispatch is noted."""
+    return _newest(notes, lambda line: line.strip() and not _OURS.match(line)) or ""
+
+
 def last_end(notes: str) -> str:
     """Return the newest line that says how a run ended, or nothing."""
     return _newest(notes, lambda line: line.startswith("agent ended: ")) or ""

@@ -119,7 +119,8 @@ def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
     if bead.status == "closed":
         return Standing("closed", "closed")
     if bead.status == "blocked":
-        return Standing(name, notes.last_line(bead.notes) or "blocked, without a note")
+        said = notes.question(bead.notes) if marks.asks(bead) else notes.last_line(bead.notes)
+        return Standing(name, said or "blocked, without a note")
     return Standing(name, "deferred without a date" if bead.status == "deferred" else f"its status is {bead.status}")
 
 

@@ -96,7 +96,7 @@ class _Sweep:
     def tell(self, bead: Bead) -> None:
         """Tell a person of a question, once. The mark comes first: two messages are worse than a lost one."""
         cycle, self.acted = self.cycle, True
-        words = notes.last_line(bead.notes)
+        words = notes.question(bead.notes) or "it is blocked, without a note"
         try:
             if not self.dry_run:
                 cycle.outside.bd.update(bead, marks=marks.asked())

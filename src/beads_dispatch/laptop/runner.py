@@ -371,7 +371,7 @@ class LocalRunner:
         elif bead.status == "closed":
             return f"closed after {after}" + (f" ({ended.branch})" if ended.branch else "")
         if bead.status == "blocked" and not ended.stopped:
-            return f"asks after {after}: {one_line(notes.last_line(bead.notes)) or 'it is blocked'}"
+            return f"asks after {after}: {one_line(notes.question(bead.notes)) or 'it is blocked'}"
         return summary(record, ended)
 
     def _take_back(self, bead: Bead) -> None:
