@@ -175,9 +175,11 @@ class LocalRunner:
 
     def notice_ends(self) -> None:
         self.parents = [one for one in self.parents if one.poll() is None]  # collects those that have ended
-        for record in list(self.at_work.values()):
-            if not self.records.lives(record.job):
-                self._has_ended(record)
+        ended = [record for record in self.at_work.values() if not self.records.lives(record.job)]
+        for record in ended:
+            self._has_ended(record)
+        if ended:  # until its end was noticed, its worktree was in use
+            self.tidy()
 
     def tidy(self) -> None:
         """Remove the worktrees of closed beads whose commits are elsewhere too, or that have none."""
