@@ -260,3 +260,13 @@ def test_the_hold_of_a_usage_limit_is_in_the_zone_of_the_text(on_server: Place, 
     service.job = job("failed", exit_code=1, output=result(words, is_error=True))
     done = on_server.run("sweep", **services(service, TZ="Asia/Dhaka"))
     assert f"resets {utc_minute(inside)}" in done.stdout
+
+
+def test_status_shows_while_nobody_can_say_how_runs_end(on_server: Place, service: Board) -> None:
+    on_server.create()
+    on_server.run("tick", **services(service))
+    service.job = (401, {"detail": "Invalid token"})
+    doubt = "; it does not say how jobs are: HTTP 401"
+    assert doubt in on_server.run("status", **services(service)).stdout
+    service.job = job("running")
+    assert doubt not in on_server.run("status", **services(service)).stdout

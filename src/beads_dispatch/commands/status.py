@@ -1,17 +1,18 @@
 """The state of every bead of the assignee, and why it is not running."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from beads_dispatch.adapters.runner import NOWHERE
+from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.commands.table import Look, head, render
 from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed, WritesRefused
 from beads_dispatch.core.reasons import Known, QueueState, Standing
+from beads_dispatch.core.runner import Stage
 from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.jobs import room
 from beads_dispatch.jobs.cycle import Outside, frozen_holder
@@ -139,15 +140,25 @@ def _other(
     return every.get(bead.id) or (bead, reasons.standing(bead, known))
 
 
-def agent_state(outside: Outside) -> AgentState:
-    """Return whether an agent could start now, as a tick would find out."""
+def agent_state(outside: Outside, beads: Iterable[Bead] = ()) -> AgentState:
+    """Return whether an agent could start now, as a tick would find out.
+
+    `beads`: if one of them runs, its job is asked about too, because a doubt (a wrong token, say) hides every end.
+    """
     if outside.runner is NOWHERE:
         return without_services(outside.queue.holder("watcher"))
     try:
         room = outside.runner.room()
     except ServiceFailed as error:
         return AgentState(f"not reachable at {error.url}: {error}", failed_url=error.url)
-    return AgentState(str(room), room.free)
+    return AgentState(f"{room}{_doubt(outside.runner, beads)}", room.free)
+
+
+def _doubt(runner: Runner, beads: Iterable[Bead]) -> str:
+    jobs = (runner.job_of(bead) for bead in beads if bead.status == "in_progress")
+    job_id = next((job_id for job_id in jobs if job_id), "") if runner.follows else ""
+    job = runner.job(job_id) if job_id else None
+    return f"; it does not say how jobs are: {job.words}" if job and job.stage is Stage.DOUBT else ""
 
 
 def as_json(found: Status) -> str:
