@@ -42,7 +42,7 @@ RUN /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-d
     && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="beads-dispatch" \
       org.opencontainers.image.description="Hand a bead to an AI agent by assigning it" \

@@ -113,6 +113,15 @@ LOCK := .lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-inde
 image: ## build the image with buildah, into .tools/image.tar
 	@tools/image beads-dispatch:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .tools/image.tar
 
+.PHONY: release
+release: .tools/release/installed ## build and check what is released, in dist/: sdist, wheel, image and notes
+	@tools/release/run
+
+.tools/release/installed: tools/release/requirements.txt requirements-build.txt
+	$(PYTHON) -m venv .tools/release
+	.tools/release/bin/pip -q install --disable-pip-version-check --require-hashes -r $< -r requirements-build.txt
+	@touch $@
+
 .PHONY: e2e
 e2e: $(VENV)/installed ## the runbook, executed on a real Kubernetes: KUBECONFIG's, or one that it brings up (see e2e/run)
 	@e2e/run
