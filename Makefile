@@ -21,6 +21,10 @@ demo-bd-1.3: $(VENV)/installed ## the same with bd 1.3
 	@mkdir -p .tools/bd-1.3 && ln -sf ../bin/bd-1.3 .tools/bd-1.3/bd
 	@PATH="$(CURDIR)/.tools/bd-1.3:$$PATH" $(BIN)/python demo/demo.py
 
+.PHONY: screenshots
+screenshots: $(VENV)/installed tools ## take pictures of the page of `watch --listen` into .tools/screenshots (needs chromium)
+	@tools/screenshots .tools/screenshots
+
 DOCS := .tools/docs
 
 .PHONY: demo-picture
@@ -102,7 +106,7 @@ tools: ## build the pinned bd and dolt, if they are not on PATH
 lock: ## write requirements*.txt anew from pyproject.toml; the image's are a part of the tests'
 	$(PYTHON) -m venv .lock && .lock/bin/pip -q install pip-tools
 	$(LOCK) --all-extras --all-build-deps -o requirements.txt pyproject.toml
-	$(LOCK) -c requirements.txt --extra metrics --extra notify -o requirements-image.txt pyproject.toml
+	$(LOCK) -c requirements.txt --extra listen --extra notify -o requirements-image.txt pyproject.toml
 	$(LOCK) -c requirements.txt --only-build-deps --all-build-deps -o requirements-build.txt pyproject.toml
 	rm -rf .lock
 

@@ -148,4 +148,4 @@ def _address(watcher: Running) -> str:
         if time.monotonic() > until:
             raise RuntimeError(f"the watcher does not listen: {watcher.printed()[-1000:]}")
         time.sleep(0.1)
-    return "http://" + watcher.printed().split("/metrics on ")[1].split()[0]
+    return watcher.printed().split("/metrics on ")[1].split()[0]

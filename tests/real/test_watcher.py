@@ -1,5 +1,6 @@
 """The watcher as a process, on the real bd and a real Dolt."""
 
+import html
 import json
 import re
 import signal
@@ -207,6 +208,36 @@ def test_the_metrics_that_it_serves(on_server: Place, board: Board) -> None:
         assert 60 < wait_for(lambda: served(port, 'hold_seconds{kind="service"}')) <= 120
 
 
+def text_of(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<style>.*</style>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
+
+
+def test_its_page_says_what_status_and_explain_print(on_server: Place) -> None:
+    bare = on_server.create("<script>alert('bare')</script>", acceptance=None)
+    works = on_server.create("works")
+    command = 'echo "<b>working</b> on $BEAD_ID"; sleep 300'
+    with ended(Watcher(on_server.start("watch", "--command", command, "--listen", "0"))) as watcher:
+        watcher.wait_for(f"{works}: dispatched: job=")
+        watcher.wait_for(f"{bare}: not dispatched")
+        log = wait_for(
+            lambda: next(filter(re.compile("&lt;b&gt;working").search, [get(watcher.port(), f"/beads/{works}")[1]]), "")
+        )
+        code, page = get(watcher.port(), "/")
+        assert (code, "<script" in page) == (200, False)
+        lines = on_server.run("status").stdout.splitlines()
+        shown = [*lines[:3], *(line for line in lines if line.startswith(bare))]
+        told = on_server.run("explain", bare).stdout.splitlines()
+        for line in shown:
+            assert " ".join(re.sub(r"\b\d+[smh]\b", "", line).split()) in re.sub(r"\b\d+[smh] ", "", text_of(page))
+        story = text_of(get(watcher.port(), f"/beads/{bare}")[1])
+        assert [line for line in told if " ".join(re.sub(r"^(Why|Next):", r"\1", line).split()) not in story] == []
+        assert f"<b>working</b> on {works}" in text_of(log)
+        assert get(watcher.port(), "/beads/t-none")[0] == 404
+        other = urllib.request.Request(f"http://127.0.0.1:{watcher.port()}/", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(other, timeout=PATIENCE)
+
+
 @pytest.mark.slow
 def test_with_the_json_log_format_every_line_is_json(on_server: Place, board: Board) -> None:
     board.dispatch = lambda task: (400, {"error": "bad"})
@@ -232,7 +263,7 @@ def test_with_the_json_log_format_every_line_is_json(on_server: Place, board: Bo
     [
         ((), {"BEADBOARD_URL": ""}, 2, "nothing says where agents run: use --agent claude"),
         ((), {"PATH": "/nowhere"}, 2, "bd is not on PATH"),
-        (("--listen", "8080"), {}, 2, "'8080' is not HOST:PORT"),
+        (("--listen", ":8080"), {}, 2, "':8080' is neither PORT nor HOST:PORT"),
         (("--listen", "127.0.0.1:http"), {}, 2, "'http' is not a whole number"),
         (("--listen", "127.0.0.1:{taken}"), {}, 1, "cannot listen on 127.0.0.1:{taken}: "),
         (("--listen", "no.such.name.invalid:0"), {}, 1, "cannot listen on no.such.name.invalid:0: "),
@@ -317,4 +348,4 @@ def test_sigterm_lets_the_current_step_end(on_server: Place, board: Board) -> No
 
 def test_help_names_its_option(embedded: Place) -> None:
     done = subprocess.run([*COMMAND, "watch", "--help"], capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert "--listen HOST:PORT" in done.stdout
+    assert "--listen PORT" in done.stdout

@@ -3,15 +3,23 @@
 import errno
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from beads_dispatch.core.errors import Failure
 
 MOST_BYTES = 64 * 1024  # of a request's body
 
-Page = tuple[int, str, bytes]  # status, Content-Type, body
+
+class Page(NamedTuple):
+    status: int
+    kind: str  # Content-Type
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 Answer = Callable[[str, str, bytes], Page]  # from method, path and body
@@ -52,20 +60,36 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30  # seconds; a silent client must not hold a thread for ever
 
     def do_GET(self) -> None:
-        self._reply(*self.server.answer("GET", self.path, b""))
+        if self._is_ours():
+            self._reply(*self.server.answer("GET", self.path, b""))
 
     def do_HEAD(self) -> None:
         self.do_GET()  # `_reply` leaves the body out
 
     def do_POST(self) -> None:
+        if not self._is_ours():
+            return
         length = self.headers.get("Content-Length", "0")
         size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
         self._reply(*self.server.answer("POST", self.path, self.rfile.read(size)))
 
-    def _reply(self, status: int, kind: str, body: bytes) -> None:
+    def _is_ours(self) -> bool:
+        """Refuse a name of somebody else's for this machine's own address (DNS rebinding).
+
+        Without this, any web site that its user visits could read what we serve on 127.0.0.1.
+        """
+        local = ip_address(str(self.server.server_address[0])).is_loopback
+        if not local or _is_address(self.headers.get("Host", "localhost")):
+            return True
+        self._reply(421, "text/plain", b"ask for localhost, or by address\n")
+        return False
+
+    def _reply(self, status: int, kind: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -75,3 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: the function that answers writes the log."""
+
+
+def _is_address(host: str) -> bool:
+    """Return whether a Host header is an address or `localhost`, which no other machine's name can be."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ip_address(name))
+    except ValueError:
+        return False

@@ -57,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
     for command in (tick, sweep):
         command.add_argument("--dry-run", action="store_true", help="only print what it would do")
     watch = commands.add_parser("watch", help="both, continuously; --agent runs the agents here")
-    watch.add_argument("--listen", type=_address, metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics")
+    watch.add_argument(
+        "--listen", type=_address, metavar="PORT",
+        help="serve a page to look at, health and metrics on 127.0.0.1:PORT, or on HOST:PORT",
+    )  # fmt: skip
     status = commands.add_parser("status", help="show what runs, what waits and why")
     status.add_argument("id", nargs="*", metavar="ID", help="only these beads (an id may be shortened, as for bd)")
     status.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -113,9 +116,9 @@ def _port(text: str) -> int:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
+    host, colon, port = (text if ":" in text else f"127.0.0.1:{text}").rpartition(":")
     if not (host and colon):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither PORT nor HOST:PORT, such as 8080 or [::]:8080")
     return host.removeprefix("[").removesuffix("]"), _port(port)  # [::]:8080
 
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -190,17 +189,12 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
 
 
 def _explain(bead_id: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
-    from beads_dispatch.commands import explain
-    from beads_dispatch.commands.logs import at_work, job_log
-    from beads_dispatch.laptop import logs
+    from beads_dispatch.commands import explain, logs
 
     def show(outside: Outside, settings: Settings) -> None:
-        story = explain.explain(outside, settings, bead_id, partial(at_work, wiring.environ))
+        story = explain.explain(outside, settings, bead_id, partial(logs.at_work, wiring.environ))
         look = _look(story.case.known.now, outside.clock.zone(), wiring.environ)
-        bead, command = story.case.bead, job_log(story.case.bead, chosen)
-        if not command and logs.of(logs.folder(wiring.environ), bead.id):
-            command = f"beads-dispatch logs {shlex.quote(bead.id)}"
-        _answer(explain.as_text(story, look, command))
+        _answer(explain.as_text(story, look, logs.command(story.case.bead, chosen, wiring.environ)))
 
     wiring.run(show, chosen, log, waits=False)
     return 0

@@ -69,25 +69,28 @@ def as_text(story: Story, look: Look, log: str = "") -> str:
     """Return the story for a person. `log`: the command that shows what its last run wrote, if there is one."""
     case, paint = story.case, look.paint
     bead = case.bead
-    what = f"{bead.status}, priority {bead.priority}, assigned to {one_line(bead.assignee) or 'nobody'}"
-    counts = _counts(bead)
     return "\n".join([
         f"{paint(one_line(bead.id), 'bold')}  {one_line(bead.title, 2000)}",
-        what + (f", {counts}" if counts else ""),
+        summary(bead),
         "",
         *_timeline(story.entries, look),
         "",
-        *_labelled("Why", f"{look.say(case.standing.reason)}", look),
-        *_labelled("", look.say(story.advice.means), look),
-        *(_labelled("Log", log, look) if log else ()),
-        *_labelled("Next", look.say(story.advice.do), look),
+        *(line for label, text in why(story, log) for line in _labelled(label, look.say(text), look)),
         *([f"      {paint(story.advice.command, 'cyan')}"] if story.advice.command else []),
     ])  # fmt: skip
 
 
-def _counts(bead: Bead) -> str:
+def why(story: Story, log: str = "") -> list[tuple[str, str]]:
+    """Return the texts below the story, each with its label, if it has one."""
+    known = [("Why", story.case.standing.reason), ("", story.advice.means)]
+    return [*known, *([("Log", log)] if log else []), ("Next", story.advice.do)]
+
+
+def summary(bead: Bead) -> str:
+    """Return the bead's state in one line."""
     runs, attempts = marks.runs(bead), marks.attempts(bead)
     known = [
+        f"{bead.status}, priority {bead.priority}, assigned to {one_line(bead.assignee) or 'nobody'}",
         f"run {runs} in a row" if runs else "",
         f"{attempts} failed attempt{'s' * (attempts > 1)}" if attempts else "",
     ]
@@ -101,21 +104,25 @@ def _labelled(label: str, text: str, look: Look) -> Iterator[str]:
 
 
 def _timeline(entries: Sequence[Entry], look: Look) -> Iterator[str]:
-    when, zone = [_when(entry, look) for entry in entries], f"WHEN ({look.now.astimezone(look.zone):%Z})"
-    wide, who = max(map(len, [zone, *when])), max(len(name) for name in ("WHO", *map(_who, entries)))
-    yield look.paint(f"{zone:{wide}}  {'WHO':{who}}  WHAT", "bold")
-    for entry, at in zip(entries, when, strict=True):
-        start = f"{at:{wide}}  {_who(entry):{who}}  "
+    times, (zone, name, what) = [when(entry, look) for entry in entries], headings(look)
+    wide, names = max(map(len, [zone, *times])), max(map(len, [name, *map(who, entries)]))
+    yield look.paint(f"{zone:{wide}}  {name:{names}}  {what}", "bold")
+    for entry, at in zip(entries, times, strict=True):
+        start = f"{at:{wide}}  {who(entry):{names}}  "
         lines = [part for line in entry.lines for part in _wrapped(look.say(line), len(start), look)]
         yield look.paint(start, "dim") + lines[0]
         yield from (" " * len(start) + line for line in lines[1:])
 
 
-def _who(entry: Entry) -> str:
+def headings(look: Look) -> tuple[str, str, str]:
+    return f"WHEN ({look.now.astimezone(look.zone):%Z})", "WHO", "WHAT"
+
+
+def who(entry: Entry) -> str:
     return one_line(entry.who, 40)
 
 
-def _when(entry: Entry, look: Look) -> str:
+def when(entry: Entry, look: Look) -> str:
     if entry.at is None:
         return NO_TIME
     here = entry.at.astimezone(look.zone)

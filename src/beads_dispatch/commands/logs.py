@@ -1,5 +1,6 @@
 """`logs`: what a bead's last run on this machine wrote, as a person reads it."""
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -61,6 +62,12 @@ def job_log(bead: Bead, chosen: Settings) -> str:
     return log_command(job, chosen.cron_job[0]) if job else ""
 
 
+def command(bead: Bead, chosen: Settings, environ: Mapping[str, str]) -> str:
+    """Return the command that shows what the bead's last run wrote; empty if nothing here knows it."""
+    here = f"beads-dispatch logs {shlex.quote(bead.id)}" if files.of(files.folder(environ), bead.id) else ""
+    return job_log(bead, chosen) or here
+
+
 def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
     """Return the id that a person has shortened; the text itself if bd cannot say. Raise Ambiguous."""
     try:
@@ -69,6 +76,13 @@ def _whole_id(text: str, wiring: Wiring, log: Log) -> str:
         raise
     except Failure:
         return text
+
+
+def last_lines(environ: Mapping[str, str], bead: Bead) -> list[str]:
+    """Return the end of what the bead's last run on this machine wrote, as a person reads it. Raise Failure."""
+    paths = files.of(files.folder(environ), bead.id)
+    lines = [line for part in files.read(paths[-1], lambda: False, SYSTEM.sleep) for line in part] if paths else []
+    return [text for line in lines[-10 * SHOWN_LINES :] for text in rendered(line)][-SHOWN_LINES:]
 
 
 def last_line(environ: Mapping[str, str], bead: Bead) -> str:

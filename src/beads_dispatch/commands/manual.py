@@ -99,7 +99,7 @@ PAGES = {
             "beads-dispatch watch --agent claude",
             "BEADBOARD_URL=http://127.0.0.1:3000 beads-dispatch watch",
             "beads-dispatch watch --agent codex --assignee codex --allow-all",
-            "beads-dispatch watch --command ./agent.sh --listen 127.0.0.1:8080",
+            "beads-dispatch watch --command ./agent.sh --listen 8080",
         ),
     ),
     "status": Page(

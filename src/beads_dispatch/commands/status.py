@@ -192,13 +192,21 @@ def _row(bead: Bead, standing: Standing, known: Known) -> dict[str, object]:
 
 
 def as_table(found: Status, agent: AgentState, look: Look) -> str:
-    """Return the counts, two lines about the queue and the agent, then a line for each bead."""
-    lines = [
+    """Return the lines above, then a line for each bead."""
+    lines = above(found, agent, look)
+    if not found.rows:
+        return "\n".join([*lines, *([] if found.unknown else [nothing(found.known.assignee)])])
+    return "\n".join([*lines, "", render(found.rows, look)])
+
+
+def above(found: Status, agent: AgentState, look: Look) -> list[str]:
+    """Return the counts, and two lines about the queue and the agent."""
+    return [
         *([found.counts] if found.counts else []),
         head("queue", found.known.queue.text, look),
         head("agent", agent.text, look),
     ]
-    if not found.rows:
-        nothing = f"No bead is assigned to {found.known.assignee} (closed ones are not shown)."
-        return "\n".join([*lines, *([] if found.unknown else [nothing])])
-    return "\n".join([*lines, "", render(found.rows, look)])
+
+
+def nothing(assignee: str) -> str:
+    return f"No bead is assigned to {assignee} (closed ones are not shown)."

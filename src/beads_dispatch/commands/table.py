@@ -34,10 +34,10 @@ class Look:
 
 def render(rows: Sequence[tuple[Bead, Standing]], look: Look) -> str:
     """Return the rows under a heading, one per line."""
-    cells = [_cells(bead, standing, look) for bead, standing in rows]
-    widths = _widths([HEADING, *cells], look.width)
+    lines = [cells(bead, standing, look) for bead, standing in rows]
+    widths = _widths([HEADING, *lines], look.width)
     first = look.paint(_line(HEADING, widths), "bold")
-    return "\n".join([first, *(_painted(row, widths, look.paint) for row in cells)])
+    return "\n".join([first, *(_painted(row, widths, look.paint) for row in lines)])
 
 
 def head(name: str, text: str, look: Look) -> str:
@@ -53,7 +53,8 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
     return textwrap.wrap(text, max(width, 40), subsequent_indent=indent, break_on_hyphens=False)  # ids have hyphens
 
 
-def _cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
+def cells(bead: Bead, standing: Standing, look: Look) -> tuple[str, ...]:
+    """Return the row of a bead under HEADING."""
     age = times.age(staleness.idle_for(bead, look.now).total_seconds())
     return (
         one_line(bead.id),

@@ -171,7 +171,7 @@ def _watch(args: Namespace, wiring: Wiring, log: Log, monitors: "list[Monitor]")
     if first.notify_urls:
         _check_notify_urls(first.notify_urls, wiring)
     if args.listen:
-        monitors.append(_listen(args.listen, first.assignee, log))
+        monitors.append(_listen(args.listen, first.assignee, wiring, log))
     log.info("watching", f"watching {wiring.workspace()} for beads assigned to {first.assignee}")
     if lacks := _what_hides_ends(wiring, first):
         log.info("no_token", f"{lacks} is not set: how runs end is known only roughly")
@@ -264,17 +264,19 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
     return Follower(runner, SYSTEM, first.threshold, every)
 
 
-def _listen(address: tuple[str, int], assignee: str, log: Log) -> "Metrics":
+def _listen(address: tuple[str, int], assignee: str, wiring: Wiring, log: Log) -> "Metrics":
     from importlib.metadata import version
 
     from beads_dispatch.monitoring import health
 
     try:
+        from beads_dispatch.commands.page import Pages
         from beads_dispatch.monitoring.metrics import Metrics
-    except ModuleNotFoundError:
-        raise Misconfigured("--listen needs prometheus-client: pip install '.[metrics]'") from None
+    except ModuleNotFoundError as error:
+        raise Misconfigured(f"--listen needs {error.name}: pip install '.[listen]'") from None
     state = health.Health(SYSTEM.monotonic)
     metrics = Metrics(state, SYSTEM.now, assignee, version("beads-dispatch"))
-    server = health.serve(*address, state, metrics.text)
-    log.info("listening", f"/healthz, /readyz and /metrics on {address[0]}:{server.server_port}")
+    server = health.serve(*address, state, metrics.text, Pages(wiring, log))
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    log.info("listening", f"a page, /healthz, /readyz and /metrics on http://{host}:{server.server_port}")
     return metrics

@@ -1,4 +1,4 @@
-"""What the watcher answers over HTTP: whether it is alive, whether it is ready, and its metrics."""
+"""What the watcher answers over HTTP: whether it is alive, whether it is ready, its metrics, and pages for people."""
 
 import threading
 from collections.abc import Callable
@@ -36,12 +36,21 @@ class Health:
         return self.monotonic() - self.answered_at
 
 
-def serve(host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> ThreadingHTTPServer:
-    """Answer in a thread of its own, which ends with the process. Raise Failure if it cannot listen."""
+def serve(
+    host: str, port: int, health: Health, metrics: Callable[[], bytes],
+    people: Callable[[str], http_server.Page | None],
+) -> ThreadingHTTPServer:  # fmt: skip
+    """Answer in a thread of its own, which ends with the process. Raise Failure if it cannot listen.
+
+    `people`: returns the page for a path, if there is one.
+    """
 
     def answer(method: str, path: str, body: bytes) -> http_server.Page:
-        status, text = page(path.partition("?")[0], health, metrics)
-        return status, "text/plain; version=0.0.4; charset=utf-8", text
+        path = path.partition("?")[0]
+        if found := people(path):
+            return found
+        status, text = page(path, health, metrics)
+        return http_server.Page(status, "text/plain; version=0.0.4; charset=utf-8", text)
 
     server = http_server.server(host, port, answer)
     threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
@@ -57,4 +66,4 @@ def page(path: str, health: Health, metrics: Callable[[], bytes]) -> tuple[int, 
             return (200, b"the database answers\n") if good else (503, b"the database does not answer\n")
         case "/metrics":
             return 200, metrics()
-    return 404, b"only /healthz, /readyz and /metrics exist\n"
+    return 404, b"only /, /beads/ID, /healthz, /readyz and /metrics exist\n"

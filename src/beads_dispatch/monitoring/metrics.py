@@ -1,4 +1,4 @@
-"""The watcher's numbers in Prometheus' format. Needs the extra `metrics`."""
+"""The watcher's numbers in Prometheus' format. Needs the extra `listen`."""
 
 from collections import Counter as Count
 from collections.abc import Callable, Iterable
