@@ -262,12 +262,15 @@ FAULTS: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (hold_nothing_after_a_usage_limit, 300),
     (call_a_held_queue_open, 100),
     (ignore_the_ledger, 100),
-    (leave_the_template_as_it_is, 1000),
-    (retry_as_the_template_says, 1000),
-    (take_a_lost_create_for_none, 1000),
-    (take_a_refusal_after_a_lost_create_for_proof, 1000),
-    (list_no_jobs_before_a_start, 1000),
-    (open_a_bead_before_its_job_is_gone, 1000),
-    (take_a_deleted_job_for_ended, 1000),
-    (forget_what_the_claim_names, 1000),
+)
+# The same with Kubernetes Jobs.
+FAULTS_OF_JOBS: tuple[tuple[Callable[[Patch], None], int], ...] = (
+    (leave_the_template_as_it_is, 100),
+    (retry_as_the_template_says, 100),
+    (take_a_lost_create_for_none, 500),
+    (take_a_refusal_after_a_lost_create_for_proof, 500),
+    (list_no_jobs_before_a_start, 3000),
+    (open_a_bead_before_its_job_is_gone, 3000),
+    (take_a_deleted_job_for_ended, 3000),
+    (forget_what_the_claim_names, 3000),
 )

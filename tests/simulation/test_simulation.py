@@ -56,15 +56,19 @@ def test_what_the_ledger_makes_up_for_is_found_without_it(monkeypatch: Patch) ->
 
 
 @pytest.mark.parametrize(
-    ("fault", "within"),
+    ("runner", "fault", "within"),
     [
-        pytest.param(*row, id=row[0].__name__, marks=[pytest.mark.slow] if row[1] > QUICKLY else [])
-        for row in deliberate.FAULTS
+        pytest.param(runner, *row, id=row[0].__name__, marks=[pytest.mark.slow] if row[1] > QUICKLY else [])
+        for runner, rows in (("", deliberate.FAULTS), ("jobs", deliberate.FAULTS_OF_JOBS))
+        for row in rows
     ],
 )
-def test_a_deliberate_fault_is_found(fault: Callable[[Patch], None], within: int, monkeypatch: Patch) -> None:
+def test_a_deliberate_fault_is_found(
+    runner: str, fault: Callable[[Patch], None], within: int, monkeypatch: Patch
+) -> None:
     fault(monkeypatch)
-    found = next((seed for seed in range(within) if run(seed).broken), None)
+    seeds = (seed for seed in range(within) if runner in ("", draw(seed).runner))
+    found = next((seed for seed in seeds if run(seed).broken), None)
     assert found is not None
     print(f"{fault.__name__} is found by schedule {found}")
 
