@@ -1,51 +1,20 @@
 """docs/benchmarks.md and docs/benchmarks.svg."""
 
-import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from report import OURS, WATCH, Row, Section, number
 from world import HERE, versions
 
 DOCS = HERE.parent / "docs"
 CHART = HERE.parent / ".bench" / "chart" / "bin" / "python"  # has matplotlib, which nothing else needs
-CHARTED = {
-    "Idle tick": (OURS, "time", "CPU of its processes", "CPU of Dolt"),
-    "Dispatching tick": (OURS, "time", "CPU of its processes", "CPU of Dolt"),
-    "One idle day": (WATCH, "CPU of its processes", "CPU of Dolt"),
-    "Assign to accepted": (WATCH, "one at a time, p50", "one at a time, p95", "back to back, p50", "back to back, p95"),
-    "A backlog": (WATCH, "jobs of 2 s", "jobs of 8 s"),
-}
 
 
 def write(sections: Sequence[Section]) -> None:
     head = (HERE / "page.template").read_text().format(versions=versions(), **_summary(sections))
     body = "\n\n".join(section.markdown() for section in sections)
     (DOCS / "benchmarks.md").write_text(f"{head}\n{body}\n")
-    chart = [CHART, HERE / "chart.py", DOCS / "benchmarks.svg"]
-    subprocess.run(chart, input=json.dumps(list(_bars(sections))), text=True, check=True)
-
-
-def _bars(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
-    """What the chart shows: headings, and bars with a ratio, its least and its most. Less is better in each."""
-    for section in sections:
-        for title, (side, *figures) in CHARTED.items():
-            if section.title.startswith(title):
-                yield {"label": f"{section.title}: {side}", "ratio": None}
-                for row in section.rows:
-                    if row.what.endswith(tuple(figures)) and (found := row.ratio(side)):
-                        yield _bar(row, found)
-
-
-def _bar(row: Row, found: tuple[float, float, float]) -> dict[str, object]:
-    if not row.more_is_better:
-        return {"label": row.what, "ratio": found}
-    return {"label": f"time per bead, {row.what}", "ratio": _cost(found)}
-
-
-def _cost(rate: tuple[float, float, float]) -> tuple[float, float, float]:
-    middle, least, most = rate
-    return 1 / middle, 1 / most, 1 / least
+    subprocess.run([CHART, HERE / "chart.py"], check=True)
 
 
 def _summary(sections: Sequence[Section]) -> dict[str, str]:
