@@ -28,8 +28,8 @@ screenshots: $(VENV)/installed tools ## take pictures of the page of `watch --li
 DOCS := .tools/docs
 
 .PHONY: demo-picture
-demo-picture: $(VENV)/installed $(DOCS)/installed ## write docs/demo.svg anew, from a real run of the demo
-	@PATH="$$(tools/find-bd):$$PATH" $(DOCS)/bin/python docs/picture.py $(BIN)/python demo/demo.py > $(DOCS)/demo.svg
+demo-picture: $(VENV)/installed $(DOCS)/installed ## write docs/demo.svg anew, from real commands
+	@PATH="$$(tools/find-bd):$$PATH" $(DOCS)/bin/python docs/picture.py > $(DOCS)/demo.svg
 	@mv $(DOCS)/demo.svg docs/demo.svg
 
 $(DOCS)/installed: docs/requirements.txt

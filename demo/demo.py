@@ -102,10 +102,10 @@ class Demo:
     def show(self, bead: str, status: str, *lines: str) -> None:
         """Prints the bead's status and notes. The notes must contain every line."""
         shown = self.bead(bead)
-        print(f"   $ bd show {bead} --json | jq '{{status, notes}}'")
+        print(f"""   $ bd show {bead} --json | jq -r '.[] | "status: " + .status, .notes'""")
         print(f"     status: {shown['status']}")
         for line in shown["notes"].splitlines():
-            print(f"     | {line}")
+            print(f"     {line}")
         for line in lines:
             if not re.search(line, shown["notes"]):
                 raise Failed(f"{bead} has no note {line!r}")
