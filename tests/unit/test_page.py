@@ -5,12 +5,14 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.waiting import unheard
+from beads_dispatch.commands import page as module
 from beads_dispatch.commands.page import Pages, link
 from beads_dispatch.commands.table import HEADING, Look
 from beads_dispatch.commands.wiring import Wiring
@@ -83,3 +85,16 @@ def test_no_script_and_nothing_from_elsewhere() -> None:
 @pytest.mark.parametrize("path", ["/beads", "/beads/", "/beads/a/b", "/metrics", "//", "/beads2/x", ""])
 def test_a_path_that_is_none_of_its_pages(path: str) -> None:
     assert PAGES(path) is None
+
+
+def test_a_view_that_takes_too_long_is_given_up_and_the_next_one_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages, answers = Pages(Wiring({}, Path("/"), unheard), Log("test", SYSTEM.now)), Event()
+    monkeypatch.setattr(module, "DEADLINE", 0.01)
+    monkeypatch.setattr(pages, "_look", lambda _: answers.wait())
+    for _ in range(2):
+        page = pages("/")
+        assert page
+        assert (page.status, b"no answer within" in page.body) == (503, True)
+    answers.set()
