@@ -38,8 +38,8 @@ STATUS = "beads-dispatch status"
 EXPLAIN = "beads-dispatch explain {} | tail -n 5"
 # bd's questions to the terminal, and our lines about a slow machine
 NOISE = re.compile(r"\x1b\]11;\?\x07|\x1b\[c|^.*: (?:waiting for|waited) .*\n", re.MULTILINE)
-# The picture is shown where no font is loaded from elsewhere, so it names none that must be.
-FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+# A picture on a page cannot load a font. Rich's clip cuts the underscores of the last line (15.0).
+UNWANTED = re.compile(r"""@font-face \{.*?\}\s*| clip-path="url\(#t\d-clip-terminal\)\"""", re.DOTALL)
 
 
 class Terminal:
@@ -118,7 +118,7 @@ def picture(terminals: list[str]) -> str:
         if sum(len(line.wrap(console, COLUMNS)) for line in lines) > LINES:
             sys.exit(f"{shown}\nmore than {LINES} lines of {COLUMNS} columns")
         console.print(*lines, sep="\n")
-        svg = FONT_FACES.sub("", console.export_svg(title=f"terminal {number}", theme=MONOKAI, unique_id=f"t{number}"))
+        svg = UNWANTED.sub("", console.export_svg(title=f"terminal {number}", theme=MONOKAI, unique_id=f"t{number}"))
         width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
         parts.append(svg.replace("<svg ", f'<svg y="{bottom}" width="{width}" height="{height}" ', 1))
         bottom += height
