@@ -107,12 +107,14 @@ class SimulatedDolt:
         """It is."""
 
     def local_values(self, *keys: str) -> dict[str, str]:
-        self._ask("reads the holds")
-        self.actor.held_until = self.actor.world.invariants.held_until(SERVICE)
+        of_holds = any(".hold." in key for key in keys)
+        self._ask("reads the holds" if of_holds else "reads the ledger or the day's runs")
+        if of_holds:
+            self.actor.held_until = self.actor.world.invariants.held_until(SERVICE)
         return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
     def set_local(self, key: str, value: str | None) -> None:
-        self._ask(f"writes a hold: {value}")
+        self._ask(f"writes {key.split('.')[1]}: {value}")
         self.actor.world.changes += 1
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
         if value is not None and key.split(".")[2] == SERVICE:
