@@ -46,7 +46,7 @@ stress: $(VENV)/installed tools ## many ticks at once, and ticks and sweeps that
 	$(BIN)/pytest -n 4 --dist worksteal -m stress $(POINTS:%=--points=%)
 
 .PHONY: test-bd-1.3
-test-bd-1.3: $(VENV)/installed ## the tests on real parts that are not slow, with bd 1.3 on Dolt 2.2
+test-bd-1.3: $(VENV)/installed tools ## the tests on real parts that are not slow, with bd 1.3 on Dolt 2.2
 	@tools/build bd-1.3 dolt-2.2
 	$(BIN)/pytest -n 4 --dist worksteal -m "not slow and not stress" --bd bd-1.3 --dolt dolt-2.2 tests/real
 
