@@ -124,7 +124,7 @@ def refused_once(place: Place, board: Board, said: str, **environ: str) -> None:
     assert re.search(f"nothing is dispatched: held until .*{said}", done.stdout)
     done = place.run("status", **services(board))
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(f"^queue: .*{said}", done.stdout)
+    assert re.search(f"(?m)^queue: .*{said}", done.stdout)
     assert board.sent == []
 
 
