@@ -55,7 +55,8 @@ def test_status_gives_the_reason_for_every_bead(place: Place, board: Board) -> N
     assert (found[sent]["job"], found[sent]["runs"], found[first]["queue"]["place"]) == (f"job-{sent}", 1, 1)
     counts, queue, agent, blank, heading, *lines = place.run("status", **services).stdout.splitlines()
     assert counts == "1 running · 3 waiting · 2 need you · 0 closed today"
-    assert (queue, agent, blank) == ("queue: open", "agent: room for 10", "")
+    assert (queue, blank) == ("queue: open", "")
+    assert agent.startswith("agent: room for 10; it does not say how jobs are: HTTP 401")  # no token was given
     assert heading.split() == ["BEAD", "P", "STATE", "AGE", "TITLE", "WHY"]
     assert [line.split()[0] for line in lines] == list(found)
     assert lines[1].endswith("first    1st in line")
