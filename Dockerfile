@@ -30,12 +30,14 @@ FROM ${BD_IMAGE} AS bd
 FROM ${PYTHON_IMAGE} AS package
 WORKDIR /src
 COPY requirements-build.txt requirements-image.txt ./
-# The second environment is the one that is shipped: without pip, with bytecode, and without Apprise's translations (2 MB).
+# The second environment is the one that is shipped: without pip, with bytecode, without Apprise's translations (2 MB), and
+# without PyYAML's C library (2.7 MB), which Apprise does not use.
 RUN python3 -m venv /build \
     && /build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt \
     && python3 -m venv --without-pip /opt/beads-dispatch \
     && /build/bin/pip --python /opt/beads-dispatch/bin/python install --no-cache-dir --require-hashes -r requirements-image.txt \
-    && rm -r /opt/beads-dispatch/lib/python3*/site-packages/apprise/i18n/*/LC_MESSAGES
+    && rm -r /opt/beads-dispatch/lib/python3*/site-packages/apprise/i18n/*/LC_MESSAGES \
+        /opt/beads-dispatch/lib/python3*/site-packages/yaml/_yaml.*.so
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheel . \
