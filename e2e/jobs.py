@@ -69,6 +69,7 @@ class Story:
         self.seed = int(time.time())
         self.random = random.Random(self.seed)
         self.kills = 0
+        self.calm = False  # nobody is killed any more
         self._most, self._left = 0, -1
         self._ids: dict[str, str] = {}
 
@@ -133,10 +134,11 @@ class Story:
 
     def _lose_the_image(self) -> None:
         """The agent's fault: its bead is open again once the Job is gone, and the queue waits for a repair."""
+        self.calm = True
         self._set_image("localhost/there-is-no-such:agent")
         self._create(NO_IMAGE)
-        self._until("a Job", 60, lambda: self._jobs(NO_IMAGE))
-        wait("it is seen", 120, lambda: self._sweep() and self._beads()[NO_IMAGE]["status"] == "open")
+        self._until("a Job", 120, lambda: self._jobs(NO_IMAGE))
+        wait("it is seen", 330, lambda: self._sweep() and self._beads()[NO_IMAGE]["status"] == "open")
         assert "cannot run: not running after" in self._end(NO_IMAGE)
         assert "ImagePull" in self._end(NO_IMAGE)
         assert not self._jobs(NO_IMAGE)

@@ -105,8 +105,7 @@ def test_dolt_down_is_not_ready_but_alive_and_recovers_by_itself(world: World) -
 
 def test_the_kill_switch(world: World) -> None:
     world.page("terraform apply -var=beads_dispatcher_enabled=false")
-    table = world.page("kubectl -n beads-server get deployment beads-watcher")
-    assert "0/0" in table
+    wait("0/0", 130, lambda: "0/0" in world.page("kubectl -n beads-server get deployment beads-watcher"))
     wait("no pod", 130, lambda: not pods(world))
     bead_id = world.bead("while off")
     time.sleep(15)
