@@ -178,7 +178,7 @@ def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:
             _answer(status.as_json(found))
         else:
             look = _look(found.known.now, outside.clock.zone(), wiring.environ)
-            _answer(status.as_table(found, status.agent_state(outside, [bead for bead, _ in found.rows]), look))
+            _answer(status.as_table(found, status.agent_state(outside, found.beads), look))
         return found
 
     found = wiring.run(show, chosen, log, waits=False)

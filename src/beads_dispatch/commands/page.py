@@ -99,7 +99,7 @@ def _queue(wiring: Wiring, outside: Outside, settings: Settings) -> Values:
     look = Look(found.known.now, outside.clock.zone())
     return {
         "name": f"beads of {settings.assignee}",
-        "above": status.above(found, status.agent_state(outside), look),
+        "above": status.above(found, status.agent_state(outside, found.beads), look),
         "heading": table.HEADING,
         "rows": [
             (link(bead.id), table.STATES.get(bead.status, ""), table.cells(bead, standing, look))

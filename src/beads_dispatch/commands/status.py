@@ -7,7 +7,7 @@ from datetime import datetime
 
 from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.commands.table import Look, head, render
-from beads_dispatch.core import eligibility, ledger, marks, reasons, staleness, times
+from beads_dispatch.core import eligibility, hours, ledger, marks, reasons, staleness, times
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.capacity import AgentState, without_services
 from beads_dispatch.core.errors import Failure, NoBead, ServiceFailed, WritesRefused
@@ -35,6 +35,10 @@ class Status:
     unknown: tuple[str, ...] = ()
     counts: str = ""
 
+    @property
+    def beads(self) -> list[Bead]:
+        return [bead for bead, _ in self.rows]
+
 
 def status(
     outside: Outside, settings: Settings, ids: Collection[str] = (), last_line: Callable[[Bead], str] = lambda _: ""
@@ -48,8 +52,7 @@ def status(
     standings = reasons.standings(beads, known)
     every = {bead.id: (bead, standings[bead.id]) for bead in _in_order(beads, standings)}
     if not ids:
-        midnight = known.now.astimezone(outside.clock.zone()).replace(hour=0, minute=0, second=0, microsecond=0)
-        closed = len(outside.queue.closed(midnight))
+        closed = len(outside.queue.closed(hours.day_start(known.now, outside.clock.zone())))
         return Status(list(every.values()), known, unreadable, counts=reasons.counted(beads, closed, known.now))
     chosen, unknown = {}, []
     for bead_id in dict.fromkeys(ids):
