@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.commands.paint import for_terminal
 from beads_dispatch.commands.wiring import Wiring
 from beads_dispatch.core import marks
@@ -17,7 +16,7 @@ from beads_dispatch.core.errors import Ambiguous, Failure
 from beads_dispatch.core.rendering import rendered
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.laptop import logs as files
-from beads_dispatch.laptop.record import Folder
+from beads_dispatch.laptop.record import runs_folder
 from beads_dispatch.laptop.runner import summary
 from beads_dispatch.settings import Settings
 
@@ -33,7 +32,7 @@ def logs(args: Namespace, wiring: Wiring, log: Log, answer: Callable[[str], None
             raise Failure(f"{bead.id} has no Job: it was not dispatched, or its record was removed")
         answer(command)
         return 0
-    folder, runs = files.folder(wiring.environ), Folder(state_folder(wiring.environ) / "runs")
+    folder, runs = files.folder(wiring.environ), runs_folder(wiring.environ)
     path = files.newest(folder, args.id if files.of(folder, args.id) else _whole_id(args.id, wiring, log))
     job, colour = files.job(path), for_terminal(wiring.environ, terminal=sys.stdout.isatty()).on
     answer(str(path))
@@ -99,6 +98,6 @@ def last_line(environ: Mapping[str, str], bead: Bead) -> str:
 
 def at_work(environ: Mapping[str, str], job: str) -> Job | None:
     """Return a run of this machine whose process is there, or None."""
-    runs = Folder(state_folder(environ) / "runs")
+    runs = runs_folder(environ)
     record = runs.read(job) if runs.lives(job) else None
     return Job(Stage.RUNNING, started_at=datetime.fromtimestamp(record.started_at, UTC), timed=True) if record else None

@@ -2,18 +2,17 @@
 
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.runner import NOWHERE
-from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.commands.wiring import Wiring
 from beads_dispatch.core import marks, notes, outcomes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import Failure
-from beads_dispatch.laptop.record import Folder
+from beads_dispatch.laptop.record import runs_folder
 from beads_dispatch.settings import Settings
 
 
 def stop(text: str, wiring: Wiring, chosen: Settings, log: Log) -> int:
     """Block the bead first: the end of a run whose bead is in progress would open it again. Raise Failure."""
-    bd, runs = wiring.bd(chosen), Folder(state_folder(wiring.environ) / "runs")
+    bd, runs = wiring.bd(chosen), runs_folder(wiring.environ)
     bead = bd.find(text)
     living = [one.job for one in runs.of(bead.id) if runs.lives(one.job)]
     if bead.status != "in_progress" and not living:

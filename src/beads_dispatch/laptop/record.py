@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from beads_dispatch.adapters.state_folder import state_folder
+
 MOST_RECORDS = 100
 
 
@@ -202,3 +204,7 @@ def _listed(folder: Path, pattern: str) -> Collection[Path]:
             with suppress(OSError):
                 found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found)]
+
+
+def runs_folder(environ: Mapping[str, str]) -> Folder:
+    return Folder(state_folder(environ) / "runs")

@@ -14,7 +14,6 @@ from typing import BinaryIO
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.core import marks, notes, outcomes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
@@ -24,7 +23,7 @@ from beads_dispatch.core.text import one_line, utc
 from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs, processes
 from beads_dispatch.laptop.environment import Earlier, environment
-from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id
+from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id, runs_folder
 from beads_dispatch.laptop.worktree import GitFailed, Repository, branch
 
 GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
@@ -84,7 +83,7 @@ class LocalRunner:
 
     @property
     def records(self) -> Folder:
-        return Folder(state_folder(self.setup.environ) / "runs")
+        return runs_folder(self.setup.environ)
 
     # --- the runner ---
 
