@@ -49,20 +49,25 @@ def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
     for bead, intent in work:
         if cycle.out_of_time(seconds, "the rest is left to the next tick"):
             return
-        try:
-            fresh = bead if bead.kept_apart else fetch(cycle, bead.id)  # in another table, and never dispatched
-            _say(cycle, bead, once(cycle, intent, fresh))
-        except NotAsExpected:
-            _say(cycle, bead, None)
-        except BdFailed as error:
-            cycle.error("not_tidied", f"could not be written: {error}", bead)
+        carry_out(cycle, bead, intent)
 
 
-def _say(cycle: Cycle, bead: Bead, written: Write | None) -> None:
+def carry_out(cycle: Cycle, bead: Bead, intent: Intent, job: str = "") -> None:
+    """Write what is due on a bead, if it still is, and say what became of it. `job`: for the log."""
+    try:
+        fresh = bead if bead.kept_apart else fetch(cycle, bead.id)  # in another table, and never dispatched
+        _say(cycle, bead, once(cycle, intent, fresh), job)
+    except NotAsExpected:
+        _say(cycle, bead, None, job)
+    except BdFailed as error:
+        cycle.error("not_tidied", f"could not be written: {error}", bead)
+
+
+def _say(cycle: Cycle, bead: Bead, written: Write | None, job: str) -> None:
     if written is None:
         cycle.info("changed", "changed meanwhile: left alone", bead)
     elif written.status == "blocked":
-        cycle.info("blocked", written.note or "", bead, level="warning")
+        cycle.info("blocked", written.note or "", bead, level="warning", job=job)
         cycle.notify(bead, "blocked", written.note or "")
     elif written.status == "open":
         cycle.info("reopened", "its deferral has ended: open again", bead)

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from beads_dispatch.core import holds, ledger, marks, notes
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.errors import BdFailed, NotAsExpected, ServiceFailed
+from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.core.ledger import Entry
-from beads_dispatch.core.writes import BlockTakenBack, BlockWoken, Intent, Note
+from beads_dispatch.core.writes import BlockTakenBack, BlockWoken, Note
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
-from beads_dispatch.jobs.writing import fetch, once, until_settled
+from beads_dispatch.jobs.housekeeping import carry_out
+from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
 
 
@@ -52,7 +53,7 @@ def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, En
         if not (known and ledger.taken_back(bead, known)):
             good.append(bead)
         elif is_last_run_gone(cycle, bead, known):
-            block(cycle, bead, BlockTakenBack(cycle.settings.assignee, known), known.job)
+            carry_out(cycle, bead, BlockTakenBack(cycle.settings.assignee, known), known.job)
     return good
 
 
@@ -64,24 +65,8 @@ def is_woken(cycle: Cycle, bead: Bead) -> bool:
 
     woken = timeline.woken_by_bd(cycle.outside.queue.events(bead.id))
     if woken:
-        block(cycle, bead, BlockWoken(bead))
+        carry_out(cycle, bead, BlockWoken(bead))
     return woken
-
-
-def block(cycle: Cycle, bead: Bead, intent: Intent, job: str = "") -> None:
-    """Block a bead that must not be started, if that is still so."""
-    try:
-        written = once(cycle, intent, fetch(cycle, bead.id))
-    except NotAsExpected:
-        written = None
-    except BdFailed as error:
-        cycle.error("not_tidied", f"could not be written: {error}", bead)
-        return
-    if written is None:
-        cycle.info("changed", "changed meanwhile: left alone", bead)
-    else:
-        cycle.info("blocked", written.note or "", bead, level="warning", job=job)
-        cycle.notify(bead, "blocked", written.note or "")
 
 
 def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed) -> None:
