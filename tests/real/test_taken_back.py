@@ -1,12 +1,10 @@
 """Another client undoes the record of a dispatch, as an older export does. The bead is not sent twice."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from conftest import Board, Place
@@ -31,29 +29,25 @@ def import_again(place: Place, older: str) -> None:
     place.bd("import", older, *stale)
 
 
-def revert_by_sql(place: Place, older: str) -> None:
-    row = json.loads(Path(older).read_text().splitlines()[0])
-    place.sql("UPDATE issues SET status = 'open', notes = '', metadata = '{}' WHERE id = %s", row["id"])
+def revert_by_sql(place: Place, bead: str) -> None:
+    place.sql("UPDATE issues SET status = 'open', notes = '', metadata = '{}' WHERE id = %s", bead)
 
 
-def restore_the_row(place: Place, older: str) -> None:
+def restore_the_row(place: Place, bead: str) -> None:
     """The whole row as it was committed before the dispatch."""
-    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
     place.sql("DELETE FROM issues WHERE id = %s", bead)
     place.sql("INSERT INTO issues SELECT * FROM issues AS OF %s WHERE id = %s", before(place, bead), bead)
 
 
-def reset_hard(place: Place, older: str) -> None:
-    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
+def reset_hard(place: Place, bead: str) -> None:
     project = "SELECT value FROM metadata WHERE `key` = '_project_id'"
     identity = place.sql(project)[0]["value"]  # not committed, because the workspace is a copy
     place.sql("CALL DOLT_RESET('--hard', %s)", before(place, bead))
     place.sql("UPDATE metadata SET value = %s WHERE `key` = '_project_id'", identity)
 
 
-def merge_theirs(place: Place, older: str) -> None:
+def merge_theirs(place: Place, bead: str) -> None:
     """A clone that has an older row edits it; the merge's conflict is settled with that row."""
-    bead = json.loads(Path(older).read_text().splitlines()[0])["id"]
     place.sql("CALL DOLT_BRANCH('-f', 'theirs', %s)", before(place, bead))
     place.sql_in_one_session(
         "CALL DOLT_CHECKOUT('theirs')",
@@ -91,6 +85,14 @@ def dispatched(place: Place, board: Board) -> str:
     return bead
 
 
+def exported_then_sent(place: Place, board: Board) -> tuple[str, str]:
+    """A bead that a tick has dispatched, and the path of an export from before."""
+    bead = dispatched(place, board)
+    older = export(place)
+    assert place.run("tick", **services(board)).returncode == 0
+    return bead, older
+
+
 def waits_then_is_blocked(place: Place, board: Board, bead: str) -> None:
     waits = place.run("tick", **services(board))
     assert f"{bead}: waiting: its last job job-{bead} still runs" in waits.stdout
@@ -106,9 +108,7 @@ def waits_then_is_blocked(place: Place, board: Board, bead: str) -> None:
 
 
 def test_an_older_export_sends_nothing_twice_and_a_person_can_send_it_again(place: Place, board: Board) -> None:
-    bead = dispatched(place, board)
-    older = export(place)
-    assert place.run("tick", **services(board)).returncode == 0
+    bead, older = exported_then_sent(place, board)
     import_again(place, older)
     assert place.show(bead)["status"] == "open"
     with suppress(AssertionError):  # bd 1.0.2, embedded: exit 1 with "nothing to commit"
@@ -124,25 +124,20 @@ def test_a_row_that_is_put_back_over_sql_sends_nothing_twice(
     on_server: Place, board: Board, undo: Callable[[Place, str], None]
 ) -> None:
     bead = dispatched(on_server, board)
-    older = export(on_server)
     assert on_server.run("tick", **services(board)).returncode == 0
-    undo(on_server, older)
+    undo(on_server, bead)
     waits_then_is_blocked(on_server, board, bead)
 
 
 def test_a_database_that_is_rebuilt_from_its_export_sends_nothing_twice(embedded: Place, board: Board) -> None:
-    bead = dispatched(embedded, board)
-    older = export(embedded)
-    assert embedded.run("tick", **services(board)).returncode == 0
+    bead, older = exported_then_sent(embedded, board)
     rebuild(embedded, older)
     assert embedded.show(bead)["status"] == "open"
     waits_then_is_blocked(embedded, board, bead)
 
 
 def test_an_older_export_that_reopens_a_closed_bead_sends_it_no_second_time(place: Place, board: Board) -> None:
-    bead = dispatched(place, board)
-    older = export(place)
-    assert place.run("tick", **services(board)).returncode == 0
+    bead, older = exported_then_sent(place, board)
     place.bd("close", bead, "--actor=agent")  # bd 1.3: only the assignee may
     import_again(place, older)
     assert place.show(bead)["status"] == "open"
