@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from beads_dispatch.core import marks, runs
+from beads_dispatch.core import marks, outcomes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.runs import Fault
@@ -128,6 +128,17 @@ def test_what_the_end_of_a_job_means(
     assert (end.outcome.word if end else None) == outcome
     assert (end.fault if end else None) == fault
     assert (end.line if end else "") == line
+
+
+def test_a_job_that_never_ran_and_is_removed_is_still_the_agents_fault() -> None:
+    line = "agent ended: cannot run: not running after 10m: ErrImagePull"
+    removed = replace(BEAD, metadata={**(BEAD.metadata or {}), "beads_dispatch.removing": line})
+    gone = Job(Stage.UNKNOWN, "there is no Job x-1 (deleted, or never created)")
+    end = runs.end(gone, removed, NOW, HALF_HOUR, UTC)
+    assert end == runs.End(outcomes.CANNOT_RUN, Fault.AGENT, line, sure=True)
+    without = runs.end(gone, BEAD, NOW, HALF_HOUR, UTC)
+    assert without
+    assert without.outcome is outcomes.NO_JOB
 
 
 @pytest.mark.parametrize(

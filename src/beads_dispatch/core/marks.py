@@ -17,8 +17,23 @@ CLAIM, JOB, RUNS = MARK + "claim", MARK + "job", MARK + "runs"
 ATTEMPTS, FAILED_AT, RETRY_AFTER = MARK + "attempts", MARK + "failed_at", MARK + "retry_after"
 REOPENED, OUTCOME = MARK + "reopened", MARK + "outcome"
 FAILURES, ENDED, RESTORED = MARK + "failures", MARK + "ended", MARK + "restored"
+REMOVING = MARK + "removing"
 _LIMITS = MARK + "limits"  # of an earlier version
-ALL = (CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FAILURES, ENDED, RESTORED, _LIMITS)
+ALL = (
+    CLAIM,
+    JOB,
+    RUNS,
+    ATTEMPTS,
+    FAILED_AT,
+    RETRY_AFTER,
+    REOPENED,
+    OUTCOME,
+    FAILURES,
+    ENDED,
+    RESTORED,
+    REMOVING,
+    _LIMITS,
+)
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
@@ -91,6 +106,14 @@ def ended(bead: Bead) -> tuple[str, datetime] | None:
     word, _, at = str(bead.mark("ended") or "").partition(" ")
     time = read_time(at)
     return (word, time) if time else None
+
+
+def removing(bead: Bead) -> str:
+    """Return how its run ended, in a line, if its job never ran and is being removed; empty if none is.
+
+    A job can be gone before the sweep that removes it has written the end. Without this mark nobody then knows why.
+    """
+    return str(bead.mark("removing") or "")
 
 
 def failed_at(bead: Bead, now: datetime) -> datetime | None:
@@ -171,7 +194,11 @@ def removed(bead: Bead, *names: str) -> Change:
 def claimed(bead: Bead, token: str, now: datetime) -> Change:
     """Return a claim: one more run; the last job, the back-off, our opening and what became of it before are gone."""
     count = {RUNS: str(runs(bead) + 1)}
-    return {**removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME, RESTORED), CLAIM: claim_value(token, now), **count}
+    return {
+        **removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME, RESTORED, REMOVING),
+        CLAIM: claim_value(token, now),
+        **count,
+    }
 
 
 def accepted(bead: Bead, job: str) -> Change:
@@ -189,7 +216,7 @@ def opened(claimed: Bead, count: int, outcome: str) -> Change:
     mark = claimed.mark("claim")
     undone = {} if mark is None else {REOPENED: str(mark)}
     counted = {RUNS: str(count)} if count > 0 else removed(claimed, RUNS)
-    return {**removed(claimed, CLAIM, JOB), **counted, **undone, OUTCOME: outcome}
+    return {**removed(claimed, CLAIM, JOB, REMOVING), **counted, **undone, OUTCOME: outcome}
 
 
 def blocked(bead: Bead, outcome: str) -> Change:

@@ -141,6 +141,8 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
             return End(outcomes.LOST, Fault.BEAD, _maybe_alive(job, what), may_live=not job.gone)
         case Stage.STOPPED:
             return End(outcomes.STOPPED, Fault.NOBODY, notes.ended(f"{job.words}{_after(job)}"))
+        case Stage.UNKNOWN if line := marks.removing(bead):
+            return End(outcomes.CANNOT_RUN, Fault.AGENT, line, sure=True)
         case Stage.UNKNOWN if not may_begin(job, bead, now):
             unknown = f"the agent service does not know job {marks.job(bead)} (restarted, or ended over an hour ago)"
             return End(outcomes.NO_JOB, Fault.UNKNOWN, notes.ended(job.words or unknown), may_live=True)

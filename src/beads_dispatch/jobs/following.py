@@ -75,7 +75,7 @@ def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_r
             cycle.info("would_end", f"would set it to {verdict.status}: {verdict.line}", one.bead)
             continue
         try:
-            if one.job.cannot_run and not cycle.outside.runner.stop(cycle.outside.runner.job_of(one.bead)):
+            if one.job.cannot_run and not _is_removed(cycle, one.bead, end):
                 cycle.info("stopping", "its job never ran; it is being removed before the bead is opened", one.bead)
                 continue
             _write(cycle, one, end, verdict, known)
@@ -91,6 +91,13 @@ def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_r
         known = after
         written.append(Ended(verdict.outcome, runs.seconds(one.job), one.job.cost))
     return written
+
+
+def _is_removed(cycle: Cycle, bead: Bead, end: End) -> bool:
+    """Remove a job that never ran. Return whether it is gone. The bead remembers why, for the sweep that finds none."""
+    if marks.removing(bead) != end.line:
+        cycle.outside.bd.update(bead, marks={marks.REMOVING: end.line})
+    return cycle.outside.runner.stop(cycle.outside.runner.job_of(bead))
 
 
 def _recent(cycle: Cycle, beads: Sequence[Bead]) -> Recent:
