@@ -28,6 +28,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure
+from beads_dispatch.core.holds import Allowance, Hold
 from beads_dispatch.core.kubernetes_runs import Creation
 from beads_dispatch.core.runner import Answer, Job, Outcome, Stage
 from beads_dispatch.core.runs import End
@@ -165,6 +166,33 @@ def call_a_held_queue_open(patch: Patch) -> None:
 def ignore_the_ledger(patch: Patch) -> None:
     """A bead that an import has taken back is taken for a new one."""
     patch.setattr(ledger, "taken_back", lambda bead, known: False)
+
+
+# --- a broken agent, a broken bead: found by test_broken_agent.py ---
+def block_a_bead_for_its_agents_fault(patch: Patch) -> None:
+    patch.setattr(
+        faults, "_agents", lambda end, bead, _, __, ___, now: faults._blocked(end, bead, end.line, faults.AGENTS, now)
+    )
+
+
+def let_all_go_after_a_hold(patch: Patch) -> None:
+    """Not one bead first."""
+    patch.setattr(holds, "_allowance", lambda _, hold, __, now: Allowance(0 if now < hold.until else None))
+
+
+def try_the_same_bead_after_a_hold(patch: Patch) -> None:
+    """The one that has met it, instead of the next one."""
+    allowed = holds._allowance
+
+    def the_same(kind: str, hold: Hold, *rest: Any) -> Allowance:
+        allows = allowed(kind, hold, *rest)
+        return replace(allows, only=frozenset({hold.bead_id})) if allows.most else allows
+
+    patch.setattr(holds, "_allowance", the_same)
+
+
+def forget_that_the_agent_works_again(patch: Patch) -> None:
+    patch.setattr(holds, "after_runs", lambda hold, *_: hold)
 
 
 # --- Kubernetes Jobs ---

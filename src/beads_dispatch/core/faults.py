@@ -107,7 +107,7 @@ def _agents(end: End, bead: Bead, seconds: float | None, known: Recent, kind: st
     """
     _, first = marks.failures(bead)
     contrast = first is not None and known.closed_at is not None and first < known.closed_at
-    if contrast and not known.holds and not (kind == USAGE and end.sure):
+    if contrast and (not known.holds or _goes_alone(bead, known)) and not (kind == USAGE and end.sure):
         charged = _charged(end, bead, seconds, AGENTS, now)
         return charged if charged.status == "blocked" else _holding(charged, kind, end, bead, seconds, known, now)
     return _holding(_opened(end, bead, seconds, AGENTS, now), kind, end, bead, seconds, known, now)
