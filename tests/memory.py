@@ -67,7 +67,7 @@ class MemoryQueue:
         self.database.fingerprints += 1
         return str(self.database.changes)
 
-    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
         self._reach()
         return self.locked(), self.database.beads.get(bead_id)
 

@@ -118,6 +118,7 @@ def test_a_note_leaves_a_closed_bead_closed_and_a_status_opens_it_only_without_g
 
 def test_ready_lists_open_beads_of_the_assignee_only(parts: Parts) -> None:
     assert parts.bead_id in parts.bd.ready("agent")
+    assert parts.bd.ready("agent")[parts.bead_id] == parts.bd.show(parts.bead_id)
     for word in ("--status=blocked", "--status=open", "--assignee=somebody"):
         parts.other(word)
         assert (parts.bead_id in parts.bd.ready("agent")) is (word == "--status=open")

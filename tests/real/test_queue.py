@@ -1,5 +1,8 @@
 """What every queue does, on a Dolt server, on an embedded bd, and in memory."""
 
+import os
+import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,7 @@ from beads_dispatch.adapters import location
 from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM
-from beads_dispatch.adapters.queue import Queue, open_queue
+from beads_dispatch.adapters.queue import LastSnapshot, Queue, open_queue
 
 
 @dataclass
@@ -26,10 +29,10 @@ class World:
 
 
 def in_place(place: Place) -> World:
-    where = location.find(place.environ, place.folder)
+    where, last = location.find(place.environ, place.folder), LastSnapshot()
     bd = Bd(BdProcess(where), "tester", SYSTEM.sleep)
     return World(
-        open=lambda: open_queue(where, bd, "agent", SYSTEM.now),
+        open=lambda: open_queue(where, bd, "agent", SYSTEM.now, last=last),
         create=place.create,
         close=lambda bead: place.bd("close", bead, "--actor=agent"),
         now=lambda: datetime.now(UTC),
@@ -70,6 +73,20 @@ def test_the_fingerprint_changes_with_every_write_and_with_no_read(world: World)
     queue.close()
 
 
+def test_an_embedded_bd_is_asked_for_a_snapshot_only_if_the_database_has_changed(
+    embedded: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, assigned = [], Bd.assigned
+    monkeypatch.setattr(Bd, "assigned", lambda bd, assignee: asked.append(assignee) or assigned(bd, assignee))
+    world = in_place(embedded)
+    bead, look, tick = world.create(), world.open(), world.open()
+    assert look.snapshot() == tick.snapshot() == look.snapshot()
+    assert len(asked) == 1
+    world.close(bead)
+    assert tick.snapshot().beads == look.snapshot().beads == ()
+    assert len(asked) == 2
+
+
 def test_a_closed_bead_is_in_no_snapshot_but_can_be_fetched(world: World) -> None:
     one, other, queue = world.create(), world.create(), world.open()
     assert {bead.id for bead in queue.snapshot().beads} == {one, other}
@@ -100,3 +117,15 @@ def test_it_knows_the_time(world: World) -> None:
     queue.snapshot()
     assert begun - tolerance < queue.now() < world.now() + tolerance
     queue.close()
+
+
+def test_a_watcher_on_a_server_writes_down_which_process_it_is(on_server: Place) -> None:
+    """Dolt itself knows only the connection."""
+    world = in_place(on_server)
+    watcher, other = world.open(), world.open()
+    assert watcher.lock("watcher")
+    me = f"process {os.getpid()} on {platform.node()}"
+    assert re.fullmatch(rf"connection \d+ of root from \S+; the watcher is {re.escape(me)}", other.holder("watcher"))
+    watcher.close()
+    wait_for(lambda: other.holder("watcher") == "")
+    other.close()

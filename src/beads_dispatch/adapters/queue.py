@@ -5,9 +5,10 @@ Two implementations of one protocol: a Dolt server, or an embedded bd with files
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +68,12 @@ class Queue(Protocol):
     def fingerprint(self) -> str:
         """Return a text that is another one after any change of the database, whoever made it."""
 
-    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
-        """Return whether we still hold the lock, and the bead as it now is."""
+    def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
+        """Return whether we still hold the lock, and the bead as it now is.
+
+        `just_read`: the bead as bd has returned it a moment ago. Embedded, that is as good as another look: bd is alone
+        on its database while it runs, so a change can come only after either, and a look costs a start of bd.
+        """
 
     def holds(self) -> Holds:
         """Return the holds that are set, by kind."""
@@ -113,12 +118,27 @@ class Queue(Protocol):
         """Release the lock."""
 
 
-def open_queue(workspace: Workspace, bd: Bd, assignee: str, now: Now, waiting: Waiting = unheard) -> Queue:
-    """Return the queue of this workspace. `now`: this machine's clock."""
+@dataclass
+class LastSnapshot:
+    """The last snapshot of this process's assignee, and the fingerprint of the database before and after it."""
+
+    fingerprint: str = ""
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
+
+
+def open_queue(
+    workspace: Workspace,
+    bd: Bd,
+    assignee: str,
+    now: Now,
+    waiting: Waiting = unheard,
+    last: LastSnapshot | None = None,
+) -> Queue:
+    """Return the queue of this workspace. `now`: this machine's clock. `last`: what one queue leaves for the next."""
     if workspace.server:
-        return ServerQueue(Dolt(workspace.server, waiting), assignee, now)
+        return ServerQueue(Dolt(workspace.server, waiting), assignee, now, f"process {os.getpid()} on {os.uname()[1]}")
     memory = LedgerFolder(workspace.environ, workspace.identity(), ledger.KEPT)
-    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now, memory)
+    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now, memory, last)
 
 
 def _who(assignee: str) -> str:
@@ -158,25 +178,40 @@ def _too_large(one: Bead) -> bool:
 
 
 class ServerQueue:
-    def __init__(self, dolt: Dolt, assignee: str, now: Now) -> None:
+    def __init__(self, dolt: Dolt, assignee: str, now: Now, myself: str = "") -> None:
         self._dolt = dolt
         self._assignee = assignee
         self._now = now
+        self._myself = myself  # the process, for people
         self._name = ""
         self._ahead: timedelta | None = None  # by how much the server's clock is ahead of ours; None: unknown
 
     def lock(self, job: str) -> bool:
         self._name = self._dolt.lock(job, self._assignee) or ""
+        if self._name and job == "watcher" and self._myself:
+            self._dolt.set_local(self._watcher_key, self._myself)
         return bool(self._name)
 
     def locked(self) -> bool:
         return self._dolt.locked(self._name)
 
     def holder(self, job: str) -> str:
+        return self._holder(job)
+
+    def _holder(self, job: str, idle_for: float = 0.0) -> str:
+        """Dolt (1.86.4) knows a connection's user, but not its machine or process: a watcher writes down its own."""
         try:
-            return self._dolt.holder(job, self._assignee)
+            found = self._dolt.holder(job, self._assignee, idle_for)
+            if found and (job == "watcher" or self._dolt.holder("watcher", self._assignee)):
+                watcher = self._dolt.local_values(self._watcher_key).get(self._watcher_key)
+                return f"{found}; the watcher is {watcher}" if watcher else found
+            return found
         except DoltFailed:  # not every user may see the others' connections
             return ""
+
+    @property
+    def _watcher_key(self) -> str:
+        return f"beads_dispatch.watcher.{_who(self._assignee)}"
 
     def snapshot(self) -> Snapshot:
         rows = self._dolt.assigned(self._assignee)
@@ -198,7 +233,7 @@ class ServerQueue:
     def fingerprint(self) -> str:
         return self._dolt.hash()
 
-    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
         locked, row = self._dolt.fetch(self._name, bead_id)
         one = bead.parse(row) if row else None
         # One question, because a POST follows. Of the comments only our notice matters, on a bead that gets no POST.
@@ -246,10 +281,7 @@ class ServerQueue:
         return f"beads_dispatch.day.{_who(self._assignee)}"
 
     def stuck(self, job: str) -> str:
-        try:
-            return self._dolt.holder(job, self._assignee, idle_for=STUCK_SECONDS)
-        except DoltFailed:  # not every user may see the others' connections
-            return ""
+        return self._holder(job, STUCK_SECONDS)
 
     def check_writable(self) -> None:
         self._dolt.check_writable()
@@ -268,9 +300,12 @@ class ServerQueue:
 
 
 class EmbeddedQueue:
-    def __init__(self, bd: Bd, folder: Path, assignee: str, now: Now, memory: LedgerFolder) -> None:
+    def __init__(
+        self, bd: Bd, folder: Path, assignee: str, now: Now, memory: LedgerFolder, last: LastSnapshot | None = None
+    ) -> None:
         self._bd = bd
         self._memory = memory
+        self._last = last or LastSnapshot()
         self._folder = folder.resolve()
         self._assignee = assignee
         self.now = now
@@ -291,9 +326,15 @@ class EmbeddedQueue:
         return LockFile(self._folder / f"beads-{job}-{_who(self._assignee)}.lock")
 
     def snapshot(self) -> Snapshot:
+        """Ask bd only if the database has changed: a watcher's tick follows its look at once."""
+        before, last = self.fingerprint(), self._last
+        if before and before == last.fingerprint:
+            return last.snapshot
         beads, unreadable = self._bd.assigned(self._assignee)
         # `bd list` shows no comments. They matter if they may say that the bead is too large.
-        return Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
+        last.snapshot = Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
+        last.fingerprint = before if before == self.fingerprint() else ""
+        return last.snapshot
 
     def _with_comments(self, one: Bead) -> Bead:
         return self._bd.show(one.id) if _too_large(one) and one.comment_count else one
@@ -364,7 +405,9 @@ class EmbeddedQueue:
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         return self._bd.events(bead_id)
 
-    def fetch(self, bead_id: str) -> tuple[bool, Bead | None]:
+    def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
+        if just_read:
+            return self.locked(), just_read
         try:
             return self.locked(), self._bd.show(bead_id)
         except NoBead:

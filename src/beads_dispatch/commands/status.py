@@ -79,7 +79,7 @@ def survey(outside: Outside, settings: Settings) -> tuple[tuple[Bead, ...], Know
     eligible = eligibility.eligible(snapshot.beads, now)
     unwritable = _unwritable(outside)
     try:
-        ready = outside.bd.ready(settings.assignee) if eligible else frozenset()
+        ready = frozenset(outside.bd.ready(settings.assignee)) if eligible else frozenset()
     except WritesRefused as error:  # bd 1.3 cannot even read 1.0.2's schema
         unwritable, ready = str(error), frozenset(bead.id for bead in eligible)
     known_holds = all_holds(outside.queue, settings, outside.clock.zone)

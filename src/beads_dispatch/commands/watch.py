@@ -249,6 +249,7 @@ def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":
         jitter=random.uniform,
         log=log,
         stamp=wiring.workspace().stamp,
+        turn_seconds=1.0 if wiring.workspace().server else 0.25,
         follower=_follower(wiring, first, log),
     )
 

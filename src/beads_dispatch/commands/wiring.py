@@ -18,7 +18,7 @@ from beads_dispatch.adapters.beadboard_runner import BeadBoardRunner
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.exchange import Ask, mounted_token
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.adapters.queue import Queue, open_queue
+from beads_dispatch.adapters.queue import LastSnapshot, Queue, open_queue
 from beads_dispatch.adapters.runner import NOWHERE, Runner
 from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.adapters.workspace import Workspace
@@ -43,6 +43,7 @@ class Located:
 
     process: BdProcess | None = None
     bds: dict[str, Bd] = field(default_factory=dict)
+    last: LastSnapshot = field(default_factory=LastSnapshot)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Wiring:
 
     def queue(self, chosen: Settings) -> Queue:
         """Return a queue with a connection of its own. The caller closes it."""
-        return open_queue(self.workspace(), self.bd(chosen), chosen.assignee, SYSTEM.now, self.waiting)
+        workspace, bd = self.workspace(), self.bd(chosen)
+        return open_queue(workspace, bd, chosen.assignee, SYSTEM.now, self.waiting, self.located.last)
 
     def queues(self, chosen: Settings) -> Callable[[], Queue]:
         """Return a function that opens a queue. From its second call on, it finds the database again.

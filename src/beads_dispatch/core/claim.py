@@ -14,11 +14,15 @@ RECORD_AGE = timedelta(minutes=10)  # after this, don't restore our lines: the a
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A bead as it was right before our claim, and the token and the time (UTC) of the claim's mark and note."""
+    """A bead as it was right before our claim, and the token and the time (UTC) of the claim's mark and note.
+
+    `written`: the bead as bd returned it after the claim, if it did.
+    """
 
     bead: Bead
     token: str
     at: datetime
+    written: Bead | None = None
 
 
 def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:

@@ -3,6 +3,8 @@
 Two claims of one bead both succeed under bd 1.0.2, so only the queue's lock decides between two dispatchers.
 """
 
+from dataclasses import replace
+
 from beads_dispatch.core import claim, eligibility, ledger, marks, notes, outcomes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
@@ -14,13 +16,13 @@ from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, until_settled
 
 
-def make(cycle: Cycle, chosen: Bead, known: Entry | None) -> Claim | None:
+def make(cycle: Cycle, chosen: Bead, known: Entry | None, just_read: Bead | None = None) -> Claim | None:
     """Claim a bead in one write that is never retried. None: it is no longer eligible, go on with the next one.
 
-    `known`: what the ledger remembers of it.
+    `known`: what the ledger remembers of it. `just_read`: as bd has returned it a moment ago.
     Raises BdFailed if the claim could not be written; DoltFailed if the lock is lost.
     """
-    bead, now = fetch(cycle, chosen.id), cycle.now()
+    bead, now = fetch(cycle, chosen.id, just_read), cycle.now()
     # Nobody has asked yet whether such a job still runs.
     ran = bead is not None and marks.last_job(bead) != marks.last_job(chosen)
     undone = bead is not None and ledger.taken_back(bead, known)
@@ -29,7 +31,7 @@ def make(cycle: Cycle, chosen: Bead, known: Entry | None) -> Claim | None:
         return None
     claimed = Claim(bead, cycle.outside.new_token(), now)
     try:
-        _write(cycle, claimed)
+        claimed = _write(cycle, claimed)
     except NotAsExpected:
         cycle.info("changed", "changed before it was claimed: left alone", bead)
         return None
@@ -37,18 +39,19 @@ def make(cycle: Cycle, chosen: Bead, known: Entry | None) -> Claim | None:
     return claimed
 
 
-def _write(cycle: Cycle, claimed: Claim) -> None:
+def _write(cycle: Cycle, claimed: Claim) -> Claim:
     before, now = claimed.bead, claimed.at
     change, line = marks.claimed(before, claimed.token, now), notes.claimed(now, claimed.token)
     try:
-        found: Bead | None = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change)
-        problem = "bd's answer does not show our claim"
+        answer = cycle.outside.bd.update(before, status="in_progress", note=line, marks=change)
+        found, problem = replace(claimed, written=answer), "bd's answer does not show our claim"
     except NotAsExpected:
         raise
     except BdFailed as error:  # the write may have happened all the same: the token shows it
-        problem, found = str(error), fetch(cycle, before.id)
-    if not claim.stands(found, claimed):
+        found, problem = replace(claimed, written=fetch(cycle, before.id)), str(error)
+    if not claim.stands(found.written, claimed):
         raise BdFailed(problem)
+    return found
 
 
 def verify(cycle: Cycle, claimed: Claim) -> bool:
@@ -58,7 +61,7 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
     Raises Failure if the database was lost, and perhaps the lock with it.
     """
     try:
-        bead = fetch(cycle, claimed.bead.id)
+        bead = fetch(cycle, claimed.bead.id, claimed.written)
     except Failure as error:
         # Not released: while our bd was slow, another tick may have had the lock, and dispatched the bead before our
         # claim was written over its own. (bd 1.0 has no guard. Found by the simulation.)

@@ -21,6 +21,7 @@ from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
 
 CLAIM_SECONDS = 90.0  # no claim later than this: claim, start and record then end within the Job's five minutes
+JUST_SECONDS = 0.1  # what bd has shown is as good as a new look for so long: to start bd takes as long
 GOES_ON = (Outcome.ACCEPTED, Outcome.BEAD_AT_FAULT)  # after any other outcome the queue must wait
 
 
@@ -75,6 +76,8 @@ class Tick:
     beads: Sequence[Bead]
     holding: Holding
     most: int = 0
+    ready: Mapping[str, Bead] = field(default_factory=dict)  # by bd's word
+    ready_at: float = 0.0  # monotonic seconds
     entries: Mapping[str, Entry] = field(default_factory=dict)  # what the ledger remembers of the selected beads
 
     def run(self) -> None:
@@ -100,9 +103,10 @@ class Tick:
         per_tick = self.cycle.settings.per_tick
         self.most = min(per_tick, allows.most or per_tick, self.holding.left_today())
         outside.warm_up()  # while bd works
-        ready = outside.bd.ready(self.cycle.settings.assignee)
-        self.report.not_ready = frozenset(bead.id for bead in eligible) - ready
-        selected = [bead for bead in eligible if bead.id in ready and (allows.only is None or bead.id in allows.only)]
+        self.ready, self.ready_at = outside.bd.ready(self.cycle.settings.assignee), outside.clock.monotonic()
+        self.report.not_ready = frozenset(bead.id for bead in eligible) - self.ready.keys()
+        chosen = (bead for bead in eligible if bead.id in self.ready)
+        selected = [bead for bead in chosen if allows.only is None or bead.id in allows.only]
         if not selected:
             self.report.came = Came.NOT_READY
             outside.log.info("idle", _why_idle(self.beads, eligible, now))
@@ -134,7 +138,7 @@ class Tick:
             try:
                 if room.is_woken(self.cycle, bead):
                     continue
-                claimed = claims.make(self.cycle, bead, self.entries.get(bead.id))
+                claimed = claims.make(self.cycle, bead, self.entries.get(bead.id), self.just_read(bead))
             except BdFailed as error:
                 unclaimed = _not_claimed(self.cycle, self.holding, bead, error)
                 continue
@@ -144,6 +148,11 @@ class Tick:
                     break
         if unclaimed and left == self.most:
             self.holding.set(unclaimed)
+
+    def just_read(self, bead: Bead) -> Bead | None:
+        """Return the bead as `bd ready` has shown it, if that was a moment ago."""
+        recent = self.cycle.outside.clock.monotonic() - self.ready_at < JUST_SECONDS
+        return self.ready.get(bead.id) if recent else None
 
     def out_of_time(self) -> bool:
         return self.cycle.out_of_time(CLAIM_SECONDS, "the rest is left to the next tick")

@@ -17,12 +17,11 @@ from beads_dispatch.jobs.watching import Jobs, Monitor
 
 R = TypeVar("R")
 
-TURN_SECONDS = 1.0
 SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 
 
 def watch(jobs: Jobs, stopping: Callable[[], bool], monitor: Monitor | None = None) -> int:
-    """Takes a turn each second until `stopping`. Returns the exit status. Once it has begun, no Failure ends it."""
+    """Take turns until `stopping`. Return the exit status. Once it has begun, no Failure ends it."""
     stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
     watcher = _Watcher(jobs, WatchedDatabase(jobs, jobs.open_queue(), stamp), Ticking(jobs), Sweeping(jobs), monitor)
     while not stopping():
@@ -30,7 +29,7 @@ def watch(jobs: Jobs, stopping: Callable[[], bool], monitor: Monitor | None = No
         if monitor:
             monitor.turned(answered)
         if not watcher.ticking.goes_on:
-            jobs.clock.sleep(TURN_SECONDS)
+            jobs.clock.sleep(jobs.turn_seconds)
     jobs.log.info("stopped", "stopped")
     return 0
 

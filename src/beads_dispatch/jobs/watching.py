@@ -23,6 +23,7 @@ class Jobs:
     `follower`: asks how runs end, and for a free place; None if the runner cannot say.
     `jitter`: a random number between two, so that not all watchers come back at the same instant.
     `holds`: those that are stored, and those that follow from the clock and a count.
+    `turn_seconds`: between two turns. To look at an embedded database is to read a small file.
     `stamp`: a value that changes when the file does that says where the database is.
     """
 
@@ -35,6 +36,7 @@ class Jobs:
     log: Log
     holds: Callable[[Queue], Holds] = lambda queue: queue.holds()
     stamp: Callable[[], object] = lambda: None
+    turn_seconds: float = 1.0
     follower: "Follower | None" = None
 
 

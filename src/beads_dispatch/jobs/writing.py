@@ -16,9 +16,12 @@ LEAST_SECONDS = 5.0  # what the last call of bd gets, however late it is
 Left = Callable[[], float]  # the seconds that a call of bd may still take
 
 
-def fetch(cycle: Cycle, bead_id: str) -> Bead | None:
-    """Return the bead as it now is. Raises DoltFailed if another process may hold our lock by now."""
-    locked, bead = cycle.outside.queue.fetch(bead_id)
+def fetch(cycle: Cycle, bead_id: str, just_read: Bead | None = None) -> Bead | None:
+    """Return the bead as it now is. Raises DoltFailed if another process may hold our lock by now.
+
+    `just_read`: as bd has returned it a moment ago (see `Queue.fetch`).
+    """
+    locked, bead = cycle.outside.queue.fetch(bead_id, just_read)
     if not locked:
         raise DoltFailed("the lock was lost: another process may hold it")
     return bead

@@ -26,10 +26,10 @@ class Bd:
         """Raise Misconfigured if there is no usable bd."""
         self._process.check()
 
-    def ready(self, assignee: str) -> frozenset[str]:
-        """Return the ids of the assignee's open beads that bd lists as ready. (bd lists custom statuses too.)"""
+    def ready(self, assignee: str) -> Mapping[str, Bead]:
+        """Return the assignee's open beads that bd lists as ready, by id. (bd lists custom statuses too.)"""
         listed = self._json("ready", f"--assignee={assignee}", "-n", "0")
-        return frozenset(str(row["id"]) for row in _rows(listed) if row.get("status") == "open" and "id" in row)
+        return {one.id: one for one in read_all(_rows(listed))[0] if one.status == "open"}
 
     def assigned(self, assignee: str) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
         """Return the assignee's beads that are not closed, and a line for each that cannot be read."""
