@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-PAGES = ("runbook", "cluster", "upgrading", "troubleshooting")
+PAGES = ("runbook", "cluster", "kubernetes", "upgrading", "troubleshooting")
 
 # What changes nothing need not be executed. The pattern lets no second command through.
 READ_ONLY = re.compile(
