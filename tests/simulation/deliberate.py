@@ -87,7 +87,7 @@ def post_before_the_claim(patch: Patch) -> None:
 
     def claimed_afterwards(cycle: Cycle, bead_id: str, line: str, intent: Any) -> bool:
         with suppress(BdFailed):
-            claims._write(cycle, intent.claimed)
+            claims._write(cycle, intent.keywords["claimed"])
         return until_settled(cycle, bead_id, line, intent)
 
     patch.setattr(claims, "make", lambda cycle, bead, known: Claim(bead, cycle.outside.new_token(), cycle.now()))
@@ -103,9 +103,9 @@ def write_a_status_after_a_200(patch: Patch) -> None:
     until_settled = dispatcher.until_settled
 
     def with_a_status(cycle: Cycle, bead_id: str, line: str, intent: Any) -> bool:
-        if isinstance(intent, writes.Record):
+        if intent.func is writes.record:
             with suppress(BdFailed):
-                cycle.outside.bd.update(intent.claimed.bead, status="in_progress")
+                cycle.outside.bd.update(intent.keywords["claimed"].bead, status="in_progress")
         return until_settled(cycle, bead_id, line, intent)
 
     patch.setattr(dispatcher, "until_settled", with_a_status)
@@ -170,9 +170,7 @@ def ignore_the_ledger(patch: Patch) -> None:
 
 # --- a broken agent, a broken bead: found by test_broken_agent.py ---
 def block_a_bead_for_its_agents_fault(patch: Patch) -> None:
-    patch.setattr(
-        faults, "_agents", lambda end, bead, _, __, ___, now: faults._blocked(end, bead, end.line, faults.AGENTS, now)
-    )
+    patch.setattr(faults, "_agents", lambda run: faults._blocked(run, faults.AGENTS))
 
 
 def let_all_go_after_a_hold(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure
 from beads_dispatch.core.text import utc
-from beads_dispatch.core.writes import BlockTakenBack, EndDeferral, Settled, Write
+from beads_dispatch.core.writes import Settled, Write, block_taken_back, end_deferral
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -53,7 +53,7 @@ def test_which_beads_were_taken_back(fields: dict[str, object], taken_back: bool
 
 
 def test_it_is_blocked_with_the_claims_mark_so_that_a_persons_reopening_is_understood() -> None:
-    write = BlockTakenBack("agent", ENTRY).next(BEAD, NOW)
+    write = block_taken_back(BEAD, NOW, entry=ENTRY)
     assert isinstance(write, Write)
     assert write.note == (
         "not dispatched: it was dispatched at 2026-12-01T11:55:00Z (job=7), and another client has undone the record "
@@ -61,13 +61,13 @@ def test_it_is_blocked_with_the_claims_mark_so_that_a_persons_reopening_is_under
     )
     reopened = replace(BEAD, metadata={key: value for key, value in write.marks.items() if value})
     assert not ledger.taken_back(reopened, ENTRY)
-    assert BlockTakenBack("agent", ENTRY).next(reopened, NOW) is Settled.LOST
+    assert block_taken_back(reopened, NOW, entry=ENTRY) is Settled.LOST
 
 
 def test_a_bead_that_was_taken_back_and_then_deferred_is_not_opened() -> None:
     waits = replace(BEAD, status="deferred", defer_until=NOW - MINUTE)
-    blocked = EndDeferral("agent", ENTRY).next(waits, NOW)
-    opened = EndDeferral("agent").next(waits, NOW)
+    blocked = end_deferral(waits, NOW, entry=ENTRY)
+    opened = end_deferral(waits, NOW)
     assert isinstance(blocked, Write)
     assert isinstance(opened, Write)
     assert (blocked.status, opened.status) == ("blocked", "open")

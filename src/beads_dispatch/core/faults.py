@@ -56,10 +56,11 @@ def recent(beads: Iterable[Bead], holds: Holds, closed_at: datetime | None) -> R
     """Return what the beads' marks say of the last runs. `closed_at`: when an agent last closed one of its beads."""
     ended = {bead.id: how for bead in beads if (how := marks.ended(bead))}
     since = {key: word for key, (word, at) in ended.items() if closed_at is None or at > closed_at}
-    quick = frozenset(key for key, word in since.items() if word == QUICK)
-    unpassed = frozenset(key for key, word in since.items() if word == CHECK)
-    unclosed = frozenset(key for key, word in since.items() if word in (QUICK, CHECK, UNCLOSED))
-    return Recent(of_runs(holds), closed_at, quick, unpassed, unclosed)
+
+    def by(*words: str) -> frozenset[str]:
+        return frozenset(key for key, word in since.items() if word in words)
+
+    return Recent(of_runs(holds), closed_at, by(QUICK), by(CHECK), by(QUICK, CHECK, UNCLOSED))
 
 
 def together(known: Recent, ends: Iterable[tuple[Bead, End]]) -> Recent:
@@ -68,31 +69,49 @@ def together(known: Recent, ends: Iterable[tuple[Bead, End]]) -> Recent:
     return replace(known, quick=known.quick | quick) if len(quick) > 1 else known
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that has ended, and all by which it is judged. `seconds`: how long it ran, if known. `now`: UTC."""
+
+    end: End
+    bead: Bead
+    seconds: float | None
+    known: Recent
+    now: datetime
+
+    @property
+    def goes_alone(self) -> bool:
+        """Return whether this bead met the hold before, too: no other bead waits that could show whose fault it was."""
+        hold = self.known.holds.get(AGENT)
+        return hold is not None and hold.bead_id == self.bead.id
+
+
 def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime) -> tuple[Verdict, Recent]:
     """Return what follows from the end of a run, and what is known afterwards.
 
     `seconds`: how long it ran, if that is known. `now`: UTC.
     """
-    unclosed = known.unclosed | {bead.id}
+    run = _Run(end, bead, seconds, known, now)
+    quick, unpassed, unclosed = (ids | {bead.id} for ids in (known.quick, known.unpassed, known.unclosed))
     many = len(unclosed) >= UNCLOSED_IN_A_ROW
     match end.fault:
         case Fault.AGENT:
-            kind = USAGE if end.outcome is outcomes.USAGE_LIMIT else AGENT
-            verdict = _agents(end, bead, seconds, known, kind, now)
+            verdict = _agents(run)
         case Fault.NOBODY if end.outcome is outcomes.CHECKED:
             verdict = Verdict(end.outcome.word, "closed", end.line, {marks.OUTCOME: end.outcome.word})
             known = Recent(known.holds, now, held=known.held)
-        case Fault.NOBODY:
-            verdict = _stopped(end, bead)
+        case Fault.NOBODY:  # the run counts, but a restarted watcher must not leave a row of blocked beads
+            change = marks.opened(bead, marks.runs(bead), end.outcome.word)
+            verdict = Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
         case Fault.CHECK:
-            known = replace(known, unpassed=known.unpassed | {bead.id}, unclosed=unclosed)
-            verdict = _unpassed(end, bead, seconds, known, now)
+            known = replace(known, unpassed=unpassed, unclosed=unclosed)
+            verdict = _uncharged(run, CHECK) if len(unpassed) >= QUICK_IN_A_ROW else _unpassed(run)
         case Fault.UNKNOWN if not end.may_live:
-            in_a_row = len(known.quick | {bead.id}) >= QUICK_IN_A_ROW or many or known.holds
-            verdict = _unknown(end, bead, seconds, known, now, charged=not in_a_row or _goes_alone(bead, known))
-            known = replace(known, quick=known.quick | {bead.id}, unclosed=unclosed)
+            in_a_row = len(quick) >= QUICK_IN_A_ROW or many or known.holds
+            verdict = _uncharged(run, QUICK) if in_a_row and not run.goes_alone else _unknown(run)
+            known = replace(known, quick=quick, unclosed=unclosed)
         case _:
-            verdict = _beads(end, bead, seconds, known, now, many=many and not _goes_alone(bead, known))
+            verdict = _beads(run, many=many and not run.goes_alone)
             known = replace(known, unclosed=unclosed)
     if verdict.hold:
         holds = {**known.holds, verdict.kind: verdict.hold}
@@ -100,111 +119,91 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
     return verdict, known
 
 
-def _agents(end: End, bead: Bead, seconds: float | None, known: Recent, kind: str, now: datetime) -> Verdict:
+def _agents(run: _Run) -> Verdict:
     """Reopen the bead without counting the run, unless other beads have closed since: then its words only sound so.
 
     A usage limit that a result names never counts, however often a long bead meets one.
     """
-    _, first = marks.failures(bead)
+    known, (_, first) = run.known, marks.failures(run.bead)
     contrast = first is not None and known.closed_at is not None and first < known.closed_at
-    if contrast and (not known.holds or _goes_alone(bead, known)) and not (kind == USAGE and end.sure):
-        charged = _charged(end, bead, seconds, AGENTS, now)
-        return charged if charged.status == "blocked" else _holding(charged, kind, end, bead, seconds, known, now)
-    return _holding(_opened(end, bead, seconds, AGENTS, now), kind, end, bead, seconds, known, now)
+    certain = run.end.sure and run.end.outcome is outcomes.USAGE_LIMIT
+    if contrast and not certain and (not known.holds or run.goes_alone):
+        charged = _charged(run, AGENTS)
+        return charged if charged.status == "blocked" else _holding(charged, run)
+    return _uncharged(run, AGENTS)
 
 
-def _goes_alone(bead: Bead, known: Recent) -> bool:
-    """Return whether this bead met the hold before, too: no other bead waits that could show whose fault it was."""
-    hold = known.holds.get(AGENT)
-    return hold is not None and hold.bead_id == bead.id
+def _uncharged(run: _Run, how: str) -> Verdict:
+    return _holding(_opened(run, how), run)
 
 
-def _unknown(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime, *, charged: bool) -> Verdict:
-    """Charge a bead that fails alone. Otherwise the agent is at fault, and nothing is charged."""
-    if not charged:
-        return _uncharged(end, bead, seconds, known, QUICK, now)
-    verdict = _charged(end, bead, seconds, QUICK, now)
-    if not known.holds or verdict.status != "open":
-        return verdict
-    return _holding(verdict, AGENT, end, bead, seconds, known, now)
-
-
-def _uncharged(end: End, bead: Bead, seconds: float | None, known: Recent, how: str, now: datetime) -> Verdict:
-    return _holding(_opened(end, bead, seconds, how, now), AGENT, end, bead, seconds, known, now)
-
-
-def _charged(end: End, bead: Bead, seconds: float | None, how: str, now: datetime) -> Verdict:
+def _charged(run: _Run, how: str) -> Verdict:
     """Charge the bead one attempt: it runs again after 2 minutes, then 4; the third blocks it."""
-    number = marks.failures(bead)[0] + 1
-    attempt = notes.attempt(number, MAX_FAILURES)
+    number = marks.failures(run.bead)[0] + 1
     if number >= MAX_FAILURES:
-        return _blocked(end, bead, f"{end.line} ({attempt})", how, now)
-    opened = _opened(end, bead, seconds, how, now, number=number, attempt=attempt)
-    return replace(opened, marks={**opened.marks, marks.RETRY_AFTER: utc(now + backoff(number))})
+        return _blocked(run, how, f" ({notes.attempt(number, MAX_FAILURES)})")
+    opened = _opened(run, how, number)
+    return replace(opened, marks={**opened.marks, marks.RETRY_AFTER: utc(run.now + backoff(number))})
 
 
-def _beads(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime, *, many: bool) -> Verdict:
-    """Blocked; but the third in a row shows that it was the agent. A run that may still live is never sent again."""
-    if not many:
-        return _blocked(end, bead, end.line, UNCLOSED, now)
-    if end.may_live:
-        blocked = _blocked(end, bead, end.line, UNCLOSED, now)
-        return _holding(blocked, AGENT, end, bead, seconds, known, now)
-    return _uncharged(end, bead, seconds, known, UNCLOSED, now)
+def _unknown(run: _Run) -> Verdict:
+    """Charge a bead that fails alone. If it met the hold before, too, the queue stays held."""
+    verdict = _charged(run, QUICK)
+    return _holding(verdict, run) if run.known.holds and verdict.status == "open" else verdict
 
 
-def _stopped(end: End, bead: Bead) -> Verdict:
-    """Reopen the bead at once, and count the run: a restarted watcher must not leave a row of blocked beads."""
-    change = marks.opened(bead, marks.runs(bead), end.outcome.word)
-    return Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
+def _beads(run: _Run, *, many: bool) -> Verdict:
+    """Block the bead; but the third in a row shows that it was the agent. Never reopen one whose run may still live."""
+    if many and not run.end.may_live:
+        return _uncharged(run, UNCLOSED)
+    blocked = _blocked(run, UNCLOSED)
+    return _holding(blocked, run) if many else blocked
 
 
-def _unpassed(end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime) -> Verdict:
-    """Open again, and the run counts; but two different beads in a row show that it is the check or the agent."""
-    if len(known.unpassed) >= QUICK_IN_A_ROW:
-        return _uncharged(end, bead, seconds, known, CHECK, now)
-    count = marks.runs(bead)
+def _unpassed(run: _Run) -> Verdict:
+    """Reopen the bead, and count the run. The fifth in a row blocks it."""
+    count = marks.runs(run.bead)
     if count >= MAX_RUNS:
-        return _blocked(end, bead, f"{end.line} (run {count} of {MAX_RUNS})", CHECK, now)
-    opened = _opened(end, bead, seconds, CHECK, now)
-    wait = {marks.RETRY_AFTER: utc(now + backoff(count - FREE_RUNS + 1))} if count >= FREE_RUNS else {}
+        return _blocked(run, CHECK, f" (run {count} of {MAX_RUNS})")
+    opened = _opened(run, CHECK)
+    wait = {marks.RETRY_AFTER: utc(run.now + backoff(count - FREE_RUNS + 1))} if count >= FREE_RUNS else {}
     return replace(opened, marks={**opened.marks, marks.RUNS: str(count), **wait})
 
 
-def _blocked(end: End, bead: Bead, line: str, how: str, now: datetime) -> Verdict:
-    change = {**marks.blocked(bead, end.outcome.word), marks.ENDED: f"{how} {utc(now)}"}
-    return Verdict(end.outcome.word, "blocked", line, change)
+def _blocked(run: _Run, how: str, more: str = "") -> Verdict:
+    word = run.end.outcome.word
+    change = {**marks.blocked(run.bead, word), marks.ENDED: f"{how} {utc(run.now)}"}
+    return Verdict(word, "blocked", run.end.line + more, change)
 
 
-def _opened(
-    end: End, bead: Bead, seconds: float | None, how: str, now: datetime, *, number: int = 0, attempt: str = ""
-) -> Verdict:
-    """Reopen the bead behind the others. A run of over a minute counts towards the five in a row, whoever's fault."""
+def _opened(run: _Run, how: str, number: int = 0) -> Verdict:
+    """Reopen the bead behind the others. `number`: of the attempt that it is charged; 0 if none.
+
+    A run of over a minute counts towards the five in a row, whoever's fault.
+    """
+    bead, word, now = run.bead, run.end.outcome.word, run.now
     known, first = marks.failures(bead)
-    long = seconds is not None and seconds > 60
+    long = run.seconds is not None and run.seconds > 60
     change = {
-        **marks.opened(bead, marks.runs(bead) - (not long), end.outcome.word),
+        **marks.opened(bead, marks.runs(bead) - (not long), word),
         marks.FAILED_AT: utc(now),
         marks.FAILURES: f"f{number or known} {utc(first or now)}",
         marks.ENDED: f"{how} {utc(now)}",
     }
-    line = notes.open_again(end.line, attempt)
-    return Verdict(end.outcome.word, "open", _not_twice(bead, line), change)
+    line = notes.open_again(run.end.line, notes.attempt(number, MAX_FAILURES) if number else "")
+    if notes.last_outcome(bead.notes) == line:
+        line = notes.ENDED_AS_BEFORE
+    return Verdict(word, "open", line, change)
 
 
-def _not_twice(bead: Bead, line: str) -> str:
-    """Return a short line if the long one is already the newest on the bead."""
-    return notes.ENDED_AS_BEFORE if notes.last_outcome(bead.notes) == line else line
-
-
-def _holding(
-    verdict: Verdict, kind: str, end: End, bead: Bead, seconds: float | None, known: Recent, now: datetime
-) -> Verdict:
+def _holding(verdict: Verdict, run: _Run) -> Verdict:
     """Add the queue's hold: one step for all ends that are judged together. Older runs change nothing."""
-    last, claim = known.holds.get(kind), marks.claim(bead)
+    end, now = run.end, run.now.replace(microsecond=0)
+    kind = USAGE if end.outcome is outcomes.USAGE_LIMIT else AGENT
+    last, claim = run.known.holds.get(kind), marks.claim(run.bead)
     if last and end.reset and end.reset > last.until:  # the limit turns out to last longer
         return replace(verdict, kind=kind, hold=replace(last, until=end.reset))
-    if kind in known.held or (last is not None and not counts(last, claim[1] if claim else None)):
+    if kind in run.known.held or (last is not None and not counts(last, claim[1] if claim else None)):
         return verdict
-    hold = run_hold(kind, last, now.replace(microsecond=0), end.line, bead.id, end.reset, seconds or 0.0)
+    hold = run_hold(kind, last, now, end.line, run.bead.id, end.reset, run.seconds or 0.0)
     return replace(verdict, kind=kind, hold=hold)

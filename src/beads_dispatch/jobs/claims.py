@@ -4,13 +4,14 @@ Two claims of one bead both succeed under bd 1.0.2, so only the queue's lock dec
 """
 
 from dataclasses import replace
+from functools import partial
 
 from beads_dispatch.core import claim, eligibility, ledger, marks, notes, outcomes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import BdFailed, Failure, NotAsExpected
 from beads_dispatch.core.ledger import Entry
-from beads_dispatch.core.writes import Release
+from beads_dispatch.core.writes import release
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, until_settled
@@ -75,7 +76,8 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
         reason = _remember(cycle, claimed)
     if reason and claim.releasable(bead, claimed):
         line = notes.returned(reason)
-        until_settled(cycle, claimed.bead.id, line, Release(claimed, line, outcomes.RETURNED.word))
+        intent = partial(release, claimed=claimed, line=line, became=outcomes.RETURNED.word)
+        until_settled(cycle, claimed.bead.id, line, intent)
     return not reason
 
 

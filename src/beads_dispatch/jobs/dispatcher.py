@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from beads_dispatch.core import eligibility, holds, staleness
 from beads_dispatch.core.bead import Bead
@@ -13,7 +14,7 @@ from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
-from beads_dispatch.core.writes import Record, Release
+from beads_dispatch.core.writes import record, release
 from beads_dispatch.jobs import claims, housekeeping, room
 from beads_dispatch.jobs.cycle import Cycle, Outside, locked_out
 from beads_dispatch.jobs.holding import Holding, count_run
@@ -186,11 +187,11 @@ class Tick:
         (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, what.level, **known)
         if what.hold:  # before the bead is open again
             self.holding.set(what.hold)
+        intent = partial(record, claimed=claimed, line=what.line, change=what.marks)
         if what.status:
-            release = Release(claimed, what.line, what.became, what.marks, what.status)
-            until_settled(cycle, bead.id, what.line, release)
-        else:
-            until_settled(cycle, bead.id, what.line, Record(claimed, what.line, what.marks))
+            undo = partial(release, claimed=claimed, line=what.line, change=what.marks)
+            intent = partial(undo, became=what.became, status=what.status)
+        until_settled(cycle, bead.id, what.line, intent)
         if answer.outcome is Outcome.ACCEPTED:
             claims.remember_job(cycle, claimed, answer.job)
             self.report.accepted_after.append(staleness.idle_for(bead, cycle.now()).total_seconds())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.runner import Runner
@@ -14,7 +15,7 @@ from beads_dispatch.core.faults import Recent, Verdict
 from beads_dispatch.core.runner import Job, Stage
 from beads_dispatch.core.runs import NO_JOB_LEFT, End, Fault
 from beads_dispatch.core.text import utc
-from beads_dispatch.core.writes import EndRun
+from beads_dispatch.core.writes import end_run
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, once
@@ -114,7 +115,7 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
     bead, seconds = one.bead, runs.seconds(one.job)
     if verdict.hold:
         cycle.outside.queue.set_hold(verdict.kind, verdict.hold)
-    intent = EndRun(bead, end, seconds, one.job.finished_at, known)
+    intent = partial(end_run, known=bead, end=end, seconds=seconds, finished=one.job.finished_at, recent=known)
     written = once(cycle, intent, fetch(cycle, bead.id))
     if written is None:
         raise NotAsExpected

@@ -1,12 +1,13 @@
 """What a tick does before it selects: notices, ended deferrals, beads that must not run again, and lost records."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from beads_dispatch.core import claim, eligibility, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.core.writes import EndDeferral, Intent, Restore, StopRunning, Write
+from beads_dispatch.core.writes import Intent, Write, end_deferral, restore, stop_running
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.writing import fetch, once
 
@@ -14,7 +15,7 @@ NOTICE_SECONDS = 60.0  # what a tick may spend on notices
 
 
 def notify(cycle: Cycle, beads: Iterable[Bead]) -> None:
-    """Writes once, on each bead that a person must fix, why it is not dispatched."""
+    """Write once, on each bead that a person must fix, why it is not dispatched."""
     for bead, reason in eligibility.needs_notice(beads, cycle.now()):
         if cycle.out_of_time(NOTICE_SECONDS, "the next tick adds the other notices"):
             return
@@ -38,13 +39,13 @@ def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
 
     This comes before `bd ready`, because the `ready` of an embedded bd 1.3 opens every deferred bead.
     """
-    known, now, assignee = tuple(beads), cycle.now(), cycle.settings.assignee
+    known, now = tuple(beads), cycle.now()
     deferred = eligibility.expired_deferrals(known, now)
     entries = cycle.outside.queue.ledger([bead.id for bead in deferred]) if deferred else {}
     work: list[tuple[Bead, Intent]] = [
-        *((bead, Restore(assignee)) for bead in claim.lost_records(known, now)),
-        *((bead, StopRunning(assignee)) for bead, _ in eligibility.not_again(known, now)),
-        *((bead, EndDeferral(assignee, entries.get(bead.id))) for bead in deferred),
+        *((bead, restore) for bead in claim.lost_records(known, now)),
+        *((bead, stop_running) for bead, _ in eligibility.not_again(known, now)),
+        *((bead, partial(end_deferral, entry=entries.get(bead.id))) for bead in deferred),
     ]
     for bead, intent in work:
         if cycle.out_of_time(seconds, "the rest is left to the next tick"):

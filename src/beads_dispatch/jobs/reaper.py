@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from beads_dispatch.core import eligibility, marks, notes, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.core.writes import BlockSilent, Settled, Write
+from beads_dispatch.core.writes import Write, block_silent
 from beads_dispatch.jobs import room
 from beads_dispatch.jobs.cycle import Cycle, Outside, locked_out
+from beads_dispatch.jobs.writing import due
 from beads_dispatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,8 +114,8 @@ class _Sweep:
             return False
         try:
             bead = cycle.outside.bd.show(chosen.id)  # with its comments, heartbeat and lease
-            found = BlockSilent(cycle.settings.assignee, cycle.settings.threshold).next(bead, cycle.now())
-            if isinstance(found, Settled):
+            found = due(cycle, partial(block_silent, threshold=cycle.settings.threshold), bead)
+            if found is None:
                 cycle.info("alive", "active again: left alone", bead)
             elif self.dry_run:
                 cycle.info("would_block", f"would block: {found.note}", bead)

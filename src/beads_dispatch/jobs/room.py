@@ -1,12 +1,13 @@
 """Before a claim: would an agent start, and is the bead's last one gone?"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from beads_dispatch.core import holds, ledger, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.core.ledger import Entry
-from beads_dispatch.core.writes import BlockTakenBack, BlockWoken, Note
+from beads_dispatch.core.writes import block_taken_back, block_woken, note
 from beads_dispatch.jobs.cycle import Cycle, Outside
 from beads_dispatch.jobs.holding import Holding
 from beads_dispatch.jobs.housekeeping import carry_out
@@ -53,7 +54,7 @@ def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, En
         if not (known and ledger.taken_back(bead, known)):
             good.append(bead)
         elif is_last_run_gone(cycle, bead, known):
-            carry_out(cycle, bead, BlockTakenBack(cycle.settings.assignee, known), known.job)
+            carry_out(cycle, bead, partial(block_taken_back, entry=known), known.job)
     return good
 
 
@@ -65,7 +66,7 @@ def is_woken(cycle: Cycle, bead: Bead) -> bool:
 
     woken = timeline.woken_by_bd(cycle.outside.queue.events(bead.id))
     if woken:
-        carry_out(cycle, bead, BlockWoken(bead))
+        carry_out(cycle, bead, partial(block_woken, known=bead))
     return woken
 
 
@@ -81,7 +82,7 @@ def note_outage(cycle: Cycle, holding: Holding, bead: Bead, error: ServiceFailed
         return
     noted = last is not None and _culprit(last.reason) == _culprit(line)
     if holding.set(holds.outage(last, cycle.now(), line, bead.id)) and not noted:
-        until_settled(cycle, bead.id, line, Note(line))
+        until_settled(cycle, bead.id, line, partial(note, line=line))
 
 
 def _culprit(line: str) -> list[str]:

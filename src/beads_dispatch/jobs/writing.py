@@ -17,7 +17,7 @@ Left = Callable[[], float]  # the seconds that a call of bd may still take
 
 
 def fetch(cycle: Cycle, bead_id: str, just_read: Bead | None = None) -> Bead | None:
-    """Return the bead as it now is. Raises DoltFailed if another process may hold our lock by now.
+    """Return the bead as it now is. Raise DoltFailed if another process may hold our lock by now.
 
     `just_read`: as bd has returned it a moment ago (see `Queue.fetch`).
     """
@@ -27,39 +27,46 @@ def fetch(cycle: Cycle, bead_id: str, just_read: Bead | None = None) -> Bead | N
     return bead
 
 
+def due(cycle: Cycle, intent: Intent, bead: Bead | None) -> Write | None:
+    """Return what is due on a bead that was just read. None: it has changed meanwhile, and is left alone."""
+    if bead is None or bead.assignee != cycle.settings.assignee:
+        return None
+    found = intent(bead, cycle.now())
+    return found if isinstance(found, Write) else None
+
+
 def once(cycle: Cycle, intent: Intent, bead: Bead | None) -> Write | None:
     """Write what is due on a bead that was just read. None: it has changed meanwhile.
 
-    Raises BdFailed; NotAsExpected if another client wrote first.
+    Raise BdFailed; NotAsExpected if another client wrote first.
     """
-    found = intent.next(bead, cycle.now())
-    if bead is None or isinstance(found, Settled):
-        return None
-    cycle.outside.bd.update(bead, status=found.status, note=found.note, marks=found.marks)
+    found = due(cycle, intent, bead)
+    if bead and found:
+        cycle.outside.bd.update(bead, status=found.status, note=found.note, marks=found.marks)
     return found
 
 
 def until_settled(cycle: Cycle, bead_id: str, line: str, intent: Intent) -> bool:
-    """Read and write until nothing is left to write. False if time ran out. `line`: for the log."""
+    """Read and write until nothing is left to write. Return False if time ran out. `line`: for the log."""
     tried = False
 
     def step(left: Left) -> bool:
         nonlocal tried
         bead = _read(cycle, bead_id, left)
-        found = intent.next(bead, cycle.now())
+        found = intent(bead, cycle.now()) if bead else Settled.LOST
         if bead is None or isinstance(found, Settled):
             if found is Settled.LOST and not tried:
                 cycle.outside.log.info("changed", f"changed meanwhile, left as it is ({line})", bead=bead_id)
             return True
         tried = True
         cycle.outside.bd.update(bead, status=found.status, note=found.note, marks=found.marks, within=left())
-        return not intent.checked
+        return not found.checked
 
     return until_written(cycle, bead_id, line, step)
 
 
 def _read(cycle: Cycle, bead_id: str, left: Left) -> Bead | None:
-    """Return the bead as it now is, also if our own connection, and with it the lock, is lost. Raises Failure."""
+    """Return the bead as it now is, even if our own connection, and with it the lock, is lost. Raise Failure."""
     try:
         return cycle.outside.queue.fetch(bead_id)[1]
     except Failure:
@@ -67,7 +74,7 @@ def _read(cycle: Cycle, bead_id: str, left: Left) -> Bead | None:
 
 
 def until_written(cycle: Cycle, bead_id: str, what: str, step: Callable[[Left], bool]) -> bool:
-    """Repeat `step` until it returns True. False, and a line in the log, if time runs out.
+    """Repeat `step` until it returns True. Return False, and log why, if time runs out.
 
     The time counts from the answer to the start, if there was one. A step that returns False is repeated at once,
     one that raises Failure after a pause.
