@@ -26,7 +26,7 @@ class FakeClock:
 
 
 def metrics_by(clock: FakeClock) -> Metrics:
-    return Metrics(Health(clock.monotonic), lambda: clock.now, "night agent", "1.2.3")
+    return Metrics(Health(clock.monotonic), lambda: clock.now, "agent", "1.2.3")
 
 
 def snapshot(database: memory.Database) -> Snapshot:
@@ -36,8 +36,8 @@ def snapshot(database: memory.Database) -> Snapshot:
 def shown(metrics: Metrics) -> dict[str, float]:
     """Each sample by its name and labels. All have the label `assignee`, which is left out."""
     lines = [line.rpartition(" ") for line in metrics.text().decode().splitlines() if line[:1] != "#"]
-    assert all('assignee="night agent"' in name for name, _, _ in lines)
-    bare = {re.sub(r',?assignee="night agent",?', "", name).replace("{}", ""): value for name, _, value in lines}
+    assert all('assignee="agent"' in name for name, _, _ in lines)
+    bare = {re.sub(r',?assignee="agent",?', "", name).replace("{}", ""): value for name, _, value in lines}
     return {name.removeprefix("beads_dispatch_"): float(value) for name, value in bare.items()}
 
 

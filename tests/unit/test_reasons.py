@@ -78,12 +78,6 @@ def test_each_bead_has_a_kind_and_a_reason(one: Bead, kind: str, reason: str) ->
     assert (found.kind, found.reason) == (kind, reason)
 
 
-@pytest.mark.parametrize("one", [one for one, _, _ in TABLE if one.assignee == "agent" and one.status != "closed"])
-def test_the_metrics_count_by_the_same_kind(one: Bead) -> None:
-    found = reasons.standings([one], known())[one.id]
-    assert reasons.kind(one, NOW, frozenset({"t-9"}), held=None) == (one.status, found.kind)
-
-
 def test_the_line_is_the_one_in_which_a_tick_dispatches() -> None:
     failed = bead(id="t-1", metadata=marked(failed_at="2026-11-23T21:00:00Z"))
     beads = [failed, bead(id="t-2"), bead(id="t-3"), bead(id="t-4", metadata=marked(job="9"))]

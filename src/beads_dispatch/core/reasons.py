@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -95,48 +95,43 @@ def places(beads: Iterable[Bead], known: Known) -> Mapping[str, int]:
     return {bead_id: place for place, bead_id in enumerate(tried, 1)}
 
 
-def standings(beads: Iterable[Bead], known: Known) -> Mapping[str, Standing]:
+def standings(beads: Sequence[Bead], known: Known) -> Mapping[str, Standing]:
     """Return where each of the assignee's beads stands, by id."""
-    every = tuple(beads)
-    line = places(every, known)
-    return {bead.id: standing(bead, known, line.get(bead.id)) for bead in every}
+    line = places(beads, known)
+    return {bead.id: standing(bead, known, line.get(bead.id)) for bead in beads}
 
 
 def standing(bead: Bead, known: Known, place: int | None = None) -> Standing:
     """Return where one bead stands. `place`: its place in line, if it is in line."""
-    now = known.now
     if bead.assignee != known.assignee and bead.status != "closed":
         return Standing("other", f"assigned to {bead.assignee or 'nobody'}, not to {known.assignee}")
-    if bead.status == "open":
-        return _open(bead, known, place)
-    name = kind(bead, now, frozenset(), held=None)[1]
-    if bead.status == "in_progress":
-        return Standing(name, _in_progress(bead, now), short=known.doing.get(bead.id, ""))
-    if bead.status == "deferred" and bead.defer_until:
-        last = notes.last_outcome(bead.notes)
-        reason = _deferral(bead, bead.defer_until, now) + (f"; {last}" if last else "")
-        return Standing(name, reason, retry_at=bead.defer_until if bead.defer_until > now else None)
-    if bead.status == "closed":
-        return Standing("closed", "closed")
-    if bead.status == "blocked":
-        said = notes.question(bead.notes) if marks.asks(bead) else notes.last_line(bead.notes)
-        return Standing(name, said or "blocked, without a note")
-    return Standing(name, "deferred without a date" if bead.status == "deferred" else f"its status is {bead.status}")
+    match bead.status:
+        case "open":
+            return _open(bead, known, place)
+        case "in_progress":
+            return _in_progress(bead, known)
+        case "deferred":
+            return _deferred(bead, known.now)
+        case "closed":
+            return Standing("closed", "closed")
+        case "blocked":
+            asks = marks.asks(bead)
+            said = notes.question(bead.notes) if asks else notes.last_line(bead.notes)
+            kind = block_outcome(bead) or ("asks" if asks else "other")
+            return Standing(kind, said or "blocked, without a note")
+    return Standing("", f"its status is {bead.status}")
 
 
 def counted(beads: Iterable[Bead], closed: int, now: datetime) -> str:
     """Return the queue in one line. `closed`: how many an agent has closed today."""
-    groups = Counter(_group(bead, now) for bead in beads)
+    known = tuple(beads)
+    open_ = (eligibility.ineligible_reason(bead, now) for bead in known if bead.status == "open")
+    to_fix = sum(1 for why in open_ if why and why.needs_person)
+    by = Counter(bead.status for bead in known)
+    waiting = len(known) - by["in_progress"] - by["blocked"] - to_fix
     return (
-        f"{groups['running']} running · {groups['waiting']} waiting · {groups['you']} need you · {closed} closed today"
+        f"{by['in_progress']} running · {waiting} waiting · {by['blocked'] + to_fix} need you · {closed} closed today"
     )
-
-
-def _group(bead: Bead, now: datetime) -> str:
-    if bead.status == "in_progress":
-        return "running"
-    why = eligibility.ineligible_reason(bead, now) if bead.status == "open" else None
-    return "you" if bead.status == "blocked" or (why and why.needs_person) else "waiting"
 
 
 def _open(bead: Bead, known: Known, place: int | None) -> Standing:
@@ -160,38 +155,27 @@ def being_handed_over(bead: Bead, now: datetime) -> bool:
     return bead.status == "in_progress" and lately and not claim.dispatch_recorded(bead)
 
 
-def _in_progress(bead: Bead, now: datetime) -> str:
+def _in_progress(bead: Bead, known: Known) -> Standing:
+    """Describe what is recorded of the current claim. An older outcome in the notes does not count."""
+    kind, reason = "not sent", "no dispatch recorded"
     if job := marks.job(bead):
-        return notes.dispatched(job)
-    if being_handed_over(bead, now):
-        return "being handed over"
-    last = notes.last_outcome(bead.notes)
-    return last if last and claim.dispatch_recorded(bead) else "no dispatch recorded"
+        kind, reason = "dispatched", notes.dispatched(job)
+    elif being_handed_over(bead, known.now):
+        kind, reason = "handing over", "being handed over"
+    elif claim.dispatch_recorded(bead):
+        kind, reason = notes.kind_of_outcome(bead.notes), notes.last_outcome(bead.notes) or reason
+    return Standing(kind, reason, short=known.doing.get(bead.id, ""))
 
 
-def _deferral(bead: Bead, until: datetime, now: datetime) -> str:
-    if until > now:
-        return f"deferred until {utc(until)}"
-    does = "blocks it, because an agent may have it" if marks.possibly_dispatched(bead) else "opens it"
-    return f"its deferral has ended: the next tick {does}"
-
-
-def kind(bead: Bead, now: datetime, not_ready: frozenset[str], held: object) -> tuple[str, str]:
-    """Return state and reason. The reason is one of a few words, so that metrics can count beads by it."""
-    match bead.status:
-        case "open" if reason := eligibility.ineligible_reason(bead, now):
-            return bead.status, reason.kind
-        case "open" if bead.id in not_ready:
-            return bead.status, "not ready"
-        case "open":
-            return bead.status, "held" if held else "eligible"
-        case "in_progress" if being_handed_over(bead, now):
-            return bead.status, "handing over"
-        case "in_progress":
-            return bead.status, _kind_sent(bead)
-        case "blocked":
-            return bead.status, block_outcome(bead) or ("asks" if marks.asks(bead) else "other")
-    return bead.status, ""
+def _deferred(bead: Bead, now: datetime) -> Standing:
+    until, last = bead.defer_until, notes.last_outcome(bead.notes)
+    if until is None:
+        return Standing("", "deferred without a date")
+    reason = f"deferred until {utc(until)}"
+    if until <= now:
+        does = "blocks it, because an agent may have it" if marks.possibly_dispatched(bead) else "opens it"
+        reason = f"its deferral has ended: the next tick {does}"
+    return Standing("", reason + (f"; {last}" if last else ""), retry_at=until if until > now else None)
 
 
 def block_outcome(bead: Bead) -> str:
@@ -200,10 +184,3 @@ def block_outcome(bead: Bead) -> str:
     if not word:  # blocked by an earlier version
         return outcomes.of_notes(notes.last_line(bead.notes))
     return "" if word in outcomes.SENT else word
-
-
-def _kind_sent(bead: Bead) -> str:
-    """Return what is recorded of the current claim. An older outcome in the notes does not count."""
-    if marks.job(bead):
-        return "dispatched"
-    return notes.kind_of_outcome(bead.notes) if claim.dispatch_recorded(bead) else "not sent"

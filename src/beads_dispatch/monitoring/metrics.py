@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.core import eligibility, marks, reasons
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.holds import KINDS, Hold, Holds, in_force
+from beads_dispatch.core.holds import KINDS, Hold, Holds
+from beads_dispatch.core.reasons import Known
 from beads_dispatch.core.runner import Outcome
 from beads_dispatch.jobs import dispatcher, reaper
 from beads_dispatch.monitoring.health import Health
@@ -51,7 +52,7 @@ class Metrics:
         registry = CollectorRegistry()
         self._health = health
         self._shown = _OfAssignee(registry, assignee)
-        self._queue = _Queue(registry, now)
+        self._queue = _Queue(registry, now, assignee)
         since = _gauge(registry, "seconds_since_good_look", "Seconds since the database last answered")
         since.set_function(health.seconds_since_answer)
         looked = _gauge(registry, "last_good_look_timestamp_seconds", "When the database last answered, Unix time")
@@ -121,9 +122,9 @@ def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> G
 class _Queue:
     """Show the last snapshot: beads by state, holds, and since when the oldest beads wait and run."""
 
-    def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime], assignee: str) -> None:
         gauge = partial(_gauge, registry)
-        self._now = now
+        self._now, self._assignee = now, assignee
         self._since: dict[str, datetime] | None = None
         self._kinds: set[tuple[str, str]] = set()
         self._beads = gauge("beads", "Beads of the assignee that are not closed", "state", "reason")
@@ -145,8 +146,9 @@ class _Queue:
         ahead = now - self._now()
         for kind in KINDS:
             self._show_hold(kind, holds.get(kind), ahead)
-        hold = in_force(holds, now)
-        self._count(Count(reasons.kind(bead, now, not_ready, hold) for bead in snapshot.beads), snapshot)
+        queue, ready = reasons.queue_state(holds, snapshot.beads, now), snapshot.ids - not_ready
+        standings = reasons.standings(snapshot.beads, Known(self._assignee, now, queue, ready))
+        self._count(Count((bead.status, standings[bead.id].kind) for bead in snapshot.beads), snapshot)
         self._waiting.show(self._waiting_since(snapshot, now, not_ready), ahead)
         self._running.show([_claimed_at(bead) for bead in snapshot.beads if bead.status == "in_progress"], ahead)
 
