@@ -37,18 +37,10 @@ JOBS = (
 )  # fmt: skip
 FILES = (*(f"core/{name}.py" for name in DECISIONS), *(f"jobs/{name}.py" for name in JOBS))
 UNIT_TESTS = (
-    "decisions",
-    "records",
-    "runs",
-    "limits",
-    "outcomes",
-    "notes",
-    "marks",
-    "watching",
-    "beadboard",
-    "reasons",
-    "boundaries",
-)
+    "advice", "beadboard", "boundaries", "budget", "decisions", "hours", "job_runner", "kubernetes", "ledger", "limits",
+    "marks", "notes", "outcomes", "reasons", "records", "runs", "timeline", "watching", "whose_fault", "wordings",
+    "words", "writing",
+)  # fmt: skip
 SCHEDULES = "from simulation.schedule import run; import sys; sys.exit(any(run(seed).broken for seed in range({})))"
 LOGS = (".info", ".error", ".unreadable")
 SECONDS = 240  # a mutant that takes longer is noticed too
@@ -151,7 +143,8 @@ def noticed(mutant: Mutant, schedules: int) -> str:
         environ = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
         pytest = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
         unit = (*pytest, *(f"{ROOT}/tests/unit/test_{name}.py" for name in UNIT_TESTS))
-        outage = (*pytest, f"{ROOT}/tests/simulation/test_outage.py")
+        whole = [f"{ROOT}/tests/simulation/test_{name}.py" for name in ("outage", "broken_agent")]
+        outage = (*pytest, "-m", "not slow", *whole)
         simulation = ("-c", SCHEDULES.format(schedules))
         for name, words in (("simulation", simulation), ("unit tests", unit), ("simulation", outage)):
             if not _passes(words, environ):
