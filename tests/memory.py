@@ -83,8 +83,9 @@ class MemoryQueue:
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         return {key: entry for key, entry in self.database.ledger.items() if key in bead_ids}
 
-    def remember(self, entry: Entry) -> None:
-        self.database.ledger[entry.bead_id] = entry
+    def remember(self, entry: Entry, over: Entry | None = None) -> None:
+        if over is None or self.database.ledger.get(entry.bead_id) == over:
+            self.database.ledger[entry.bead_id] = entry
 
     def runs_on(self, day: str) -> int:
         return self.database.runs.get(day, 0)

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import memory
@@ -16,6 +16,7 @@ from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.queue import LastSnapshot, Queue, open_queue
+from beads_dispatch.core.ledger import Entry
 
 
 @dataclass
@@ -129,3 +130,16 @@ def test_a_watcher_on_a_server_writes_down_which_process_it_is(on_server: Place)
     watcher.close()
     wait_for(lambda: other.holder("watcher") == "")
     other.close()
+
+
+def test_the_entry_of_a_later_start_stays_in_the_ledger(world: World) -> None:
+    queue, bead = world.open(), world.create()
+    first = Entry(bead, "2026-11-23T22:00:00Z", "abcdef", datetime(2026, 11, 23, 22, 1, tzinfo=UTC))
+    queue.remember(first)
+    queue.remember(replace(first, job="7"), over=first)
+    assert queue.ledger([bead]) == {bead: replace(first, job="7")}
+    later = replace(first, token="123456")
+    queue.remember(later)
+    queue.remember(replace(first, job="8"), over=first)
+    assert queue.ledger([bead]) == {bead: later}
+    queue.close()

@@ -113,8 +113,10 @@ class SimulatedDolt:
             self.actor.held_until = self.actor.world.invariants.held_until(SERVICE)
         return {key: self.actor.world.local[key] for key in keys if key in self.actor.world.local}
 
-    def set_local(self, key: str, value: str | None) -> None:
+    def set_local(self, key: str, value: str | None, over: str = "") -> None:
         self._ask(f"writes {key.split('.')[1]}: {value}")
+        if over and self.actor.world.local.get(key) != over:
+            return
         self.actor.world.changes += 1
         self.actor.world.local.pop(key, None) if value is None else self.actor.world.local.update({key: value})
         if value is not None and key.split(".")[2] == SERVICE:

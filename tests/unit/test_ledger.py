@@ -17,7 +17,7 @@ from beads_dispatch.core.writes import Settled, Write, block_taken_back, end_def
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 BEAD = Bead("t-1", "open", 2, NOW, assignee="agent", acceptance_criteria="x", created_at=NOW - 60 * MINUTE)
-ENTRY = ledger.entry(BEAD, "abcdef", NOW - 5 * MINUTE, "7")
+ENTRY = replace(ledger.entry(BEAD, "abcdef", NOW - 5 * MINUTE), job="7")
 
 
 def test_an_entry_comes_back_as_it_was_written_and_nonsense_counts_as_none() -> None:

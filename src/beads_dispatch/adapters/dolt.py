@@ -202,9 +202,11 @@ class Dolt:
         rows = self.ask(f"SELECT `key`, value FROM local_metadata WHERE `key` IN ({places})", *keys)
         return {str(row["key"]): str(row["value"]) for row in rows}
 
-    def set_local(self, key: str, value: str | None) -> None:
-        """Write a value there. None removes it."""
-        if value is None:
+    def set_local(self, key: str, value: str | None, over: str = "") -> None:
+        """Write a value there. None removes it. `over`: only if this is the value until now."""
+        if over:
+            self.ask("UPDATE local_metadata SET value = %s WHERE `key` = %s AND value = %s", str(value), key, over)
+        elif value is None:
             self.ask("DELETE FROM local_metadata WHERE `key` = %s", key)
         else:
             self.ask("REPLACE INTO local_metadata (`key`, value) VALUES (%s, %s)", key, value)

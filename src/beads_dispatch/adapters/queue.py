@@ -90,8 +90,11 @@ class Queue(Protocol):
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         """Return what is remembered of the last starts of these beads, by id."""
 
-    def remember(self, entry: Entry) -> None:
-        """Record a start in the ledger, before it happens. Old entries are removed now and then."""
+    def remember(self, entry: Entry, over: Entry | None = None) -> None:
+        """Record a start in the ledger, before it happens. Old entries are removed now and then.
+
+        `over`: only if this is what the ledger remembers of the bead: the entry of a later start stays.
+        """
 
     def runs_on(self, day: str) -> int:
         """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
@@ -265,8 +268,8 @@ class ServerQueue:
         stored = self._dolt.local_values(*keys) if keys else {}
         return _entries({keys[key]: text for key, text in stored.items() if key in keys})
 
-    def remember(self, entry: Entry) -> None:
-        self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry))
+    def remember(self, entry: Entry, over: Entry | None = None) -> None:
+        self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry), ledger.write(over) if over else "")
         if entry.token.startswith("0"):  # one start in sixteen: the rest of the year's entries stay
             self._dolt.prune_local(f"{_LEDGER}%", utc(self.now() - ledger.KEPT))
 
@@ -384,8 +387,9 @@ class EmbeddedQueue:
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         return _entries({bead_id: self._memory.read(bead_id) for bead_id in bead_ids})
 
-    def remember(self, entry: Entry) -> None:
-        self._memory.write(entry.bead_id, ledger.write(entry))
+    def remember(self, entry: Entry, over: Entry | None = None) -> None:
+        if over is None or self._memory.read(entry.bead_id) == ledger.write(over):
+            self._memory.write(entry.bead_id, ledger.write(entry))
 
     def runs_on(self, day: str) -> int:
         return _counted(self._memory.read(f"day {self._assignee}"), day)

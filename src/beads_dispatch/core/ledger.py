@@ -28,9 +28,9 @@ class Entry:
     job: str = ""
 
 
-def entry(bead: Bead, token: str, at: datetime, job: str = "") -> Entry:
+def entry(bead: Bead, token: str, at: datetime) -> Entry:
     """Return the entry for a start of this bead."""
-    return Entry(bead.id, _created(bead), token, at.replace(microsecond=0), job)
+    return Entry(bead.id, _created(bead), token, at.replace(microsecond=0))
 
 
 def write(known: Entry) -> str:

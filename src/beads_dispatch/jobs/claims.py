@@ -81,12 +81,11 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
     return not reason
 
 
-def _remember(cycle: Cycle, claimed: Claim, job: str = "") -> str:
+def _remember(cycle: Cycle, claimed: Claim) -> str:
     """Write the start into the ledger. Return why that failed; empty if it is written."""
     try:
-        cycle.outside.queue.remember(ledger.entry(claimed.bead, claimed.token, claimed.at, job))
-        if not job:
-            count_run(cycle, 1)
+        cycle.outside.queue.remember(_entry(claimed))
+        count_run(cycle, 1)
     except Failure as error:
         cycle.error("not_remembered", f"its start cannot be recorded: {error}", claimed.bead)
         return "its start could not be recorded"
@@ -94,5 +93,17 @@ def _remember(cycle: Cycle, claimed: Claim, job: str = "") -> str:
 
 
 def remember_job(cycle: Cycle, claimed: Claim, job: str) -> None:
-    """Add the job to the ledger, so that a bead that is taken back waits while it runs."""
-    _remember(cycle, claimed, job)
+    """Add the job to the ledger, so that a bead that is taken back waits while it runs.
+
+    Only to our own entry: after a slow start another tick may have sent the bead again, because a person reopened it.
+    With our entry over that tick's, an import that goes back to our claim would send it a third time.
+    """
+    started = _entry(claimed)
+    try:
+        cycle.outside.queue.remember(replace(started, job=job), over=started)
+    except Failure as error:
+        cycle.error("not_remembered", f"its job cannot be recorded: {error}", claimed.bead)
+
+
+def _entry(claimed: Claim) -> Entry:
+    return ledger.entry(claimed.bead, claimed.token, claimed.at)
