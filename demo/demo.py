@@ -162,7 +162,7 @@ def play_step_by_step(demo: Demo, log: Path) -> None:
     demo.show(bare, "open", "not dispatched: no acceptance criteria")
 
     demo.step("A tick with nothing to do reports that, and writes nothing.")
-    demo.run("beads-dispatch tick", expect="nothing to dispatch: .*1 no acceptance criteria")
+    demo.run("beads-dispatch tick", expect="nothing to dispatch: .*1 with no acceptance criteria")
 
     demo.step("The state of every bead, and the reason.")
     demo.run("beads-dispatch status", expect=f"{bare} +2 +open .*no acceptance criteria")

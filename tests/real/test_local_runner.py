@@ -336,3 +336,16 @@ def test_the_end_of_a_run_spares_the_tracker(embedded: Place) -> None:
     pid = int((embedded.metadata.parent / "dolt-server.pid").read_text())
     assert is_running(pid)
     os.kill(pid, signal.SIGKILL)
+
+
+def test_a_bead_that_a_sweep_has_blocked_first_asks_nothing(
+    embedded: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bead = embedded.create()
+    with local(embedded, "echo 3 tests failed >&2; exit 1") as it:
+        job = it.start(bead)
+        wait_for(lambda: it.runner.job(job).stage is not Stage.RUNNING)
+        known = it.runner.bd.show(bead)
+        it.runner.bd.update(known, status="blocked", note="agent ended: failed", marks=marks.blocked(known, "failed"))
+        it.runner.notice_ends()
+    assert re.search(rf"{bead}: failed \(exit 1\) after \w+: 3 tests failed\n", capsys.readouterr().out)

@@ -164,7 +164,7 @@ def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -
 
 
 def in_numbers(count: int, reason: str) -> str:
-    """Return `2 wait for a dependency or their parent`, `1 no acceptance criteria` and so on. `reason`: its kind."""
+    """Return such as `2 wait for a dependency or their parent`, `1 with no acceptance criteria`. `reason`: its kind."""
     if count > 1 and reason == NOT_READY.kind:
         return f"{count} wait for a dependency or their parent"
-    return f"{count} {reason}"
+    return f"{count} {'with ' * reason.startswith('no ')}{reason}"

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.core import marks, notes, outcomes, runs
+from beads_dispatch.core import marks, notes, outcomes, reasons, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure, NoBead
@@ -371,7 +371,9 @@ class LocalRunner:
             self._take_back(bead)
         elif bead.status == "closed":
             return f"closed after {after}" + (f" ({ended.branch})" if ended.branch else "")
-        if bead.status == "blocked" and not ended.stopped:
+        # Not if a sweep has blocked it first, for how this run ended.
+        by_agent = reasons.block_outcome(bead) in ("", outcomes.ASKS.word)
+        if bead.status == "blocked" and by_agent and not ended.stopped:
             return f"asks after {after}: {one_line(notes.question(bead.notes)) or 'it is blocked'}"
         return summary(record, ended)
 
