@@ -71,9 +71,9 @@ def test_a_notice_counts_only_until_the_next_claim_or_outcome() -> None:
 def test_the_newest_claim_counts() -> None:
     assert notes.newest_claim("") is None
     newest = notes.newest_claim(f"{CLAIM}\n{notes.claimed(NOW, 'aaaaaa')}\nx")
-    assert newest == ("2026-11-23T22:14:05Z", "aaaaaa")
+    assert newest == ("aaaaaa", NOW)
     assert notes.newest_claim(f"quoted: {CLAIM}") is None
-    assert notes.newest_claim("auto-dispatcher claimed at 2026-11-23T22:14:05Z") == ("2026-11-23T22:14:05Z", "")
+    assert notes.newest_claim("auto-dispatcher claimed at 2026-11-23T22:14:05Z") == ("", NOW)
 
 
 def test_a_short_line_that_undoes_a_claim_refers_to_the_long_one() -> None:

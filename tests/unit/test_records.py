@@ -17,6 +17,7 @@ MINUTE = timedelta(minutes=1)
 CLAIM = notes.claimed(NOW, "abcdef")
 SECOND = notes.claimed(NOW, "fedcba")
 OURS = marks.claim_value("abcdef", NOW)
+REOPENED = {marks.REOPENED: utc(NOW)}
 CLAIM_MARK = {marks.CLAIM: OURS}
 
 
@@ -121,12 +122,12 @@ def test_runs_in_a_row_are_spaced_out(count: int, waits: int | None) -> None:
 
 
 def test_a_bead_that_a_late_write_of_ours_has_opened_is_blocked_and_not_dispatched_again() -> None:
-    waits = bead(metadata=marks.reopened(NOW))  # as it is between the end of its deferral and its claim
+    waits = bead(metadata=REOPENED)  # as it is between the end of its deferral and its claim
     assert eligibility.eligible([waits], NOW) == [waits]
     claimed = applied(waits, marks.claimed(waits, "abcdef", NOW))
     assert marks.REOPENED not in (claimed.metadata or {})
-    late = applied(claimed, marks.reopened(NOW))
-    for one in (late, bead(metadata=marks.reopened(NOW), notes=f"{CLAIM}\ndispatched: job=1")):
+    late = applied(claimed, REOPENED)
+    for one in (late, bead(metadata=REOPENED, notes=f"{CLAIM}\ndispatched: job=1")):
         assert eligibility.eligible([one], NOW + 60 * MINUTE) == []
         assert eligibility.not_again([one, bead(), bead(acceptance_criteria="")], NOW) == [
             (one, eligibility.OPENED_LATE)

@@ -39,8 +39,6 @@ def test_a_result_says_everything() -> None:
         "API Error: 529",
         structured=True,
         is_error=True,
-        subtype="success",
-        api_error_status=529,
         cost=0.25,
         session=SESSION,
         trouble=PROVIDER,
@@ -142,7 +140,7 @@ def test_a_cost_is_a_sum_of_money_or_nothing(cost: object, read: float | None) -
 
 @pytest.mark.parametrize("status", ["401", True, 200, 700, None, 4.5])
 def test_a_status_that_is_none(status: object) -> None:
-    assert said(failed("It broke", api_error_status=status)).api_error_status is None
+    assert said(failed("It broke", api_error_status=status)).trouble is NONE
 
 
 @pytest.mark.parametrize("session", ["", "a b", "x" * 101, 5, None, "$(reboot)"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from beads_dispatch.core import marks, notes
-from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.eligibility import blank
 from beads_dispatch.core.marks import Change
 
@@ -31,31 +31,23 @@ def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
     bd 1.0.2 loses a line to an agent's note, and a mark to its --metadata, written in the same fraction of a second.
     """
     by_mark, by_line = marks.job(bead), notes.newest_job(bead.notes)
-    known = marks.last_job(bead) and bool(by_mark) != bool(by_line)
-    if bead.status != "in_progress" or not known or not _claimed_lately(bead, now):
+    if bead.status != "in_progress" or not marks.last_job(bead) or bool(by_mark) == bool(by_line):
+        return None, {}
+    claimed = marks.claim(bead) or notes.newest_claim(bead.notes)
+    if not (claimed and claimed[1] and now - claimed[1] < RECORD_AGE):
         return None, {}
     if by_mark:
         return notes.dispatched(by_mark), {}
     # The count is gone with the marks: a lower bound of it stands in the notes.
     count = {marks.RUNS: str(max(marks.runs(bead), notes.dispatches(bead.notes)))}
-    return None, {**_claim_from_line(bead), marks.JOB: marks.job_value(by_line), **count}
+    token, at = notes.newest_claim(bead.notes) or ("", None)
+    claim = {marks.CLAIM: marks.claim_value(token, at)} if token and at else {}
+    return None, {**claim, marks.JOB: marks.job_value(by_line), **count}
 
 
 def lost_records(beads: Iterable[Bead], now: datetime) -> list[Bead]:
     """Return the beads that lack one half of their dispatch's record."""
     return [bead for bead in beads if lost_record(bead, now) != (None, {})]
-
-
-def _claim_from_line(bead: Bead) -> Change:
-    line = notes.newest_claim(bead.notes)
-    time = read_time(line[0]) if line else None
-    return {marks.CLAIM: marks.claim_value(line[1], time)} if line and line[1] and time else {}
-
-
-def _claimed_lately(bead: Bead, now: datetime) -> bool:
-    claim, line = marks.claim(bead), notes.newest_claim(bead.notes)
-    at = claim[1] if claim else read_time(line[0]) if line else None
-    return at is not None and now - at < RECORD_AGE
 
 
 def dispatch_recorded(bead: Bead) -> bool:

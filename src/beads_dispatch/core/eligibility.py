@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from beads_dispatch.core import backoff, holds, marks, notes
-from beads_dispatch.core.bead import Bead, read_time
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.holds import Holds
 from beads_dispatch.core.text import utc
 
@@ -92,21 +92,20 @@ def _ineligible(beads: Iterable[Bead], now: datetime) -> Iterator[tuple[Bead, Re
 
 def needs_notice(beads: Iterable[Bead], now: datetime) -> list[tuple[Bead, Reason]]:
     """Return the open beads that a person must fix and that bear no notice yet, in order, each with its reason."""
+
+    def noticed(bead: Bead, why: Reason) -> bool:
+        if why is TOO_LARGE:
+            return has_too_large_notice(bead)
+        return notes.has_line(bead.notes, notes.not_dispatched(why.text))
+
     found = _ineligible(in_order(beads), now)
-    return [(bead, why) for bead, why in found if why.needs_person and not _has_notice(bead, why)]
-
-
-def _has_notice(bead: Bead, reason: Reason) -> bool:
-    if reason is TOO_LARGE:
-        return has_too_large_notice(bead)
-    return notes.has_line(bead.notes, notes.not_dispatched(reason.text))
+    return [(bead, why) for bead, why in found if why.needs_person and not noticed(bead, why)]
 
 
 def has_too_large_notice(bead: Bead) -> bool:
     """Return whether a comment newer than the last claim says that the bead is too large. (A note no longer fits.)"""
-    claim = notes.newest_claim(bead.notes)
-    claimed_at = read_time(claim[0]) if claim else None
-    return bead.too_large_notice_at is not None and (claimed_at is None or bead.too_large_notice_at >= claimed_at)
+    claim, noticed_at = notes.newest_claim(bead.notes), bead.too_large_notice_at
+    return noticed_at is not None and (claim is None or claim[1] is None or noticed_at >= claim[1])
 
 
 def in_order(beads: Iterable[Bead]) -> list[Bead]:
@@ -142,19 +141,16 @@ def claimable(bead: Bead, assignee: str, now: datetime) -> bool:
 
 def next_wakeup(beads: Iterable[Bead], known_holds: Holds, now: datetime) -> datetime | None:
     """Return when the first hold, back-off, wait or deferral ends; None if none is in force."""
-    known = tuple(beads)
-    ends = [hold.until for hold in known_holds.values()]
-    starts = [claim[1] for bead in known if known_holds and (claim := marks.claim(bead))]
-    ends += [
-        start + wait for start in starts for wait in {holds.PROVEN, *(hold.proof for hold in known_holds.values())}
-    ]
-    ends += [end for bead in known if bead.status == "open" for end in _waits(bead, now) if end]
-    ends += [bead.defer_until for bead in known if bead.status in ("open", "deferred") and bead.defer_until]
-    return min((end for end in ends if end > now), default=None)
-
-
-def _waits(bead: Bead, now: datetime) -> tuple[datetime | None, datetime | None]:
-    return marks.retry_after(bead, now), backoff.next_run_at(bead)
+    ends: list[datetime | None] = [hold.until for hold in known_holds.values()]
+    proofs = {holds.PROVEN, *(hold.proof for hold in known_holds.values())}
+    for bead in beads:
+        if known_holds and (claim := marks.claim(bead)):
+            ends += [claim[1] + proof for proof in proofs]
+        if bead.status == "open":
+            ends += [marks.retry_after(bead, now), backoff.next_run_at(bead)]
+        if bead.status in ("open", "deferred"):
+            ends.append(bead.defer_until)
+    return min((end for end in ends if end and end > now), default=None)
 
 
 def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:

@@ -168,16 +168,9 @@ def _why_waiting(pod: Document) -> str:
 def _ended(job: Document | None, pod: Document, log: str) -> Job:
     main, end = _main(pod), _terminated(_main(pod))
     stage, reason = _how(job, pod)
-    told = runs.described(
-        stage,
-        log.splitlines(keepends=True),
-        "",
-        error=end.get("message") or "",
-        exit_code=end.get("exitCode"),
-        started_at=_began(main),
-        finished_at=_finished(main) or max(filter(None, map(_finished, _containers(pod))), default=None),
-        gone=True,
-    )
+    finished = _finished(main) or max(filter(None, map(_finished, _containers(pod))), default=None)
+    known = Job(stage, exit_code=end.get("exitCode"), started_at=_began(main), finished_at=finished, gone=True)
+    told = runs.described(known, log.splitlines(keepends=True), "", end.get("message") or "")
     if stage is Stage.ERROR:
         return replace(told, words=reason, cannot_run=True)
     return replace(told, reason=reason)

@@ -72,7 +72,7 @@ def _bears_trace(bead: Bead, known: Entry) -> bool:
     if ended and ended[1] >= known.at:
         return True
     newest = notes.newest_claim(bead.notes)
-    later = newest is not None and (at := read_time(newest[0])) is not None and at > known.at
+    later = newest is not None and newest[1] is not None and newest[1] > known.at
     return later or f"(tick {known.token})" in bead.notes
 
 

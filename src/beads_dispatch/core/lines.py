@@ -61,14 +61,14 @@ def meaningful(text: str) -> list[str]:
 
     Indented lines belong to a stack or to the line above. They count only if nothing else is left.
     """
-    lines = [line for line in clean(_RUST.sub(r"\1 ", tail(text))) if line.strip() and not _noise(line.strip())]
+
+    def noise(line: str) -> bool:
+        return not line or (len(line) <= SHORT and bool(_NOISE.fullmatch(line)))
+
+    lines = [line for line in clean(_RUST.sub(r"\1 ", tail(text))) if not noise(line.strip())]
     outer = [line for line in lines if not _INDENTED.match(line)]
     kept = outer or [line for line in lines if not _FRAME.match(line)]
     return [_SHELL.sub("", line.strip()) for line in kept]
-
-
-def _noise(line: str) -> bool:
-    return len(line) <= SHORT and bool(_NOISE.fullmatch(line))
 
 
 def is_error(line: str) -> bool:

@@ -20,20 +20,8 @@ FAILURES, ENDED, RESTORED = MARK + "failures", MARK + "ended", MARK + "restored"
 REMOVING = MARK + "removing"
 _LIMITS = MARK + "limits"  # of an earlier version
 ALL = (
-    CLAIM,
-    JOB,
-    RUNS,
-    ATTEMPTS,
-    FAILED_AT,
-    RETRY_AFTER,
-    REOPENED,
-    OUTCOME,
-    FAILURES,
-    ENDED,
-    RESTORED,
-    REMOVING,
-    _LIMITS,
-)
+    CLAIM, JOB, RUNS, ATTEMPTS, FAILED_AT, RETRY_AFTER, REOPENED, OUTCOME, FAILURES, ENDED, RESTORED, REMOVING, _LIMITS,
+)  # fmt: skip
 
 FURTHEST = timedelta(hours=1)  # a time mark further ahead than this counts as absent
 MOST = 1000
@@ -145,7 +133,7 @@ def opened_late(bead: Bead) -> bool:
     """
     if bead.mark("reopened") is None:
         return False
-    undone = _claim(bead, "reopened")
+    undone = undone_claim(bead)
     another = undone is not None and notes.claimed_after(bead.notes, undone[0])
     return another or _has_record(bead) or notes.sent(bead.notes)
 
@@ -165,11 +153,6 @@ def asks_anew(bead: Bead) -> bool:
     return bead.status == "blocked" and outcome(bead) in outcomes.SENT and bool(job(bead))
 
 
-def asked() -> Change:
-    """Return the change that says: a person has been told of its question. Its job may still run, so that stays."""
-    return {OUTCOME: outcomes.ASKS.word}
-
-
 def restored_last(bead: Bead) -> bool:
     """Return whether the bead's last change is that we restored the record of its dispatch."""
     at = read_time(bead.mark("restored"))
@@ -187,18 +170,14 @@ def _time(bead: Bead, name: str, now: datetime) -> datetime | None:
 
 
 def removed(bead: Bead, *names: str) -> Change:
-    """Removes those of the marks that the bead bears."""
+    """Return the change that removes those of the marks that the bead bears."""
     return {name: None for name in names if name in (bead.metadata or ())}
 
 
 def claimed(bead: Bead, token: str, now: datetime) -> Change:
-    """Return a claim: one more run; the last job, the back-off, our opening and what became of it before are gone."""
-    count = {RUNS: str(runs(bead) + 1)}
-    return {
-        **removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME, RESTORED, REMOVING),
-        CLAIM: claim_value(token, now),
-        **count,
-    }
+    """Return the marks of a claim. It counts one more run; what became of the last run is removed."""
+    gone = removed(bead, JOB, RETRY_AFTER, REOPENED, OUTCOME, RESTORED, REMOVING)
+    return {**gone, CLAIM: claim_value(token, now), RUNS: str(runs(bead) + 1)}
 
 
 def accepted(bead: Bead, job: str) -> Change:
@@ -206,13 +185,11 @@ def accepted(bead: Bead, job: str) -> Change:
     return {**removed(bead, ATTEMPTS, FAILED_AT), JOB: job_value(job), OUTCOME: outcomes.DISPATCHED.word}
 
 
-def reopened(now: datetime) -> Change:
-    """We open the bead, whose deferral has ended. A claim removes this mark."""
-    return {REOPENED: utc(now)}
-
-
 def opened(claimed: Bead, count: int, outcome: str) -> Change:
-    """We open a bead that we had claimed: `count` runs still count. Which claim it was stays until the next one."""
+    """Return the marks of a claimed bead that we reopen: `count` runs still count.
+
+    REOPENED keeps which claim it was until the next one.
+    """
     mark = claimed.mark("claim")
     undone = {} if mark is None else {REOPENED: str(mark)}
     counted = {RUNS: str(count)} if count > 0 else removed(claimed, RUNS)
@@ -220,8 +197,8 @@ def opened(claimed: Bead, count: int, outcome: str) -> Change:
 
 
 def blocked(bead: Bead, outcome: str) -> Change:
-    """Nothing counts any more for a bead that is blocked, but its claim stays as the record that an agent had it.
+    """Return the marks of a bead that we block: nothing counts any more, but its claim stays.
 
-    Without it, an agent that replaces the notes leaves no record, and `bd defer` opens the bead when it is due.
+    Without the claim, an agent that replaces the notes leaves no record, and `bd defer` opens the bead when it is due.
     """
     return {**removed(bead, *(name for name in ALL if name not in (CLAIM, OUTCOME))), OUTCOME: outcome}

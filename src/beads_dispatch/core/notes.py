@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from beads_dispatch.core.bead import TOO_LARGE_COMMENTS
+from beads_dispatch.core.bead import TOO_LARGE_COMMENTS, read_time
 from beads_dispatch.core.text import one_line, utc
 
 # bd's `notes` column holds 64 KB. Beyond this limit an agent could no longer add its own line.
@@ -113,10 +113,10 @@ def too_large_to_block(age: timedelta) -> str:
     return f"{TOO_LARGE_COMMENTS[1]} to be blocked ({why}): shorten its texts"
 
 
-def newest_claim(notes: str) -> tuple[str, str] | None:
-    """Return (time, token) of the last claim line, or None. The shell pair's lines have no token."""
+def newest_claim(notes: str) -> tuple[str, datetime | None] | None:
+    """Return the token and the time (UTC) of the last claim line, or None. The shell pair's lines name no token."""
     match = _CLAIM.fullmatch(_newest(notes, _CLAIM.fullmatch) or "")
-    return (match[1], match[2] or "") if match else None
+    return (match[2] or "", read_time(match[1])) if match else None
 
 
 def claimed_after(notes: str, token: str) -> bool:

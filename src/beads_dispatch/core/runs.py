@@ -1,7 +1,7 @@
 """How a run ended, and whose fault that was, from what its runner says about the job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 
@@ -55,44 +55,21 @@ def parse(document: Mapping[str, object]) -> Job:
     """Return a job from the body of `GET /jobs/{id}` (claude-agent-service eccf0dd and its first generation)."""
     stages = {stage.value: stage for stage in Stage if stage not in _OURS}
     output, stderr, code = document.get("output"), document.get("stderr"), document.get("exit_code")
-    return described(
+    job = Job(
         stages.get(str(document.get("status")), Stage.DOUBT),
-        output if isinstance(output, list) else [],
-        stderr if isinstance(stderr, str) else "",
-        error=str(document.get("error") or ""),
         exit_code=code if isinstance(code, int) else None,
         started_at=read_time(document.get("started_at")),
         finished_at=read_time(document.get("finished_at")),
     )
+    out = [line for line in output if isinstance(line, str)] if isinstance(output, list) else []
+    return described(job, out, stderr if isinstance(stderr, str) else "", str(document.get("error") or ""))
 
 
-def described(
-    stage: Stage,
-    output: Sequence[object],
-    stderr: str,
-    *,
-    exit_code: int | None,
-    started_at: datetime | None,
-    finished_at: datetime | None,
-    error: str = "",
-    timed: bool = False,
-    gone: bool = False,
-) -> Job:
-    """Return a job from what its agent wrote. `output`: the lines of its stdout. `error`: the runner's own words."""
-    said = words.said([line for line in output if isinstance(line, str)], stderr, error)
-    return Job(
-        stage,
-        said.text,
-        exit_code=exit_code,
-        started_at=started_at,
-        finished_at=finished_at,
-        trouble=said.trouble.value,
-        sure=said.structured,
-        cost=said.cost,
-        session=said.session,
-        timed=timed,
-        gone=gone,
-    )
+def described(job: Job, output: Sequence[str], stderr: str, error: str = "") -> Job:
+    """Return the job with what its agent wrote. `output`: the lines of its stdout. `error`: the runner's own words."""
+    said = words.said(output, stderr, error)
+    trouble, sure = said.trouble.value, said.structured
+    return replace(job, words=said.text, trouble=trouble, sure=sure, cost=said.cost, session=said.session)
 
 
 def at_work(job: Job, now: datetime, threshold: timedelta) -> bool:

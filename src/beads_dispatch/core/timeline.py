@@ -59,10 +59,9 @@ def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
 
 def parse_event(row: Mapping[str, object]) -> Event:
     """Parse a row of `events`, from `bd history --events --json` or from SQL."""
-    new = str(row.get("new_value") or "")
-    return Event(
-        str(row.get("event_type")), str(row.get("actor") or ""), _object(row.get("old_value")), _object(new), new
-    )
+    old, new = (str(row.get(key) or "") for key in ("old_value", "new_value"))
+    kind, actor = str(row.get("event_type")), str(row.get("actor") or "")
+    return Event(kind, actor, json_object(old) or {}, json_object(new) or {}, new)
 
 
 def woken_by_bd(events: Sequence[Mapping[str, object]]) -> bool:
@@ -78,14 +77,12 @@ def woken_by_bd(events: Sequence[Mapping[str, object]]) -> bool:
 
 def parse_comments(rows: Iterable[Mapping[str, object]]) -> list[Entry]:
     """Parse `bd comments --json`."""
-    return [
-        Entry(read_time(row.get("created_at")), str(row.get("author") or NOBODY), _lines(f"comment: {row.get('text')}"))
-        for row in rows
-    ]
-
-
-def _object(text: object) -> Mapping[str, object]:
-    return json_object(str(text or "{}")) or {}
+    found = []
+    for row in rows:
+        texts = f"comment: {row.get('text')}".split("\n")
+        lines = tuple(one_line(text, 2000) for text in texts if text.strip())
+        found.append(Entry(read_time(row.get("created_at")), str(row.get("author") or NOBODY), lines))
+    return found
 
 
 def timeline(
@@ -110,24 +107,19 @@ def _first(version: Version, events: Sequence[Event]) -> Iterator[Entry]:
         yield Entry(began, _who(made, []), ("created",))
     yield Entry(version.at, NOBODY, (f"{bead.status}, {assigned}; bd has no record of what was before",))
     for line in filter(str.strip, bead.notes.split("\n")):
-        yield _dated(line)
-
-
-def _dated(line: str) -> Entry:
-    claim = notes.newest_claim(line)
-    return Entry(read_time(claim[0]) if claim else None, _author([line]), (_note(line),))
+        claim = notes.newest_claim(line)
+        yield Entry(claim[1] if claim else None, _author([line]), (_note(line),))
 
 
 def _changes(versions: Sequence[Version], events: list[Event]) -> Iterator[Entry]:
     for before, after in pairwise(versions):
-        lines = _new_notes(before.bead.notes, after.bead.notes)
+        was, now = before.bead.notes, after.bead.notes
+        added = now[len(was) :] if _appended(was, now) else now
+        lines = [line for line in added.split("\n") if line.strip()]
         said = tuple(_note(line) for line in lines)
         event = _made_by(before.bead, after.bead, events)
-        what = ", ".join(_differences(before.bead, after.bead, event))
-        if what and said:
-            said = (f"{what}: {said[0]}", *said[1:])
-        elif what:
-            said = (what,)
+        if what := ", ".join(_differences(before.bead, after.bead, event)):
+            said = (f"{what}: {said[0]}", *said[1:]) if said else (what,)
         if said:
             yield Entry(after.at, _who(event, lines), said)
 
@@ -153,20 +145,11 @@ def _appended(before: str, after: str) -> bool:
     return not before or after == before or after.startswith(before + "\n")
 
 
-def _new_notes(before: str, after: str) -> list[str]:
-    added = after[len(before) :] if _appended(before, after) else after
-    return [line for line in added.split("\n") if line.strip()]
-
-
 def _note(line: str) -> str:
     """Return a line of the notes as the timeline shows it. A claim's time is shown beside it, so it is left out."""
     claim = notes.newest_claim(line)
-    token = f" (tick {claim[1]})" if claim and claim[1] else ""
+    token = f" (tick {claim[0]})" if claim and claim[0] else ""
     return f"claimed{token}" if claim else one_line(line, 2000)
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(one_line(line, 2000) for line in text.split("\n") if line.strip())
 
 
 def _made_by(before: Bead, after: Bead, events: list[Event]) -> Event | None:
@@ -196,12 +179,9 @@ def _author(lines: Sequence[str]) -> str:
     """Return who writes such lines, for versions whose author bd does not record."""
     if any(line.startswith(("reaper: ", "agent ended: ", "checked: ")) for line in lines):
         return "beads-reaper"
-    ours = any(notes.newest_claim(line) or notes.last_outcome(line) or _is_notice(line) for line in lines)
+    notice = notes.not_dispatched("")
+    ours = any(notes.newest_claim(line) or notes.last_outcome(line) or line.startswith(notice) for line in lines)
     return "beads-dispatcher" if ours else NOBODY
-
-
-def _is_notice(line: str) -> bool:
-    return line.startswith(notes.not_dispatched(""))
 
 
 def _of_marks(bead: Bead, entries: Iterable[Entry]) -> Iterator[Entry]:

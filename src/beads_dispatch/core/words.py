@@ -28,15 +28,12 @@ class Said:
 
     `text`: its final message, or the line that says what went wrong; without escape sequences.
     `structured`: it stood in a result object or an event. `is_error`: by its own word the run has failed.
-    `subtype`: a result object's, such as `error_max_turns`. `api_error_status`: HTTP, of the model's provider.
     `cost`: US dollars. `session`: what the agent needs to continue.
     """
 
     text: str = ""
     structured: bool = False
     is_error: bool = False
-    subtype: str = ""
-    api_error_status: int | None = None
     cost: float | None = None
     session: str = ""
     trouble: Trouble = Trouble.NONE
@@ -46,7 +43,8 @@ def said(stdout: Sequence[str] | str, stderr: str, error: str = "") -> Said:
     """Return what a run said. `error`: why its runner could not run it, in the runner's words."""
     out = stdout if isinstance(stdout, str) else "\n".join(line.removesuffix("\n") for line in stdout)
     objects, plain = _split(out)
-    words = _plain(_last_message(objects), plain, stderr, error, _session(objects) or _plain_session(stderr))
+    head = _SESSION_LINE.search(stderr)
+    words = _plain(_last_message(objects), plain, stderr, error, _session(objects) or (head[1] if head else ""))
     found = _structured(objects) or _structured(_split(stderr)[0])
     if found is None or found.text:
         return found or words
@@ -107,23 +105,17 @@ def _structured(objects: Sequence[tuple[int, Object]]) -> Said | None:
 def _of_result(found: Object, session: str) -> Said:
     subtype = _text(found.get("subtype"))
     failed = found.get("is_error") is True or subtype.startswith("error") or found.get("status") == "error"
-    text = (
-        _text(found.get("result"))
-        or _text(found.get("errors"))
-        or message(found)
-        or (subtype if subtype.startswith("error") else "")
-    )
-    status = _status(found)
+    text = _text(found.get("result")) or _text(found.get("errors")) or message(found)
+    if not text and subtype.startswith("error"):
+        text = subtype
     ended = _ENDED.get(subtype) or _ENDED.get(_text(found.get("terminal_reason")))
     return Said(
         text[:MOST_TEXT],
         structured=True,
         is_error=failed,
-        subtype=subtype,
-        api_error_status=status,
         cost=_cost(found.get("total_cost_usd")),
         session=_session([(0, found)]) or session,
-        trouble=(ended or _trouble(status, wordings.trouble(text))) if failed else Trouble.NONE,
+        trouble=(ended or _trouble(_status(found), wordings.trouble(text))) if failed else Trouble.NONE,
     )
 
 
@@ -207,11 +199,6 @@ _SESSION = re.compile(r"[\w.-]{6,100}")
 _SESSION_LINE = re.compile(r"^session id: ([\w.-]{6,100})\s*$", re.MULTILINE)  # Codex's head, on stderr
 
 
-def _plain_session(stderr: str) -> str:
-    found = _SESSION_LINE.search(stderr)
-    return found[1] if found else ""
-
-
 def _last_message(objects: Sequence[tuple[int, Object]]) -> str:
     messages = (agent_message(found) for _, found in reversed(objects))
     return next(filter(None, messages), "")[:MOST_TEXT]
@@ -240,7 +227,10 @@ def _plain(message: str, out: str, stderr: str, error: str, session: str) -> Sai
         if read := _read(near):
             trouble, text = read
             return Said(text[:MOST_TEXT], is_error=True, session=session, trouble=trouble)
-    final = message or lines.the_error(own) or _final(own, out)
+    whole = "\n".join(own)
+    if len(whole) > WHOLE:
+        whole = "\n".join(lines.meaningful(re.split(r"\n\s*\n", out.rstrip())[-1])) or own[-1]
+    final = message or lines.the_error(own) or whole
     # With a final message on stdout, an error further up on stderr is part of the transcript that Codex prints there.
     failure = lines.the_error(theirs[-1:] if final else theirs)
     failure = failure or lines.the_error(runners) or (runners[-1] if runners else "")
@@ -257,10 +247,3 @@ def _read(near: Sequence[str]) -> tuple[Trouble, str] | None:
         if lines.is_error(near[place]) or wordings.talks(near[place]):  # this is the reason, and no row reads it
             return None
     return None
-
-
-def _final(own: Sequence[str], out: str) -> str:
-    whole = "\n".join(own)
-    if len(whole) <= WHOLE:
-        return whole
-    return "\n".join(lines.meaningful(re.split(r"\n\s*\n", out.rstrip())[-1])) or own[-1]

@@ -101,7 +101,7 @@ def end_deferral(bead: Bead, now: datetime, *, entry: Entry | None = None) -> Ne
         return block_taken_back(bead, now, entry=entry)
     if marks.possibly_dispatched(bead):
         return _blocked(bead, notes.SENT_BEFORE, outcomes.DEFERRED)
-    return Write(status="open", marks=marks.reopened(now))
+    return Write(status="open", marks={marks.REOPENED: utc(now)})
 
 
 def block_woken(bead: Bead, now: datetime, *, known: Bead) -> Next:

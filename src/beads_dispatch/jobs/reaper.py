@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from beads_dispatch.core import eligibility, marks, notes, staleness
+from beads_dispatch.core import eligibility, marks, notes, outcomes, staleness
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
 from beads_dispatch.core.writes import Write, block_silent
@@ -101,7 +101,7 @@ class _Sweep:
         words = notes.question(bead.notes) or "it is blocked, without a note"
         try:
             if not self.dry_run:
-                cycle.outside.bd.update(bead, marks=marks.asked())
+                cycle.outside.bd.update(bead, marks={marks.OUTCOME: outcomes.ASKS.word})  # the job may still run
                 cycle.notify(bead, "asks", words)
             cycle.info("asks", f"asks: {words}", bead)
         except BdFailed as error:

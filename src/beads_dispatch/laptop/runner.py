@@ -291,16 +291,9 @@ class LocalRunner:
         finished = datetime.fromtimestamp(ended.finished_at, UTC)
         if ended.stopped == MAY_LIVE:
             return Job(Stage.UNKNOWN, MAY_LIVE, finished_at=finished)
-        job = runs.described(
-            _stage(ended),
-            (ended.head + ended.stdout).splitlines(keepends=True),
-            ended.stderr,
-            exit_code=ended.exit_code,
-            started_at=finished - timedelta(seconds=ended.seconds),
-            finished_at=finished,
-            timed=True,
-            gone=True,
-        )
+        began, code = finished - timedelta(seconds=ended.seconds), ended.exit_code
+        job = Job(_stage(ended), exit_code=code, started_at=began, finished_at=finished, timed=True, gone=True)
+        job = runs.described(job, (ended.head + ended.stdout).splitlines(keepends=True), ended.stderr)
         if job.stage is Stage.STOPPED:
             return replace(job, words=ended.stopped)
         if ended.cannot_run:
