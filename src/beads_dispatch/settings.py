@@ -62,6 +62,7 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assig
             wrong.append(str(error))
             return default
 
+    per_day = environ.get("BEADS_DISPATCH_PER_DAY")
     settings = Settings(
         assignee=checked(lambda: _assignee(environ, assignee), ""),
         actor=checked(lambda: _name(environ, "BEADS_ACTOR", actor), ""),
@@ -75,7 +76,7 @@ def read(environ: Mapping[str, str], *, actor: str, needs_beadboard: bool, assig
         cron_job=checked(lambda: _cron_job(environ), None),
         agent_jobs=checked(lambda: _count(environ, "BEADS_AGENT_JOBS"), 1),
         hours=checked(lambda: _hours(environ), None),
-        per_day=checked(lambda: _per_day(environ), None),
+        per_day=checked(lambda: _count(environ, "BEADS_DISPATCH_PER_DAY", 9999), None) if per_day else None,
         agent_token_file=environ.get("API_BEARER_TOKEN_FILE") or "",
     )
     if wrong:
@@ -113,10 +114,6 @@ def _hours(environ: Mapping[str, str]) -> "Hours | None":
         return hours.parse(text)
     except ValueError as error:
         raise ValueError(f"BEADS_DISPATCH_HOURS: {error}") from None
-
-
-def _per_day(environ: Mapping[str, str]) -> int | None:
-    return _count(environ, "BEADS_DISPATCH_PER_DAY", 9999) if environ.get("BEADS_DISPATCH_PER_DAY") else None
 
 
 def _threshold(environ: Mapping[str, str]) -> timedelta:

@@ -36,35 +36,23 @@ _ROWS: tuple[tuple[range | tuple[int, ...], str, Outcome], ...] = (
 def understand(reply: Reply) -> Answer:
     """Return what a reply to POST /api/agent-dispatch means. Source: BeadBoard's route, see docs/how-it-decides.md."""
     document = json_object(reply.body) or {}
-    text = _error_text(document, reply.body)
+    error = document.get("error", reply.body) or reply.body  # it can be an array
+    text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
     if not reply.delivered:
         return Answer(Outcome.NOT_STARTED, reply.status, text)
     job = _job(document) if reply.status == 200 else ""
     if job:
         return Answer(Outcome.ACCEPTED, reply.status, text, job)
-    return Answer(_outcome(reply.status, text), reply.status, text)
-
-
-def _outcome(status: int | None, text: str) -> Outcome:
-    if status is None:
-        return Outcome.UNCLEAR
-    rows = (
-        outcome for statuses, known, outcome in _ROWS
-        if status in statuses and re.fullmatch(known, text, re.DOTALL)
-    )  # fmt: skip
-    return next(rows, Outcome.UNCLEAR)
+    for statuses, known, outcome in _ROWS:
+        if reply.status in statuses and re.fullmatch(known, text, re.DOTALL):
+            return Answer(outcome, reply.status, text)
+    return Answer(Outcome.UNCLEAR, reply.status, text)
 
 
 def brief(reply: Reply) -> str:
     """Return a reply in a few words, for a message."""
     http = f"HTTP {reply.status}: " if reply.status is not None else ""
     return http + (one_line(reply.body) or "(empty body)")
-
-
-def _error_text(document: dict[str, object], body: str) -> str:
-    """Return the reply's `error`, which can be an array; the whole body if it is missing or empty."""
-    error = document.get("error", body) or body
-    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
 
 
 def _job(document: dict[str, object]) -> str:

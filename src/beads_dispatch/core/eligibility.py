@@ -73,15 +73,13 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
 
 def _waits_until(bead: Bead, now: datetime) -> Reason | None:
     if bead.defer_until and bead.defer_until > now:
-        return _waiting("deferred", bead.defer_until)
-    if (until := marks.retry_after(bead, now)) and until > now:
-        return _waiting("backing off", until)
-    if (until := backoff.next_run_at(bead)) and now < until <= now + marks.FURTHEST:
-        return _waiting(f"run {marks.runs(bead) + 1} in a row waits", until)
-    return None
-
-
-def _waiting(what: str, until: datetime) -> Reason:
+        what, until = "deferred", bead.defer_until
+    elif (retry := marks.retry_after(bead, now)) and retry > now:
+        what, until = "backing off", retry
+    elif (run := backoff.next_run_at(bead)) and now < run <= now + marks.FURTHEST:
+        what, until = f"run {marks.runs(bead) + 1} in a row waits", run
+    else:
+        return None
     return Reason(f"{what} until {utc(until)}", until=until)
 
 

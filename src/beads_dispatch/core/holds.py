@@ -77,14 +77,12 @@ def of_runs(holds: Holds) -> Holds:
 
 def write_hold(hold: Hold) -> str:
     """Return a hold as it is stored."""
-    known: dict[str, object] = {
-        "until": utc(hold.until), "step": hold.step, "reason": hold.reason, "bead": hold.bead_id,
+    times = {"until": hold.until, "set_at": hold.set_at, "began": hold.began}
+    known = {
+        **{key: utc(time) for key, time in times.items() if time},
+        "step": hold.step, "reason": hold.reason, "bead": hold.bead_id,
+        "first": hold.first, "proven": hold.proven, "ran": round(hold.ran),
     }  # fmt: skip
-    times = {"set_at": hold.set_at, "began": hold.began}
-    known |= {key: utc(time) for key, time in times.items() if time}
-    known |= {"first": hold.first} if hold.first else {}
-    known |= {"proven": True} if hold.proven else {}
-    known |= {"ran": round(hold.ran)} if hold.ran else {}
     return json.dumps(known, ensure_ascii=False)
 
 
@@ -97,21 +95,14 @@ def read_hold(kind: str, text: str, now: datetime) -> Hold | None:
     until = read_time(known.get("until")) if isinstance(known, dict) else None
     if kind not in FURTHEST or until is None or until > now + FURTHEST[kind]:
         return None
-    step = known.get("step")
-    counted = step if isinstance(step, int) and 0 <= step <= marks.MOST else 0
-    set_at, began = (_past(known.get(key), now) for key in ("set_at", "began"))
-    ran = known.get("ran")
+    step, ran = (known[key] if type(known.get(key)) is int else 0 for key in ("step", "ran"))
+    # A start from the future would leave out every run that starts before it.
+    set_at, began = (min(time, now) if (time := read_time(known.get(key))) else None for key in ("set_at", "began"))
     return Hold(
-        until, counted, one_line(str(known.get("reason") or "a hold")), str(known.get("bead") or ""),
-        set_at, began or set_at, str(known.get("first") or ""), known.get("proven") is True,
-        float(ran) if isinstance(ran, int) and not isinstance(ran, bool) and ran > 0 else 0.0,
+        until, step if 0 <= step <= marks.MOST else 0, one_line(str(known.get("reason") or "a hold")),
+        str(known.get("bead") or ""), set_at, began or set_at, str(known.get("first") or ""),
+        known.get("proven") is True, float(max(ran, 0)),
     )  # fmt: skip
-
-
-def _past(value: object, now: datetime) -> datetime | None:
-    """Return a stored time. From the future it would leave out every run that starts before it."""
-    time = read_time(value)
-    return min(time, now) if time else None
 
 
 # --- a service's ---
@@ -149,9 +140,10 @@ def resumed(kind: str, hold: Hold, now: datetime) -> Hold | None:
     A service's first failure is remembered, and only an acceptance undoes it: otherwise each `resume` would charge a
     lone bead for the service's failure. After a hold that runs caused, one bead goes first.
     """
+    ended = replace(hold, until=min(now, hold.until))
     if kind in OF_RUNS:
-        return replace(hold, until=min(now, hold.until))
-    return replace(hold, until=min(now, hold.until), step=min(hold.step, 1)) if hold.step else None
+        return ended
+    return replace(ended, step=1) if hold.step else None
 
 
 # --- those that runs cause ---
@@ -223,10 +215,9 @@ def allowance(holds: Holds, beads: Sequence[Bead], now: datetime) -> Allowance:
 def _allowance(kind: str, hold: Hold, beads: Sequence[Bead], now: datetime) -> Allowance:
     what = "the usage limit is over" if kind == USAGE else "the agent works again"
     since = started_since(hold, beads)
-    if hold.proven and since and now - since[-1][0] < PROVEN:
-        return Allowance(0, f"one bead a minute until one is closed, to see whether {what}")
     if hold.proven:
-        return Allowance(1, f"one bead a minute until one is closed, to see whether {what}")
+        waits = since and now - since[-1][0] < PROVEN
+        return Allowance(0 if waits else 1, f"one bead a minute until one is closed, to see whether {what}")
     if since:
         return Allowance(0, f"{since[-1][1].id} runs first, to see whether {what}")
     if now < hold.until:

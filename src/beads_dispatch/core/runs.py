@@ -98,7 +98,10 @@ def end(job: Job, bead: Bead, now: datetime, threshold: timedelta, zone: tzinfo)
         return None
     match job.stage:
         case Stage.RUNNING if not at_work(job, now, threshold):
-            return _stuck(job, now, threshold)
+            minutes = (now - job.started_at) // timedelta(minutes=1) if job.started_at else 0
+            limit = LONGEST_RUN * threshold / timedelta(minutes=1)
+            what = f"still running after {minutes}m, limit {limit:g}m ({LONGEST_RUN} × threshold)"
+            return End(outcomes.STUCK, Fault.BEAD, notes.ended(what), may_live=True)
         case Stage.COMPLETED if job.check_failed:
             what = f"check failed ({one_line(job.check, 80)}, {job.check_failed})"
             return End(outcomes.CHECK_FAILED, Fault.CHECK, notes.ended(what, job.words))
@@ -202,15 +205,8 @@ def _maybe_alive(job: Job, what: str) -> str:
     return notes.ended(f"{what}; its process may still be working")
 
 
-def _stuck(job: Job, now: datetime, threshold: timedelta) -> End:
-    minutes = (now - job.started_at) // timedelta(minutes=1) if job.started_at else 0
-    limit = LONGEST_RUN * threshold / timedelta(minutes=1)
-    line = notes.ended(f"still running after {minutes}m, limit {limit:g}m ({LONGEST_RUN} × threshold)")
-    return End(outcomes.STUCK, Fault.BEAD, line, may_live=True)
-
-
 def _usage_limit(job: Job, now: datetime, zone: tzinfo) -> End:
-    """Its words are as old as the job's end: read hours later, after a laptop's sleep, `3pm` is not tomorrow's.
+    """Read when the limit resets as of the job's end: hours later, after a laptop's sleep, `3pm` is not tomorrow's.
 
     (Found by the simulation.)
     """

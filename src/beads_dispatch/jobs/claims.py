@@ -18,10 +18,10 @@ from beads_dispatch.jobs.writing import fetch, until_settled
 
 
 def make(cycle: Cycle, chosen: Bead, known: Entry | None, just_read: Bead | None = None) -> Claim | None:
-    """Claim a bead in one write that is never retried. None: it is no longer eligible, go on with the next one.
+    """Claim a bead in one write that is never retried. Return None if the bead is no longer eligible.
 
-    `known`: what the ledger remembers of it. `just_read`: as bd has returned it a moment ago.
-    Raises BdFailed if the claim could not be written; DoltFailed if the lock is lost.
+    `known`: what the ledger remembers of it. `just_read`: as bd returned it a moment ago.
+    Raise BdFailed if the claim could not be written; DoltFailed if the lock is lost.
     """
     bead, now = fetch(cycle, chosen.id, just_read), cycle.now()
     # Nobody has asked yet whether such a job still runs.
@@ -56,10 +56,10 @@ def _write(cycle: Cycle, claimed: Claim) -> Claim:
 
 
 def verify(cycle: Cycle, claimed: Claim) -> bool:
-    """Return whether the bead is still ours, right before the start. If not, it is released.
+    """Return whether the bead is still ours, right before the start. Release it if not.
 
     The ledger is written last: a start that it does not know could be repeated after an import.
-    Raises Failure if the database was lost, and perhaps the lock with it.
+    Raise Failure if the database was lost, and perhaps the lock with it.
     """
     try:
         bead = fetch(cycle, claimed.bead.id, claimed.written)

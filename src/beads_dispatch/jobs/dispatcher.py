@@ -10,7 +10,6 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.consequence import consequence
 from beads_dispatch.core.errors import BdFailed, Failure, Misconfigured, ServiceFailed, WritesRefused
-from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.pacing import Came
 from beads_dispatch.core.runner import Outcome
@@ -43,14 +42,14 @@ class Report:
 
 
 def tick(outside: Outside, settings: Settings) -> Report:
-    """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raises Failure if it cannot begin."""
+    """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raise Failure if the tick cannot begin."""
     if not outside.queue.lock("dispatcher"):
         return Report(Came.LOCKED, failed=locked_out(outside, "dispatcher", "tick"))
     return run(outside, settings, Tick.run)
 
 
 def run(outside: Outside, settings: Settings, steps: "Callable[[Tick], None]") -> Report:
-    """Take these steps on a fresh snapshot. Raises Failure if the snapshot cannot be read."""
+    """Take these steps on a fresh snapshot. Raise Failure if the snapshot cannot be read."""
     cycle = Cycle(outside, settings, outside.clock.monotonic())
     snapshot = outside.queue.snapshot()
     report = Report(unreadable=bool(snapshot.unreadable))
@@ -92,7 +91,7 @@ class Tick:
             raise
 
     def select(self) -> list[Bead]:
-        """Return the beads to try, in order. Logs why there is none. bd is asked only if a bead is eligible."""
+        """Return the beads to try, in order. Log why there is none. Ask bd only if a bead is eligible."""
         outside, now = self.cycle.outside, self.cycle.now()
         eligible = eligibility.eligible(self.beads, now)
         if not eligible:
@@ -141,7 +140,9 @@ class Tick:
                     continue
                 claimed = claims.make(self.cycle, bead, self.entries.get(bead.id), self.just_read(bead))
             except BdFailed as error:
-                unclaimed = _not_claimed(self.cycle, self.holding, bead, error)
+                reason = f"could not be claimed: {error}"
+                self.cycle.error("not_claimed", reason, bead)
+                unclaimed = holds.claim_hold(self.holding.service, self.cycle.now(), reason, bead.id)
                 continue
             if claimed and claims.verify(self.cycle, claimed):
                 left -= 1
@@ -161,16 +162,12 @@ class Tick:
     def has_room(self, bead: Bead) -> bool:
         """Return whether an agent can start. `bead`: the one that waits for it."""
         try:
-            return self.ask_for_room(bead)
+            found = self.cycle.outside.runner.room()
         except ServiceFailed as error:
             self.report.came = Came.NO_ANSWER
             if not self.cycle.outside.stopping():
                 room.note_outage(self.cycle, self.holding, bead, error)
             return False
-
-    def ask_for_room(self, bead: Bead) -> bool:
-        """Return the same if the services answer. Raises ServiceFailed."""
-        found = self.cycle.outside.runner.room()
         if not found.free:
             self.report.came = Came.BUSY if found.cached else Came.FULL
             self.cycle.info("busy", "waiting: the agent is busy", bead)
@@ -204,13 +201,6 @@ class Tick:
         goes_on = answer.outcome in GOES_ON
         self.report.came = Came.SENT if goes_on else Came.HELD
         return goes_on
-
-
-def _not_claimed(cycle: Cycle, holding: Holding, bead: Bead, error: BdFailed) -> Hold:
-    """Logs a claim that could not be written. Returns the hold for a tick in which no claim can be."""
-    reason = f"could not be claimed: {error}"
-    cycle.error("not_claimed", reason, bead)
-    return holds.claim_hold(holding.service, cycle.now(), reason, bead.id)
 
 
 def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:

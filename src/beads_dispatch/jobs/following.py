@@ -1,4 +1,4 @@
-"""How runs end: what the runner says of the jobs of beads in progress, and what is written for each end."""
+"""Learn how runs ended: ask the runner about the jobs of beads in progress, and write what follows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class Ended:
 
 
 def look(cycle: Cycle, running: Sequence[Bead], no_job_left: frozenset[str]) -> list[Seen]:
-    """Ask the runner about the job of each of these beads. A doubtful answer is logged once."""
+    """Ask the runner about the job of each of these beads. Log a doubtful answer once."""
     seen, doubt = [], ""
     for bead in running:
         if cycle.out_of_time(ASK_SECONDS, "the rest is left to the next sweep"):
@@ -111,7 +111,7 @@ def _recent(cycle: Cycle, beads: Sequence[Bead]) -> Recent:
 
 
 def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -> None:
-    """The hold first, then the bead: once it is open, a tick can send it."""
+    """Write the hold first, then the bead: once the bead is open, a tick can send it."""
     bead, seconds = one.bead, runs.seconds(one.job)
     if verdict.hold:
         cycle.outside.queue.set_hold(verdict.kind, verdict.hold)
@@ -160,7 +160,7 @@ class Follower:
             return False
 
     def found_end(self, running: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
-        """Return whether a run has ended, so that a sweep is due. Asks only while something runs.
+        """Return whether a run has ended, so that a sweep is due. Ask only while something runs.
 
         `eager`: sooner, because a tick comes next.
         """
@@ -172,10 +172,8 @@ class Follower:
         jobs = {bead.id: self.runner.job(self.runner.job_of(bead)) for bead in followed}
         self.at_work = frozenset(key for key, job in jobs.items() if runs.at_work(job, now, self.threshold))
         self.gone = self._no_job_left(followed, jobs)
-        return bool(self.gone) or any(self._over(bead, jobs[bead.id], now) for bead in followed)
-
-    def _over(self, bead: Bead, job: Job, now: datetime) -> bool:
-        return runs.end(job, bead, now, self.threshold, self.clock.zone()) is not None
+        zone = self.clock.zone()
+        return bool(self.gone) or any(runs.end(jobs[one.id], one, now, self.threshold, zone) for one in followed)
 
     def _no_job_left(self, running: Sequence[Bead], jobs: Mapping[str, Job]) -> frozenset[str]:
         """Return the beads whose jobs cannot be asked about, once the runner has had no job at all for 15 s.

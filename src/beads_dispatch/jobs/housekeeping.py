@@ -5,9 +5,8 @@ from functools import partial
 
 from beads_dispatch.core import claim, eligibility, notes
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.core.eligibility import Reason
 from beads_dispatch.core.errors import BdFailed, NotAsExpected
-from beads_dispatch.core.writes import Intent, Write, end_deferral, restore, stop_running
+from beads_dispatch.core.writes import Intent, end_deferral, restore, stop_running
 from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.writing import fetch, once
 
@@ -21,17 +20,13 @@ def notify(cycle: Cycle, beads: Iterable[Bead]) -> None:
             return
         line = notes.not_dispatched(reason.text)
         try:
-            _add_notice(cycle, bead, reason, line)
+            if reason is eligibility.TOO_LARGE:
+                cycle.outside.bd.comment(bead.id, notes.TOO_LARGE)
+            else:
+                cycle.outside.bd.update(bead, note=line)
             cycle.info("notified", line, bead)
         except BdFailed as error:
             cycle.error("not_notified", f"{line}, but that could not be noted: {error}", bead)
-
-
-def _add_notice(cycle: Cycle, bead: Bead, reason: Reason, line: str) -> None:
-    if reason is eligibility.TOO_LARGE:
-        cycle.outside.bd.comment(bead.id, notes.TOO_LARGE)
-    else:
-        cycle.outside.bd.update(bead, note=line)
 
 
 def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
@@ -54,17 +49,15 @@ def tidy(cycle: Cycle, beads: Iterable[Bead], seconds: float) -> None:
 
 
 def carry_out(cycle: Cycle, bead: Bead, intent: Intent, job: str = "") -> None:
-    """Write what is due on a bead, if it still is, and say what became of it. `job`: for the log."""
+    """Write what is due on a bead, if it still is, and log what became of it. `job`: for the log."""
     try:
         fresh = bead if bead.kept_apart else fetch(cycle, bead.id)  # in another table, and never dispatched
-        _say(cycle, bead, once(cycle, intent, fresh), job)
+        written = once(cycle, intent, fresh)
     except NotAsExpected:
-        _say(cycle, bead, None, job)
+        written = None
     except BdFailed as error:
         cycle.error("not_tidied", f"could not be written: {error}", bead)
-
-
-def _say(cycle: Cycle, bead: Bead, written: Write | None, job: str) -> None:
+        return
     if written is None:
         cycle.info("changed", "changed meanwhile: left alone", bead)
     elif written.status == "blocked":
