@@ -84,15 +84,18 @@ def with_comments(bead: Bead, times: Mapping[str, object]) -> Bead:
 def read_time(value: object) -> datetime | None:
     """Return an RFC 3339 text (bd writes up to nine decimals) or a UTC DATETIME as an aware time; None if neither."""
     try:
-        if isinstance(value, str):
-            from dateutil.parser import isoparse  # an idle tick against a server has no text to read
-
-            value = isoparse(value)
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        time = _read_text(value) if isinstance(value, str) else value
+        if isinstance(time, datetime):
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):  # OverflowError: an offset moves year 1 or 9999 out of range
         pass
     return None
+
+
+def _read_text(text: str) -> datetime:
+    from dateutil.parser import isoparse  # an idle tick against a server has no text to read
+
+    return isoparse(text)
 
 
 def _text(value: object) -> str | None:
