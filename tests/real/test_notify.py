@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Board, Place, held_port
 from test_run_ends import job, result
 
-from beads_dispatch.adapters import http_server, notify
-from beads_dispatch.adapters.http_server import Page
+from beads_dispatch.adapters import notify
 
 SECRET = "hunter2"  # a part of every URL; it must be in no output
 
@@ -26,12 +26,12 @@ class Receiver:
     messages: list[str] = field(default_factory=list)
     answer: Callable[[], int] = lambda: 200
 
-    def page(self, method: str, path: str, body: bytes) -> Page:
+    def take(self, path: str, body: bytes) -> int:
         assert path == f"/{SECRET}"
         known = json.loads(body)
         assert known["title"] == "beads-dispatch"
         self.messages += known["message"].splitlines()
-        return self.answer(), "text/plain", b""
+        return self.answer()
 
     @property
     def url(self) -> str:
@@ -44,7 +44,15 @@ def receiver() -> Iterator[Receiver]:
     import threading
 
     one = Receiver()
-    server = http_server.server("127.0.0.1", 0, one.page)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(one.take(self.path, body))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     one.port = server.server_port
     yield one

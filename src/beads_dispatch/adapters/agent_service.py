@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,27 +19,20 @@ ASK_SECONDS = 10.0
 MOST_BYTES = 1024 * 1024  # a job's answer holds its whole prompt and output; a longer one cannot be judged
 
 
+@dataclass(slots=True)
 class AgentService:
-    """The agent service by its base URL. `token`: for its jobs, as it is now. Raises ServiceFailed.
+    """The agent service by its base URL. `token`: returns the token for its jobs as it is now, or raises ServiceFailed.
 
     `waiting` gets a line on each long wait.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: Callable[[], str],
-        request: Request,
-        waiting: Waiting,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._url = url
-        self._token = token
-        self._request = request
-        self._waiting = waiting
-        self._monotonic = monotonic
-        self._silent_until = -math.inf
-        self._silence = ""
+    url: str
+    token: Callable[[], str]
+    request: Request
+    waiting: Waiting
+    monotonic: Callable[[], float]
+    _silent_until: float = -math.inf
+    _silence: str = ""
 
     def room(self) -> "Room":
         """Return the room that its health reports. Raise ServiceFailed."""
@@ -46,7 +40,7 @@ class AgentService:
 
         room = capacity.room(self._health())
         if room is None:
-            raise ServiceFailed("the agent service's health has no `busy`", self._url)
+            raise ServiceFailed("the agent service's health has no `busy`", self.url)
         return room
 
     def idle(self) -> bool | None:
@@ -71,17 +65,17 @@ class AgentService:
         from beads_dispatch.core.runner import Job, Stage
         from beads_dispatch.core.runs import parse  # an idle tick asks about no job
 
-        if self._monotonic() < self._silent_until:
+        if self.monotonic() < self._silent_until:
             return Job(Stage.DOUBT, self._silence)
-        url = f"{self._url}/jobs/{quote(job_id, safe='')}"
+        url = f"{self.url}/jobs/{quote(job_id, safe='')}"
         try:
-            token = self._token()
+            token = self.token()
         except ServiceFailed as error:
             return Job(Stage.DOUBT, str(error))
-        reply = self._request(Ask("GET", url, ASK_SECONDS, self._slow(url), token=token, most_bytes=MOST_BYTES))
+        reply = self.request(Ask("GET", url, ASK_SECONDS, self._slow(url), token=token, most_bytes=MOST_BYTES))
         document = json_object(reply.body)
         if reply.status is None:
-            self._silent_until, self._silence = self._monotonic() + ASK_SECONDS, brief(reply)
+            self._silent_until, self._silence = self.monotonic() + ASK_SECONDS, brief(reply)
         if reply.status == 404 and document == {"detail": "Job not found"}:
             return Job(Stage.UNKNOWN)
         if reply.status != 200 or document is None:
@@ -89,11 +83,11 @@ class AgentService:
         return parse(document)
 
     def _slow(self, url: str) -> Callable[[], None]:
-        return lambda: self._waiting(f"waiting for the agent service at {url}, for up to {ASK_SECONDS:g} s")
+        return lambda: self.waiting(f"waiting for the agent service at {url}, for up to {ASK_SECONDS:g} s")
 
     def _health(self) -> dict[str, object]:
-        url = f"{self._url}/health"
-        reply = self._request(Ask("GET", url, ASK_SECONDS, self._slow(url)))
+        url = f"{self.url}/health"
+        reply = self.request(Ask("GET", url, ASK_SECONDS, self._slow(url)))
         document = json_object(reply.body)
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}", url)

@@ -1,6 +1,7 @@
 """BeadBoard: is its agent busy, and start the agent on a bead."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask, Request
@@ -15,20 +16,18 @@ WAKE_PAUSE = 1.0
 POST_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
 class BeadBoard:
     """BeadBoard by its base URL.
 
     `stopping` ends the wait for a BeadBoard that is waking up. `waiting` gets a line on each long wait, once.
     """
 
-    def __init__(
-        self, url: str, request: Request, clock: Clock, stopping: Callable[[], bool], waiting: Waiting
-    ) -> None:
-        self._url = url
-        self._request = request
-        self._clock = clock
-        self._stopping = stopping
-        self._waiting = waiting
+    url: str
+    request: Request
+    clock: Clock
+    stopping: Callable[[], bool]
+    waiting: Waiting
 
     def busy(self) -> bool:
         """Return whether its agent has no room. Raise ServiceFailed if it gives no usable answer.
@@ -37,32 +36,32 @@ class BeadBoard:
         """
         busy = self._status().get("busy")
         if not isinstance(busy, bool):
-            raise ServiceFailed("BeadBoard's status has no `busy`", self._url)
+            raise ServiceFailed("BeadBoard's status has no `busy`", self.url)
         return busy
 
     def dispatch(self, bead_id: str) -> Reply:
-        """POSTs the bead once, on a fresh connection, within 60 s, whatever comes back."""
-        url = f"{self._url}/api/agent-dispatch"
+        """POST the bead once, on a fresh connection, within 60 s, whatever comes back."""
+        url = f"{self.url}/api/agent-dispatch"
         slow = self._slow("the answer", POST_SECONDS)
-        return self._request(Ask("POST", url, POST_SECONDS, slow, {"taskId": bead_id}))
+        return self.request(Ask("POST", url, POST_SECONDS, slow, {"taskId": bead_id}))
 
     def _slow(self, what: str, seconds: float) -> Callable[[], None]:
-        return lambda: self._waiting(f"waiting for {what} of BeadBoard at {self._url}, for up to {seconds:g} s")
+        return lambda: self.waiting(f"waiting for {what} of BeadBoard at {self.url}, for up to {seconds:g} s")
 
     def _status(self) -> dict[str, object]:
-        """Refused connections and waiting pages are retried while BeadBoard wakes up."""
-        until, url = self._clock.monotonic() + WAKE_SECONDS, f"{self._url}/api/agent-status"
+        """Return BeadBoard's status. Ask again after a refused connection or a waiting page: BeadBoard wakes up."""
+        until, url = self.clock.monotonic() + WAKE_SECONDS, f"{self.url}/api/agent-status"
         slow, noticed = self._slow("the status", ASK_SECONDS), False
         while True:
-            reply = self._request(Ask("GET", url, ASK_SECONDS, slow))
+            reply = self.request(Ask("GET", url, ASK_SECONDS, slow))
             document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document
             waking = document is None and (reply.status is not None or not reply.delivered)
-            if not waking or self._stopping() or self._clock.monotonic() + WAKE_PAUSE > until:
+            if not waking or self.stopping() or self.clock.monotonic() + WAKE_PAUSE > until:
                 raise ServiceFailed(f"BeadBoard gave no usable status: {brief(reply)}", url)
             if not noticed:
                 what = f"BeadBoard does not answer at {url}: {brief(reply)}"
-                self._waiting(f"{what}; asking again for up to {WAKE_SECONDS:g} s")
+                self.waiting(f"{what}; asking again for up to {WAKE_SECONDS:g} s")
                 noticed = True
-            self._clock.sleep(WAKE_PAUSE)
+            self.clock.sleep(WAKE_PAUSE)

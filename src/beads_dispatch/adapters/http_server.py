@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from beads_dispatch.core.errors import Failure
 
-MOST_BYTES = 64 * 1024  # of a request's body
-
 
 class Page(NamedTuple):
     status: int
@@ -22,11 +20,11 @@ class Page(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-Answer = Callable[[str, str, bytes], Page]  # from method, path and body
+Answer = Callable[[str], Page]  # the page of a path
 
 
 def server(host: str, port: int, answer: Answer) -> ThreadingHTTPServer:
-    """Listen; the caller serves. Port 0: a free one. `::` is every address, IPv4's too. Raises Failure."""
+    """Listen; the caller serves. Port 0: a free one. `::`: every address, IPv4's too. Raise Failure."""
     try:
         try:
             return _Server((host, port), answer)
@@ -61,17 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self._is_ours():
-            self._reply(*self.server.answer("GET", self.path, b""))
+            self._reply(*self.server.answer(self.path))
 
     def do_HEAD(self) -> None:
         self.do_GET()  # `_reply` leaves the body out
-
-    def do_POST(self) -> None:
-        if not self._is_ours():
-            return
-        length = self.headers.get("Content-Length", "0")
-        size = min(int(length), MOST_BYTES) if length.isdecimal() else 0
-        self._reply(*self.server.answer("POST", self.path, self.rfile.read(size)))
 
     def _is_ours(self) -> bool:
         """Refuse a name of somebody else's for this machine's own address (DNS rebinding).

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.kubernetes import Kubernetes
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.core.errors import ServiceFailed
 
 if TYPE_CHECKING:
@@ -23,37 +24,41 @@ ALIVE = "status.phase!=Succeeded,status.phase!=Failed"  # pods
 NO_SUCCESS = "status.successful=0"  # Jobs: those that succeeded are most, and need not be read
 
 
-class JobRunner:
-    """`cron_job`: the agent's, in the namespace of `api`. `places`: how many Jobs may run at once."""
+@dataclass
+class JobRunner(Runner):
+    """`cron_job`: the agent's, in the namespace of `api`. `places`: how many Jobs may run at once.
+
+    `idle` says nothing: each job can be asked about, and in doubt the API server answers neither question.
+    """
+
+    api: Kubernetes
+    cron_job: str
+    places: int
+    clock: Clock
+    stopping: Callable[[], bool]
+    _taken: int = 0
+    _counted_at: float = -math.inf
 
     follows = True
-
-    def __init__(self, api: Kubernetes, cron_job: str, places: int, clock: Clock, stopping: Callable[[], bool]) -> None:
-        self._api = api
-        self._cron_job = cron_job
-        self._places = places
-        self._clock = clock
-        self._stopping = stopping
-        self._taken, self._counted_at = 0, -math.inf
 
     # --- room ---
     def room(self) -> "Room":
         from beads_dispatch.core.kubernetes_jobs import AGENT, label
         from beads_dispatch.core.runner import Room
 
-        now = self._clock.monotonic()
-        if now - self._counted_at >= ROOM_SECONDS or self._taken < self._places:
-            self._taken = len(self._at_work({AGENT: label(self._cron_job)}))
+        now = self.clock.monotonic()
+        if now - self._counted_at >= ROOM_SECONDS or self._taken < self.places:
+            self._taken = len(self._at_work({AGENT: label(self.cron_job)}))
             self._counted_at = now
-        return Room(self._taken < self._places, self._taken, self._places)
+        return Room(self._taken < self.places, self._taken, self.places)
 
     def _at_work(self, labels: Mapping[str, str]) -> set[str]:
         """Return the names of these labels' Jobs that have not ended, or whose pod has not. Raise ServiceFailed."""
         from beads_dispatch.core.kubernetes_jobs import JOB
         from beads_dispatch.core.kubernetes_runs import unfinished
 
-        jobs = [job["metadata"]["name"] for job in self._api.list("jobs", labels, NO_SUCCESS) if unfinished(job)]
-        pods = [pod["metadata"]["labels"].get(JOB, "") for pod in self._api.list("pods", labels, ALIVE)]
+        jobs = [job["metadata"]["name"] for job in self.api.list("jobs", labels, NO_SUCCESS) if unfinished(job)]
+        pods = [pod["metadata"]["labels"].get(JOB, "") for pod in self.api.list("pods", labels, ALIVE)]
         return {*jobs, *pods}
 
     # --- start ---
@@ -62,16 +67,16 @@ class JobRunner:
         from beads_dispatch.core.runner import Answer, Outcome
 
         try:
-            cron_job = self._api.get("cronjobs", self._cron_job)
+            cron_job = self.api.get("cronjobs", self.cron_job)
             at_work = self._at_work({BEAD: label(claim.bead.id)})
         except ServiceFailed as error:
             return Answer(Outcome.NOT_STARTED, None, str(error))
         if cron_job is None:
-            text = f"there is no CronJob {self._cron_job} in the namespace {self._api.namespace}"
+            text = f"there is no CronJob {self.cron_job} in the namespace {self.api.namespace}"
             return Answer(Outcome.NOT_STARTED, None, text)
         if at_work:  # a restored backup has taken back what we knew of it
             return Answer(Outcome.BEAD_AT_FAULT, None, f"its Job {min(at_work)} still runs")
-        return self._create(manifest(claim, cron_job, self._api.namespace))
+        return self._create(manifest(claim, cron_job, self.api.namespace))
 
     def _create(self, job: "Document") -> "Answer":
         """Create the Job: again and again with its name, until an answer proves that it is there or that it is not.
@@ -82,11 +87,11 @@ class JobRunner:
         from beads_dispatch.core.kubernetes_runs import Creation, creation, failure
         from beads_dispatch.core.runner import Answer, Outcome
 
-        until, pause, lost = self._clock.monotonic() + CREATE_SECONDS, FIRST_PAUSE, False
+        until, pause, lost = self.clock.monotonic() + CREATE_SECONDS, FIRST_PAUSE, False
         accepted = Answer(Outcome.ACCEPTED, None, "", job["metadata"]["name"])
         while True:
-            reply = self._api.create("jobs", job)
-            refused = Answer(Outcome.NOT_STARTED, None, failure(reply, f"create jobs in {self._api.namespace}"))
+            reply = self.api.create("jobs", job)
+            refused = Answer(Outcome.NOT_STARTED, None, failure(reply, f"create jobs in {self.api.namespace}"))
             match creation(reply):
                 case Creation.CREATED:
                     return accepted
@@ -98,10 +103,10 @@ class JobRunner:
                     return accepted
                 case Creation.UNKNOWN:
                     lost = True
-            if self._clock.monotonic() + pause > until or (self._stopping() and not lost):
+            if self.clock.monotonic() + pause > until or (self.stopping() and not lost):
                 # If it was lost, the sweep looks for its name, and knows how long a 404 proves nothing.
                 return replace(accepted, text=refused.text) if lost else refused
-            self._clock.sleep(pause)
+            self.clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _is_ours(self, job: "Document") -> bool | None:
@@ -109,7 +114,7 @@ class JobRunner:
         from beads_dispatch.core.kubernetes_jobs import BEAD, CLAIM
 
         try:
-            known = self._api.get("jobs", job["metadata"]["name"])
+            known = self.api.get("jobs", job["metadata"]["name"])
         except ServiceFailed:
             return None
         if known is None:
@@ -131,34 +136,31 @@ class JobRunner:
 
         log, events = "", list["Document"]()
         try:
-            job = self._api.get("jobs", job_id)
-            pod = kubernetes_runs.decisive(self._api.list("pods", {JOB: job_id}))
+            job = self.api.get("jobs", job_id)
+            pod = kubernetes_runs.decisive(self.api.list("pods", {JOB: job_id}))
             if pod and kubernetes_runs.terminal(pod):
-                log = self._api.log(pod)
+                log = self.api.log(pod)
             elif job and not pod:  # why it has none, such as a quota, shows only there
-                events = self._api.list("events", {}, f"involvedObject.kind=Job,involvedObject.name={job_id}")
+                events = self.api.list("events", {}, f"involvedObject.kind=Job,involvedObject.name={job_id}")
         except ServiceFailed as error:
             return Job(Stage.DOUBT, str(error))
-        return kubernetes_runs.run(job_id, job, pod, self._clock.now(), log, events)
-
-    def idle(self) -> bool | None:
-        return None  # each job can be asked about; in doubt, the API server does not answer this question either
+        return kubernetes_runs.run(job_id, job, pod, self.clock.now(), log, events)
 
     def stop(self, job_id: str) -> bool:
         """End a run. Return whether it is known to have ended: its pod is terminal or gone. Raises ServiceFailed."""
-        until = self._clock.monotonic() + GONE_SECONDS
+        until = self.clock.monotonic() + GONE_SECONDS
         if self._ended(job_id):
             return True
-        self._api.delete("jobs", job_id)
+        self.api.delete("jobs", job_id)
         while not self._ended(job_id):
-            if self._clock.monotonic() + FIRST_PAUSE > until or self._stopping():
+            if self.clock.monotonic() + FIRST_PAUSE > until or self.stopping():
                 return False
-            self._clock.sleep(FIRST_PAUSE)
+            self.clock.sleep(FIRST_PAUSE)
         return True
 
     def _ended(self, job_id: str) -> bool:
         from beads_dispatch.core.kubernetes_jobs import JOB
         from beads_dispatch.core.kubernetes_runs import terminal, unfinished
 
-        job, pods = self._api.get("jobs", job_id), self._api.list("pods", {JOB: job_id})
+        job, pods = self.api.get("jobs", job_id), self.api.list("pods", {JOB: job_id})
         return all(map(terminal, pods)) and (bool(pods) or job is None or not unfinished(job))

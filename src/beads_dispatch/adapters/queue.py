@@ -28,9 +28,8 @@ from beads_dispatch.core.ledger import Entry
 from beads_dispatch.core.text import utc
 
 Now = Callable[[], datetime]
-STUCK_SECONDS = (
-    360.0  # a tick and a sweep end within five minutes: a process that holds their lock for longer is frozen
-)
+# A tick and a sweep end within five minutes: a process that holds their lock for longer is frozen.
+STUCK_SECONDS = 360.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,11 @@ class Queue(Protocol):
     def locked(self) -> bool:
         """Return whether we still hold the lock."""
 
-    def holder(self, job: str) -> str:
-        """Describe who holds the lock of this job; empty if nobody does, or if that is unknown."""
+    def holder(self, job: str, held_for: float = 0.0) -> str:
+        """Describe who holds the lock of this job; empty if nobody does, or if that is unknown.
+
+        `held_for`: only somebody who has held it for so many seconds without doing anything.
+        """
 
     def snapshot(self) -> Snapshot:
         """Return every bead of the assignee that is not closed."""
@@ -101,9 +103,6 @@ class Queue(Protocol):
 
     def count_runs(self, day: str, more: int) -> None:
         """Add to that number. The count of an earlier day is forgotten."""
-
-    def stuck(self, job: str) -> str:
-        """Describe who has held the lock of this tick or sweep for longer than one can last; empty if nobody has."""
 
     def check_writable(self) -> None:
         """Raise Failure if neither beads nor holds can be written."""
@@ -198,13 +197,10 @@ class ServerQueue:
     def locked(self) -> bool:
         return self._dolt.locked(self._name)
 
-    def holder(self, job: str) -> str:
-        return self._holder(job)
-
-    def _holder(self, job: str, idle_for: float = 0.0) -> str:
+    def holder(self, job: str, held_for: float = 0.0) -> str:
         """Dolt (1.86.4) knows a connection's user, but not its machine or process: a watcher writes down its own."""
         try:
-            found = self._dolt.holder(job, self._assignee, idle_for)
+            found = self._dolt.holder(job, self._assignee, held_for)
             if found and (job == "watcher" or self._dolt.holder("watcher", self._assignee)):
                 watcher = self._dolt.local_values(self._watcher_key).get(self._watcher_key)
                 return f"{found}; the watcher is {watcher}" if watcher else found
@@ -283,9 +279,6 @@ class ServerQueue:
     def _day_key(self) -> str:
         return f"beads_dispatch.day.{_who(self._assignee)}"
 
-    def stuck(self, job: str) -> str:
-        return self._holder(job, STUCK_SECONDS)
-
     def check_writable(self) -> None:
         self._dolt.check_writable()
 
@@ -321,8 +314,8 @@ class EmbeddedQueue:
     def locked(self) -> bool:
         return self._lock is not None and self._lock.held()
 
-    def holder(self, job: str) -> str:
-        return self._lock_of(job).holder()
+    def holder(self, job: str, held_for: float = 0.0) -> str:
+        return self._lock_of(job).holder(held_for)
 
     def _lock_of(self, job: str) -> LockFile:
         """Return the file, under a name that bd's own .gitignore covers: it lists `*.lock`."""
@@ -396,9 +389,6 @@ class EmbeddedQueue:
 
     def count_runs(self, day: str, more: int) -> None:
         self._memory.write(f"day {self._assignee}", f"{day} {max(0, self.runs_on(day) + more)}")
-
-    def stuck(self, job: str) -> str:
-        return self._lock_of(job).holder(held_for=STUCK_SECONDS)
 
     def check_writable(self) -> None:
         """Do nothing: the lock file, which is open for writing, shows it."""

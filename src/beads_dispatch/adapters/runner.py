@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """Starts agents, and knows what became of them.
+    """Start agents, and say what became of them.
 
     `follows`: it counts its own places and can say what became of a job. If not, only the threshold ends a run.
     """
@@ -21,34 +21,37 @@ class Runner(Protocol):
     def follows(self) -> bool: ...
 
     def room(self) -> "Room":
-        """Return whether one more agent would start now. Raises ServiceFailed if it gives no usable answer."""
+        """Return whether one more agent would start now. Raise ServiceFailed if it gives no usable answer."""
 
     def start(self, claim: "Claim") -> "Answer":
         """Start an agent on a bead that we have claimed. Called once for each claim, whatever it answers.
 
-        `claim.bead`: as it was right before the claim. Raises nothing: what cannot be told is an UNCLEAR answer.
+        `claim.bead`: as it was right before the claim. Raise nothing: what cannot be told is an UNCLEAR answer.
         """
 
     def job_of(self, bead: "Bead") -> str:
         """Return the id of the job that the bead's claim has started, or nothing if it has none or none is known."""
+        return marks.job(bead)
 
     def job(self, job_id: str) -> "Job":
-        """Return a job as it is now. Raises nothing: whatever is no clear answer is a Job in DOUBT."""
+        """Return a job as it is now. Raise nothing: whatever is no clear answer is a Job in DOUBT."""
 
     def idle(self) -> bool | None:
         """Return whether no job is left at all, active or queued; None if it cannot say."""
+        return None
 
     def stop(self, job_id: str) -> bool:
         """End a run. Return whether it is known to have ended; False if that takes longer, or if we cannot end it.
 
-        Raises ServiceFailed.
+        Raise ServiceFailed.
         """
+        return False
 
 
 UNSET = "neither BEADBOARD_URL nor BEADS_AGENT_CRONJOB is set"
 
 
-class _Nowhere:
+class _Nowhere(Runner):
     """Nothing here says where agents run: a second terminal beside a watcher, or `status` without variables."""
 
     follows = False
@@ -59,19 +62,10 @@ class _Nowhere:
     def start(self, claim: "Claim") -> "Answer":
         raise AssertionError("a command that starts agents knows its runner")
 
-    def job_of(self, bead: "Bead") -> str:
-        return marks.job(bead)
-
     def job(self, job_id: str) -> "Job":
         from beads_dispatch.core.runner import Job, Stage
 
         return Job(Stage.DOUBT, UNSET)
-
-    def idle(self) -> bool | None:
-        return None
-
-    def stop(self, job_id: str) -> bool:
-        return False
 
 
 NOWHERE: Runner = _Nowhere()

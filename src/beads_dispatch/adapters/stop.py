@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from collections.abc import Callable
 
 
 class Stop:
@@ -18,7 +17,7 @@ class Stop:
         return bool(self._asked)
 
     def listen(self) -> None:
-        """Installs the handlers. As PID 1 (in a container) a signal without a handler is ignored, SIGTERM too."""
+        """Install the handlers. As PID 1 (in a container) a signal without a handler is ignored, SIGTERM too."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._heard)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so that we live on
@@ -44,6 +43,3 @@ class Stop:
     def _end(self) -> None:
         if self._at_once and self._asked:
             sys.exit(128 + self._asked)  # as a shell reports it
-
-
-Stopping = Callable[[], bool]

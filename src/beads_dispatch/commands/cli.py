@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log, leave_termination_message, put
-from beads_dispatch.adapters.queue import Queue
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.arguments import parser
 from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
 from beads_dispatch.core.errors import Failure, Misconfigured
-from beads_dispatch.core.holds import Hold, resumed
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
@@ -105,7 +103,7 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
         return stopping.stop(args.id, wiring, chosen, log)
     if args.command == "resume":
         return _resume(wiring, chosen, log)
-    sweep = partial(_learn_ends, wiring, log) if ticks else _nothing_learnt
+    sweep = partial(_learn_ends, wiring, log) if ticks else lambda: False
     return int(wiring.run(_job(args), chosen, log, sweep=sweep).exit_status)
 
 
@@ -116,10 +114,6 @@ def _learn_ends(wiring: Wiring, log: Log) -> bool:
     name = NAMES["sweep"]
     report = wiring.run(reaper.sweep, wiring.settings(name, needs_beadboard=False), replace(log, name=name))
     return bool(report.ended or report.blocked)
-
-
-def _nothing_learnt() -> bool:
-    return False
 
 
 def _working_folder() -> Path:
@@ -145,11 +139,16 @@ def _job(args: Namespace) -> Callable[[Outside, Settings], Any]:
 
 def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
     """End the stored holds now. Hours and a budget stay: they follow from the clock and a count."""
-    from beads_dispatch.core.holds import OF_RUNS, in_force
+    from beads_dispatch.core.holds import OF_RUNS, in_force, resumed
     from beads_dispatch.jobs.holding import all_holds
 
     with closing(wiring.queue(chosen)) as queue:
-        ended = {kind: hold for kind, hold in queue.holds().items() if _resume_one(queue, kind, hold)}
+        ended = {}
+        for kind, hold in queue.holds().items():
+            stays = resumed(kind, hold, queue.now())
+            if stays != hold:  # a failure that is only remembered holds nothing
+                queue.set_hold(kind, stays)
+                ended[kind] = hold
         left = in_force(all_holds(queue, chosen, SYSTEM.zone), queue.now())
     for kind, hold in ended.items():
         first = ", and one bead goes first" if kind in OF_RUNS else ""
@@ -159,14 +158,6 @@ def _resume(wiring: Wiring, chosen: Settings, log: Log) -> int:
     elif not ended:
         log.info("resumed", "the queue was not held")
     return 0
-
-
-def _resume_one(queue: Queue, kind: str, hold: Hold) -> bool:
-    """End one hold. Return whether it held anything: a failure that is only remembered does not."""
-    stays = resumed(kind, hold, queue.now())
-    if stays != hold:
-        queue.set_hold(kind, stays)
-    return stays != hold
 
 
 def _status(args: Namespace, wiring: Wiring, chosen: Settings, log: Log) -> int:

@@ -2,26 +2,22 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
-from beads_dispatch.adapters.queue import Snapshot
 from beads_dispatch.adapters.state_folder import state_folder
 from beads_dispatch.adapters.stop import Stop
-from beads_dispatch.commands.wiring import NAMES, Wiring
+from beads_dispatch.commands.wiring import NAMES, Wiring, random_hex
 from beads_dispatch.core.errors import Failure, Misconfigured
-from beads_dispatch.core.holds import Holds
 from beads_dispatch.core.times import span
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import SERVICES, Settings
 
 if TYPE_CHECKING:
-    from beads_dispatch.jobs import dispatcher, reaper
     from beads_dispatch.jobs.following import Follower
     from beads_dispatch.jobs.watching import Jobs, Monitor
     from beads_dispatch.laptop.runner import LocalRunner, Setup
@@ -46,16 +42,19 @@ def watch(args: Namespace, wiring: Wiring, log: Log, stop: Stop) -> int:
         if not any(wiring.environ.get(name) for name in ("BEADBOARD_URL", "BEADS_AGENT_CRONJOB")):
             raise Misconfigured(NOWHERE)
         return _watch(args, wiring, log, [])
-    if args.run is not None and args.allow_all:
-        raise Misconfigured("--allow-all needs --agent: --command has its permissions in itself")
-    if args.setup and args.worktrees is None:
-        raise Misconfigured("--setup needs --worktrees: it runs in a new one")
-    if args.check is not None and not args.check.strip():
-        raise Misconfigured("--check is empty: give the command that tests the work")
-    if args.check and (args.jobs or 1) > 1 and args.worktrees is None:
-        raise Misconfigured("--check with --jobs above 1 needs --worktrees: it would test the others' work too")
-    if args.run is not None and not args.run.strip():
-        raise Misconfigured("--command is empty: give the command to run for each bead")
+    shared = args.worktrees is None
+    for wrong, text in (
+        (args.run is not None and args.allow_all, "--allow-all needs --agent: --command has its permissions in itself"),
+        (args.setup and shared, "--setup needs --worktrees: it runs in a new one"),
+        (args.check is not None and not args.check.strip(), "--check is empty: give the command that tests the work"),
+        (
+            args.check and (args.jobs or 1) > 1 and shared,
+            "--check with --jobs above 1 needs --worktrees: it would test the others' work too",
+        ),
+        (args.run is not None and not args.run.strip(), "--command is empty: give the command to run for each bead"),
+    ):
+        if wrong:
+            raise Misconfigured(text)
     environ = {key: value for key, value in wiring.environ.items() if key not in SERVICES}
     return _watch_here(args, replace(wiring, environ=environ), log, stop)
 
@@ -96,7 +95,7 @@ def _local_runner(args: Namespace, wiring: Wiring, log: Log) -> "LocalRunner":
     )  # fmt: skip
     agent_log = Log(AGENT, SYSTEM.now, log.as_json, timed=log.timed)
     queue = f"{workspace.identity()} {chosen.assignee}"
-    return LocalRunner(setup, queue, bd, SYSTEM, _new_id, agent_log, prefix(os.uname().nodename))
+    return LocalRunner(setup, queue, bd, SYSTEM, partial(random_hex, 4), agent_log, prefix(os.uname().nodename))
 
 
 def _try_check(setup: "Setup", stop: Stop, log: Log) -> None:
@@ -141,10 +140,6 @@ def _preset(args: Namespace, wiring: Wiring, log: Log) -> str:
     return command
 
 
-def _new_id() -> str:
-    return os.urandom(4).hex()
-
-
 def _sweep_once_more(wiring: Wiring, log: Log) -> bool:
     """Write the ends of runs that nobody asks about later. Return whether one is left."""
     from beads_dispatch.jobs import reaper
@@ -169,36 +164,16 @@ def _watch(args: Namespace, wiring: Wiring, log: Log, monitors: "list[Monitor]")
     first = _settings(wiring, NAMES["tick"])
     wiring.bd(first).check()
     if first.notify_urls:
-        _check_notify_urls(first.notify_urls, wiring)
+        from beads_dispatch.adapters import notify
+
+        if problem := notify.problem(first.notify_urls, wiring.environ):  # now, not when there is something to send
+            raise Misconfigured(f"BEADS_NOTIFY_URLS: {problem}")
     if args.listen:
         monitors.append(_listen(args.listen, first.assignee, wiring, log))
     log.info("watching", f"watching {wiring.workspace()} for beads assigned to {first.assignee}")
     if lacks := _what_hides_ends(wiring, first):
         log.info("no_token", f"{lacks} is not set: how runs end is known only roughly")
-    return watcher.watch(_watched(wiring, first, log), wiring.stopping, Monitors(monitors))
-
-
-@dataclass(frozen=True, slots=True)
-class Monitors:
-    """Pass what a watcher tells its monitor on to each of these."""
-
-    each: "Sequence[Monitor]"
-
-    def turned(self, answered: bool) -> None:
-        for one in self.each:
-            one.turned(answered)
-
-    def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
-        for one in self.each:
-            one.saw(snapshot, holds, now, not_ready)
-
-    def ticked(self, report: "dispatcher.Report") -> None:
-        for one in self.each:
-            one.ticked(report)
-
-    def swept(self, report: "reaper.Report") -> None:
-        for one in self.each:
-            one.swept(report)
+    return watcher.watch(_watched(wiring, first, log), wiring.stopping, monitors)
 
 
 def _what_hides_ends(wiring: Wiring, first: Settings) -> str:
@@ -212,14 +187,6 @@ def _what_hides_ends(wiring: Wiring, first: Settings) -> str:
 
 def _settings(wiring: Wiring, actor: str) -> Settings:
     return wiring.settings(actor, needs_beadboard=wiring.local is None)
-
-
-def _check_notify_urls(urls: str, wiring: Wiring) -> None:
-    """Check the URLs now, rather than when there is something to send."""
-    from beads_dispatch.adapters import notify
-
-    if problem := notify.problem(urls, wiring.environ):
-        raise Misconfigured(f"BEADS_NOTIFY_URLS: {problem}")
 
 
 def _watched(wiring: Wiring, first: Settings, log: Log) -> "Jobs":

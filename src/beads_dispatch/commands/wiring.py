@@ -121,8 +121,8 @@ class Wiring:
             return self._job_runner(*chosen.cron_job, chosen.agent_jobs, log)
         if not (chosen.beadboard_url or chosen.agent_url):
             return NOWHERE
-        stopping, waiting = self.stopping if waits else _at_once, to_log(log)
-        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, stopping, waiting)
+        waiting = to_log(log)
+        board = BeadBoard(chosen.beadboard_url, _request, SYSTEM, self.stopping if waits else lambda: True, waiting)
         file = chosen.agent_token_file
         token = partial(mounted_token, Path(file)) if file else lambda: chosen.agent_token
         service = AgentService(chosen.agent_url, token, _request, waiting, SYSTEM.monotonic)
@@ -150,7 +150,16 @@ class Wiring:
         try:
             with closing(self.queue(chosen)) as queue:
                 outside = Outside(
-                    queue, self.bd(chosen), runner, SYSTEM, _new_token, log, self.stopping, _warm_up, sweep, notices
+                    queue,
+                    self.bd(chosen),
+                    runner,
+                    SYSTEM,
+                    partial(random_hex, 3),
+                    log,
+                    self.stopping,
+                    _warm_up,
+                    sweep,
+                    notices,
                 )
                 return job(outside, chosen)
         finally:
@@ -167,8 +176,9 @@ class Wiring:
             log.info("message_sent", f"sent to BEADS_NOTIFY_URLS: {len(notices)} notice(s)")
 
 
-def _new_token() -> str:
-    return os.urandom(3).hex()
+def random_hex(size: int) -> str:
+    """Return so many random bytes as hex digits."""
+    return os.urandom(size).hex()
 
 
 def _warm_up() -> None:
@@ -180,10 +190,6 @@ def _warm_up() -> None:
         import beads_dispatch.adapters.http  # noqa: F401
 
     Thread(target=load, daemon=True).start()
-
-
-def _at_once() -> bool:
-    return True
 
 
 def to_log(log: Log) -> Waiting:

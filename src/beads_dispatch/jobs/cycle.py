@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from beads_dispatch.adapters import queue
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Field, Log
@@ -88,5 +89,5 @@ def locked_out(outside: Outside, job: str, what: str) -> bool:
 
 def frozen_holder(outside: Outside, job: str, what: str) -> str:
     """Say who has held a lock for longer than a tick or a sweep can last; empty if nobody has."""
-    who = outside.queue.stuck(job)
+    who = outside.queue.holder(job, queue.STUCK_SECONDS)
     return f"another {what} holds the lock and does nothing: end that process ({who})" if who else ""

@@ -1,6 +1,6 @@
 """Tick and sweep in one process, continuously: when the database has changed or a time has come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,13 +20,13 @@ R = TypeVar("R")
 SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 
 
-def watch(jobs: Jobs, stopping: Callable[[], bool], monitor: Monitor | None = None) -> int:
+def watch(jobs: Jobs, stopping: Callable[[], bool], monitors: Sequence[Monitor] = ()) -> int:
     """Take turns until `stopping`. Return the exit status. Once it has begun, no Failure ends it."""
     stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
-    watcher = _Watcher(jobs, WatchedDatabase(jobs, jobs.open_queue(), stamp), Ticking(jobs), Sweeping(jobs), monitor)
+    watcher = _Watcher(jobs, WatchedDatabase(jobs, jobs.open_queue(), stamp), Ticking(jobs), Sweeping(jobs), monitors)
     while not stopping():
         answered = watcher.turn()
-        if monitor:
+        for monitor in monitors:
             monitor.turned(answered)
         if not watcher.ticking.goes_on:
             jobs.clock.sleep(jobs.turn_seconds)
@@ -42,7 +42,7 @@ class _Watcher:
     database: WatchedDatabase
     ticking: Ticking
     sweeping: Sweeping
-    monitor: Monitor | None = None
+    monitors: Sequence[Monitor] = ()
     fingerprint: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
     holds: Holds = field(default_factory=dict)
@@ -104,19 +104,19 @@ class _Watcher:
         if report.not_ready is not None:
             self.not_ready = report.not_ready
         self.ticking.ticked(report)
-        if self.monitor:
-            self.monitor.ticked(report)
+        for monitor in self.monitors:
+            monitor.ticked(report)
         self._show()
 
     def _sweep(self) -> None:
         self.sweeping.postpone()
         report = self._run(self.sweeping.sweep, reaper.Report(failed=True))
-        if self.monitor:
-            self.monitor.swept(report)
+        for monitor in self.monitors:
+            monitor.swept(report)
 
     def _show(self) -> None:
-        if self.monitor:
-            self.monitor.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
+        for monitor in self.monitors:
+            monitor.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
 
     def _run(self, job: Callable[[], R], failed: R) -> R:
         """The job's report. `failed`: where it could not begin."""

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.core import marks, notes, outcomes, reasons, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
@@ -59,7 +60,7 @@ class Setup:
 
 
 @dataclass(slots=True)
-class LocalRunner:
+class LocalRunner(Runner):
     """`queue`: names the queue whose runs these are. `new_id`: random hex digits. `mine`: how this machine's ids begin.
 
     `at_work`: the runs that are known to live, with those that an earlier watcher of this queue has started: they are
@@ -104,9 +105,6 @@ class LocalRunner:
         self.at_work[record.job] = record
         self.log.info("started", f"job={record.job}, output in {record.log}", bead=record.bead, job=record.job)
         return Answer(Outcome.ACCEPTED, None, "", record.job)
-
-    def job_of(self, bead: Bead) -> str:
-        return marks.job(bead)
 
     def job(self, job_id: str) -> Job:
         """Return a job as it is. A job of another machine is not lost: nothing is known of it."""

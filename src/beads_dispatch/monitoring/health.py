@@ -45,7 +45,7 @@ def serve(
     `people`: returns the page for a path, if there is one.
     """
 
-    def answer(method: str, path: str, body: bytes) -> http_server.Page:
+    def answer(path: str) -> http_server.Page:
         path = path.partition("?")[0]
         if found := people(path):
             return found
