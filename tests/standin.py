@@ -23,11 +23,13 @@ from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.core import eligibility
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.runner import Outcome, Stage
 from beads_dispatch.laptop.runner import LocalRunner, Setup
+from beads_dispatch.laptop.watching import Local
 
 Answer = tuple[int, object]
 
@@ -153,16 +155,17 @@ def main() -> int:
     bd = Bd(BdProcess(location.find(os.environ, Path.cwd())), "agent", SYSTEM.sleep)
     setup = Setup(args.command, args.jobs, timedelta(hours=1), Path.cwd(), os.environ)
     local = LocalRunner(setup, f"standin {os.getpid()}", bd, SYSTEM, lambda: os.urandom(4).hex(), log)
+    runs = Local(local, Stop(), log)
     one_at_a_time = threading.Lock()
     server = ThreadingHTTPServer(("127.0.0.1", args.port), handler(Services(local, bd), one_at_a_time))
     threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
     print(f"BEADBOARD_URL=http://127.0.0.1:{server.server_port}", flush=True)
     while not ended.wait(0.2):
         with one_at_a_time:
-            local.notice_ends()
+            runs.notice_ends()
     server.shutdown()
     server.server_close()
-    local.stop_all("stopped with the stand-in")
+    runs.stop_all("stopped with the stand-in")
     return 0
 
 

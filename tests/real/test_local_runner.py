@@ -19,9 +19,12 @@ from beads_dispatch.adapters.bd.process import BdProcess
 from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import SYSTEM, Clock
 from beads_dispatch.adapters.log import Log
+from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.core import marks
 from beads_dispatch.core.claim import Claim
 from beads_dispatch.core.runner import Job, Outcome, Room, Stage
+from beads_dispatch.laptop import watching
 from beads_dispatch.laptop.runner import LocalRunner, Setup
 
 # Its child has a session of its own, and so is not in its parent's process group.
@@ -30,10 +33,11 @@ COMMAND = 'printf "%s|" "$BEAD_ID" "$BEAD_TITLE" "$BEAD_ACCEPTANCE" "$BEAD_JOB";
 
 @dataclass
 class Local:
-    """A LocalRunner at work in a workspace."""
+    """A LocalRunner at work in a workspace, and what looks after its runs."""
 
     place: Place
     runner: LocalRunner
+    watching: watching.Local
 
     def start(self, bead: str) -> str:
         answer = self.runner.start(Claim(self.runner.bd.show(bead), "abcdef", datetime.now(UTC)))
@@ -42,7 +46,7 @@ class Local:
 
     def ended(self, job: str) -> Job:
         wait_for(lambda: self.runner.job(job).stage is not Stage.RUNNING)
-        self.runner.notice_ends()
+        self.watching.notice_ends()
         return self.runner.job(job)
 
     def path(self, job: str) -> Path:
@@ -61,7 +65,8 @@ def make(place: Place, command: str, jobs: int = 1, minutes: float = 60, **envir
     bd = Bd(BdProcess(location.find(known, place.folder)), "beads-agent", SYSTEM.sleep)
     setup = Setup(command, jobs, timedelta(minutes=minutes), place.folder, known)
     log = Log("beads-agent", SYSTEM.now)
-    return Local(place, LocalRunner(setup, "queue", bd, SYSTEM, lambda: os.urandom(4).hex(), log))
+    runner = LocalRunner(setup, "queue", bd, SYSTEM, lambda: os.urandom(4).hex(), log)
+    return Local(place, runner, watching.Local(runner, Stop(), log))
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def local(place: Place, command: str, jobs: int = 1, minutes: float = 60, **envi
     try:
         yield one
     finally:
-        one.runner.stop_all("stopped with the test")
+        one.watching.stop_all("stopped with the test")
 
 
 def gone(pid: str) -> bool:
@@ -226,13 +231,13 @@ def test_a_run_that_has_lost_its_bead_is_stopped(embedded: Place, words: Sequenc
         for job in (lost_job, kept_job):
             wait_for(lambda: one.runner.records.read(job).group)  # type: ignore[union-attr] # noqa: B023
         embedded.bd(*(word.format(lost) for word in words))
-        beads, _ = one.runner.bd.assigned("agent")
-        one.runner.look_after(beads)
+        one.watching.saw(Snapshot(*one.runner.bd.assigned("agent")))
+        one.watching.turned(True)
         ahead.seconds = 59
-        one.runner.look_after(beads)
+        one.watching.turned(True)
         assert not one.runner.records.asked_to_stop(lost_job)
         ahead.seconds = 61
-        one.runner.look_after(beads)
+        one.watching.turned(True)
         assert one.runner.records.asked_to_stop(lost_job) == f"stopped ({why})"
         assert one.ended(lost_job).stage is Stage.STOPPED
         assert f"beads-dispatch: stopped ({why}) after " in one.path(lost_job).read_text()
@@ -267,11 +272,11 @@ def test_a_run_outlives_its_watcher_and_the_next_one_of_its_queue_adopts_it(embe
     wait_for(lambda: first.runner.job(job).stage is Stage.RUNNING)
     others = make(embedded, "true")
     others.runner.queue = "another"
-    others.runner.adopt(())
+    others.watching.saw(Snapshot(()))
     assert others.runner.room() == Room(True, 0, 1)
-    others.runner.stop_all("stopped with the other watcher")
+    others.watching.stop_all("stopped with the other watcher")
     with local(embedded, "true") as second:
-        second.runner.adopt(())
+        second.watching.saw(Snapshot(()))
         assert second.runner.room() == Room(False, 1, 1)
         assert second.runner.job(job).stage is Stage.RUNNING
         (embedded.folder / "go").touch()
@@ -290,7 +295,7 @@ def test_a_job_that_its_watcher_could_not_note_is_noted_by_the_next_one(embedded
         first.ended(job)
     for _ in range(2):
         again = make(embedded, "true")
-        again.runner.adopt((again.runner.bd.show(bead),))
+        again.watching.saw(Snapshot((again.runner.bd.show(bead),)))
     assert embedded.notes(bead) == ["claimed", f"dispatched: job={job}"]
     assert marks.job(again.runner.bd.show(bead)) == job
 
@@ -303,7 +308,7 @@ def test_a_run_whose_parent_process_was_killed_has_ended_and_so_has_its_command(
         assert record
         os.kill(record.pid, signal.SIGKILL)
         wait_for(lambda: not one.runner.records.lives(job))
-        one.runner.notice_ends()
+        one.watching.notice_ends()
         ended = one.runner.job(job)
         assert (ended.stage, ended.words) == (Stage.STOPPED, "stopped by a signal")
         assert one.runner.room().free
@@ -319,7 +324,7 @@ def test_after_a_restart_of_the_machine_a_run_has_ended(embedded: Place) -> None
     # Its ids belong to other processes now, such as this one.
     one.runner.records.write(replace(record, boot="another", pid=os.getpid(), group=os.getpgid(0)))
     again = make(embedded, "true")
-    again.runner.adopt(())
+    again.watching.saw(Snapshot(()))
     assert (again.runner.job(job).stage, again.runner.room().free) == (Stage.STOPPED, True)
     assert again.runner.job(job).words == "stopped by a restart of the machine"
     os.killpg(record.group, signal.SIGKILL)  # nothing was restarted here

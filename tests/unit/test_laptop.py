@@ -4,8 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ import pytest
 from beads_dispatch.adapters.clock import SYSTEM, Clock
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.queue import Snapshot
+from beads_dispatch.adapters.runner import Runner
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.core import marks
 from beads_dispatch.core.bead import Bead
@@ -235,43 +235,27 @@ def test_a_preset_is_narrow_unless_all_is_allowed(
     assert name == "opencode" or not any(others[place : place + len(flags)] == flags for place in range(len(others)))
 
 
-@dataclass
-class FakeRunner:
-    """What `Local` asks of a runner."""
-
-    at_work: list[Record] = field(default_factory=list)
-    draining: bool = False
-    adopted: bool = False
-    stopped: str = ""
-    clock: Clock = field(default_factory=lambda: Clock(lambda: NOW, lambda: 240.0, lambda _: None))
-
-    def living(self) -> Sequence[Record]:
-        return self.at_work
-
-    def look_after(self, beads: Sequence[Bead]) -> None:
-        pass
-
-    def adopt(self, beads: Sequence[Bead]) -> None:
-        self.adopted = True
-
-    def tidy(self) -> None:
-        pass
-
-    def stop_all(self, why: str) -> None:
-        self.stopped = why
-
-    def job(self, job: str) -> Job:
-        return Job(Stage.COMPLETED, finished_at=NOW) if job == "over" else Job(Stage.RUNNING)
+def watched(folder: Path, stop: Stop, *living: Record) -> Local:
+    """Look after these runs. Each lives as long as this process, which has its lock."""
+    setup = runner.Setup("true", 1, timedelta(minutes=1), folder, {"XDG_STATE_HOME": str(folder)})
+    clock, log = Clock(lambda: NOW, lambda: 240.0, lambda _: None), Log("x", lambda: NOW)
+    local = runner.LocalRunner(setup, "queue", cast(Any, None), clock, str, log)
+    for one in living:
+        local.records.create(one)
+        local.at_work[one.job] = one
+    return Local(local, stop, log)
 
 
-def test_the_first_ctrl_c_lets_agents_finish_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
-    stop, fake = Stop(), FakeRunner([RECORD])
-    local = Local(cast(Any, fake), stop, Log("x", lambda: NOW))
+def test_the_first_ctrl_c_lets_agents_finish_and_the_second_stops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = Stop()
+    local = watched(tmp_path, stop, RECORD)
     stop.first_drains()
     assert not local.stopping()
     stop._heard(2, None)
     local.turned(True)
-    assert (local.stopping(), fake.draining) == (False, True)
+    assert (local.stopping(), local.runner.draining) == (False, True)
     local.turned(True)
     line = "x: nothing new is started; t-1 (for 4m) may finish. Ctrl-C again stops"
     assert capsys.readouterr().out == f"{line}\n"
@@ -280,30 +264,33 @@ def test_the_first_ctrl_c_lets_agents_finish_and_the_second_stops(capsys: pytest
 
 
 @pytest.mark.parametrize("number", [15, 1])
-def test_a_stop_signal_does_not_wait(number: int) -> None:
+def test_a_stop_signal_does_not_wait(tmp_path: Path, number: int) -> None:
     stop = Stop()
     stop.first_drains()
     stop._heard(number, None)
-    assert Local(cast(Any, FakeRunner([RECORD])), stop, Log("x", lambda: NOW)).stopping()
+    assert watched(tmp_path, stop, RECORD).stopping()
 
 
-def test_once_no_agent_runs_the_first_ctrl_c_is_enough() -> None:
+def test_once_no_agent_runs_the_first_ctrl_c_is_enough(tmp_path: Path) -> None:
     stop = Stop()
     stop.first_drains()
     stop._heard(2, None)
-    assert Local(cast(Any, FakeRunner()), stop, Log("x", lambda: NOW)).stopping()
+    assert watched(tmp_path, stop).stopping()
 
 
-def test_only_the_watcher_that_has_the_lock_adopts_and_records() -> None:
-    fake = FakeRunner()
-    local = Local(cast(Any, fake), Stop(), Log("x", lambda: NOW))
+def test_only_the_watcher_that_has_the_lock_adopts_and_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[str] = []
+    monkeypatch.setattr(Local, "stop_all", lambda _, why: stopped.append(why))
+    local = watched(tmp_path, Stop())
+    local.runner.records.create(RECORD)  # by an earlier watcher
     local.end(lambda: pytest.fail("another watcher's beads"))
-    assert fake.stopped == "stopped with the watcher"
+    assert (stopped, local.runner.living()) == (["stopped with the watcher"], [])
     local.saw(Snapshot((BEAD,)))
-    assert fake.adopted
+    assert local.runner.living() == [RECORD]
+    del local.runner.at_work[RECORD.job]
     local.saw(Snapshot(()))
     local.end(lambda: pytest.fail("nothing runs"))
-    fake.at_work.append(RECORD)
+    local.saw(Snapshot((BEAD,)))
     left = iter([True, True, False])
     local.end(lambda: next(left))
     assert next(left, None) is None
@@ -313,7 +300,11 @@ def test_an_end_is_left_to_write_while_a_bead_in_progress_has_a_job_that_is_over
     def bead(job: str) -> Bead:
         return replace(BEAD, metadata={marks.JOB: f'"{job}"'})
 
-    fake = cast(Any, FakeRunner())
+    class Fake(Runner):
+        def job(self, job_id: str) -> Job:
+            return Job(Stage.COMPLETED, finished_at=NOW) if job_id == "over" else Job(Stage.RUNNING)
+
+    fake = cast(Any, Fake)()
     assert not unwritten([BEAD, bead("running")], fake)
     assert unwritten([bead("running"), bead("over")], fake)
 

@@ -36,7 +36,7 @@ class LockFile:
         try:
             with self._path.open("rb") as file:
                 seconds = time.time() - os.fstat(file.fileno()).st_mtime  # `take` writes into it
-                if seconds < held_for or not _is_locked(file):
+                if seconds < held_for or not is_locked(file):
                     return ""
                 who = one_line(file.readline().decode("utf-8", "replace"), 80)
         except OSError:
@@ -56,7 +56,7 @@ class LockFile:
             self._file = None
 
 
-def _is_locked(file: BinaryIO) -> bool:
+def is_locked(file: BinaryIO) -> bool:
     """Return whether a process holds the lock. If none does, asking takes it for an instant."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -18,6 +18,19 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch"
 
 
+def by_age(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that fit, the oldest first, without those that another process removes meanwhile.
+
+    The folder may be somebody else's, which we may not read: HOME can be kept from another user.
+    """
+    found = []
+    with suppress(OSError):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
+
+
 class LedgerFolder:
     """The ledger of one project: a file for each bead, so that two ticks never write the same file at once."""
 

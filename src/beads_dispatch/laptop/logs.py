@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from beads_dispatch.adapters.state_folder import state_folder
+from beads_dispatch.adapters.state_folder import by_age, state_folder
 from beads_dispatch.core.errors import Failure
 
 MOST_FILES = 200
@@ -20,7 +20,7 @@ def folder(environ: Mapping[str, str]) -> Path:
 
 
 def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:
-    """A new file, readable by its owner only, in a folder that is made again where it was removed. Raises OSError."""
+    """Create a log file that only its owner may read, and its folder if somebody has removed it. Raise OSError."""
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs.chmod(0o700)
     path = logs / f"{_name(bead)}-{job}.log"
@@ -28,21 +28,21 @@ def create(logs: Path, bead: str, job: str) -> tuple[Path, BinaryIO]:
 
 
 def prune(logs: Path, keep: Collection[Path]) -> None:
-    """Removes the oldest files beyond 200, except those to `keep`, whose jobs still run."""
-    for path in _by_age(_files(logs))[:-MOST_FILES]:
+    """Remove the oldest files beyond 200, except those to `keep`, whose jobs still run."""
+    for path in by_age(logs, "*.log")[:-MOST_FILES]:
         if path not in keep:
             with suppress(OSError):
                 path.unlink()
 
 
 def of(logs: Path, bead: str) -> list[Path]:
-    """The files of this bead, the oldest first."""
+    """Return the log files of this bead, the oldest first."""
     name = re.compile(re.escape(_name(bead)) + r"-[0-9a-f]+\.log")
-    return _by_age(path for path in _files(logs) if name.fullmatch(path.name))
+    return [path for path in by_age(logs, "*.log") if name.fullmatch(path.name)]
 
 
 def newest(logs: Path, bead: str) -> Path:
-    """The newest file of this bead. Raises Failure where there is none."""
+    """Return the newest log file of this bead. Raise Failure if it has none."""
     if not (found := of(logs, bead)):
         raise Failure(
             f"no log of {bead} in {logs}: the laptop agent has not run it on this machine, "
@@ -79,22 +79,5 @@ def _texts(lines: Iterable[bytes]) -> list[str]:
 
 
 def _name(bead: str) -> str:
-    """The bead's id as a part of a file's name."""
+    """Return the bead's id as a part of a file's name."""
     return re.sub(r"[^\w.-]", "_", bead, flags=re.ASCII)[:100]
-
-
-def _files(logs: Path) -> list[Path]:
-    """None where the folder is somebody else's: HOME can be kept from another user."""
-    try:
-        return list(logs.glob("*.log"))
-    except OSError:
-        return []
-
-
-def _by_age(paths: Iterable[Path]) -> list[Path]:
-    """The oldest first. A file that another agent removes meanwhile is left out."""
-    found = []
-    for path in paths:
-        with suppress(OSError):
-            found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]

@@ -73,8 +73,7 @@ class Run:
             raise GitFailed(f"--setup failed (exit {code}): {last.strip().splitlines()[-1] if last.strip() else ''}")
 
     def _repository(self) -> Repository | None:
-        record = self.record
-        return Repository(Path(record.started_in), Path(record.top), Path(record.root)) if record.root else None
+        return Repository(*map(Path, self.record.repository)) if self.record.repository else None
 
     def _check(self, ended: Ended) -> Ended:
         """Test the work of an agent that has ended well. The check has a time of its own."""

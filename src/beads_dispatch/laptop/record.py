@@ -9,13 +9,14 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from beads_dispatch.adapters.state_folder import state_folder
+from beads_dispatch.adapters.lock_file import is_locked
+from beads_dispatch.adapters.state_folder import by_age, state_folder
 
 MOST_RECORDS = 100
 
@@ -51,7 +52,7 @@ class Record:
 
     `token`: of the claim for which it was started. `queue`: whose run it is; only that queue's watcher looks after it.
     `log`: the file with its output. `timeout`: seconds. `session`: of the last run, which the command continues.
-    `started_in`, `top`, `root`: of the repository, if the bead has a worktree. `base`: what its branch starts from.
+    `repository`: the paths of the one whose worktree the bead gets, if any. `base`: what its branch starts from.
     `setup`: runs first in a new one. `check`: tests the work of an agent that has ended well.
     `began`: monotonic seconds, which all processes share until the machine restarts (`boot`).
     `pid`: the parent process. `group`: the process group of the command.
@@ -70,9 +71,7 @@ class Record:
     started_at: float
     began: float
     session: str = ""
-    started_in: str = ""
-    top: str = ""
-    root: str = ""
+    repository: Sequence[str] | None = None
     base: str = ""
     setup: str = ""
     check: str = ""
@@ -120,8 +119,7 @@ class Folder:
     def read(self, job: str) -> Record | None:
         """Return the record, or None if there is none that can be read."""
         try:
-            found = json.loads((self.path / f"{job}.json").read_text("utf-8"))
-            return _record(found)
+            return _record(json.loads((self.path / f"{job}.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -129,25 +127,24 @@ class Folder:
         """Return whether the run's parent process is there, and has not written yet how the run ended."""
         try:
             with self._lock(job).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            record = self.read(job)
-            return record is None or record.ended is None
+                if not is_locked(file):
+                    return False
         except OSError:
             return False
-        return False
+        record = self.read(job)
+        return record is None or record.ended is None
 
     def unfinished(self, queue: str = "") -> list[Record]:
         """Return the queue's runs that live, or whose end no watcher has noticed yet.
 
         `queue`: empty for every queue's.
         """
-        jobs = [path.stem for path in _listed(self.path, "*.lock")]
+        jobs = [path.stem for path in by_age(self.path, "*.lock")]
         return [record for job in jobs if (record := self.read(job)) and queue in ("", record.queue)]
 
     def of(self, bead: str, queue: str = "") -> list[Record]:
         """Return the runs of a bead, the oldest first."""
-        records = (self.read(path.stem) for path in _listed(self.path, "*.json"))
+        records = (self.read(path.stem) for path in by_age(self.path, "*.json"))
         found = [one for one in records if one and one.bead == bead and queue in ("", one.queue)]
         return sorted(found, key=lambda one: one.started_at)
 
@@ -182,28 +179,17 @@ class Folder:
 
     def _prune(self) -> None:
         """Remove the oldest records of ended runs."""
-        ended = [path for path in _listed(self.path, "*.json") if not path.with_suffix(".lock").exists()]
+        ended = [path for path in by_age(self.path, "*.json") if not path.with_suffix(".lock").exists()]
         for path in ended[:-MOST_RECORDS]:
             self.remove(path.stem)
 
 
 def _record(found: Mapping[str, Any]) -> Record:
-    names = Record.__slots__
-    record = Record(**{name: value for name, value in found.items() if name in names})
-    if not record.ended:
-        return record
-    ended: Any = record.ended
-    return replace(record, ended=Ended(**{name: value for name, value in ended.items() if name in Ended.__slots__}))
-
-
-def _listed(folder: Path, pattern: str) -> Collection[Path]:
-    """Return the files, the oldest first."""
-    found = []
-    with suppress(OSError):
-        for path in folder.glob(pattern):
-            with suppress(OSError):
-                found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]
+    """Read a record without the fields that only another version of ours knows."""
+    fields = {name: value for name, value in found.items() if name in Record.__slots__}
+    if ended := fields.get("ended"):
+        fields["ended"] = Ended(**{name: value for name, value in ended.items() if name in Ended.__slots__})
+    return Record(**fields)
 
 
 def runs_folder(environ: Mapping[str, str]) -> Folder:

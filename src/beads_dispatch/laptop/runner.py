@@ -15,27 +15,24 @@ from beads_dispatch.adapters.bd.verbs import Bd
 from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.runner import Runner
-from beads_dispatch.core import marks, notes, outcomes, reasons, runs
+from beads_dispatch.core import marks, notes, runs
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.claim import Claim
-from beads_dispatch.core.errors import Failure, NoBead
+from beads_dispatch.core.errors import Failure
 from beads_dispatch.core.runner import Answer, Job, Outcome, Room, Stage
-from beads_dispatch.core.text import one_line, utc
+from beads_dispatch.core.text import one_line
 from beads_dispatch.core.times import span
 from beads_dispatch.laptop import logs, processes
 from beads_dispatch.laptop.environment import Earlier, environment
 from beads_dispatch.laptop.record import Ended, Folder, Record, boot_id, runs_folder
 from beads_dispatch.laptop.worktree import GitFailed, Repository, branch
 
-GRACE_SECONDS = 60.0  # for an agent that has closed or blocked its bead, or handed it on, to end by itself
-STOP_SECONDS = 15.0  # its parent process gives a run five seconds after SIGTERM, and two after SIGKILL
-
 # Without psutil nobody can tell whose the process group is by now, so nothing is ended and nothing is started.
 MAY_LIVE = "the process that looked after its command was killed, and the command may still be running"
 
 
 def prefix(machine: str) -> str:
-    """How the ids of this machine's jobs begin. A bead on a shared database can have a job of another one's."""
+    """Return how the ids of this machine's jobs begin: on a shared database a bead's job may be another machine's."""
     return hashlib.sha1(machine.encode(), usedforsecurity=False).hexdigest()[:4]
 
 
@@ -63,8 +60,8 @@ class Setup:
 class LocalRunner(Runner):
     """`queue`: names the queue whose runs these are. `new_id`: random hex digits. `mine`: how this machine's ids begin.
 
-    `at_work`: the runs that are known to live, with those that an earlier watcher of this queue has started: they are
-    adopted when we have the queue's lock.
+    `at_work`: the runs that have not ended as far as we know, also those that we have adopted from an earlier watcher.
+    `draining`: start nothing more. `parents`: the runs' parent processes that we have started.
     """
 
     setup: Setup
@@ -75,9 +72,7 @@ class LocalRunner(Runner):
     log: Log
     mine: str = ""
     at_work: dict[str, Record] = field(default_factory=dict)
-    lost_at: dict[str, float] = field(default_factory=dict)  # monotonic: since when a run's bead is no longer its own
     draining: bool = False
-    adopted: bool = False
     parents: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     follows = True
@@ -85,8 +80,6 @@ class LocalRunner(Runner):
     @property
     def records(self) -> Folder:
         return runs_folder(self.setup.environ)
-
-    # --- the runner ---
 
     def room(self) -> Room:
         taken, capacity = len(self.living()), self.setup.capacity
@@ -115,95 +108,15 @@ class LocalRunner(Runner):
             return Job(Stage.UNKNOWN) if mine else Job(Stage.FOREIGN, "another machine started it")
         return self._described(record, lives=lives)
 
+    def living(self) -> list[Record]:
+        """Return the runs that live."""
+        return [record for job, record in self.at_work.items() if self.records.lives(job)]
+
     def idle(self) -> bool:
         return not self.living()
 
     def stop(self, job_id: str) -> bool:
         return not self.records.stop(job_id, "stopped")
-
-    # --- its runs ---
-
-    def adopt(self, beads: Sequence[Bead]) -> None:
-        """Take over this queue's runs from an earlier watcher. Only for the watcher that has the queue's lock.
-
-        `beads`: the assignee's that are not closed.
-        """
-        if self.adopted:
-            return
-        self.adopted = True
-        for record in self.records.unfinished(self.queue):
-            if record.job not in self.at_work:
-                self.at_work[record.job] = record
-        self.notice_ends()
-        for record in self.at_work.values():
-            text = f"job={record.job} continues: it outlived its watcher"
-            self.log.info("adopted", text, bead=record.bead, job=record.job)
-
-        for bead in beads:
-            if bead.status == "in_progress" and not marks.job(bead):
-                self._restore(bead)
-        self.tidy()
-
-    def _restore(self, bead: Bead) -> None:
-        """Write the job that an earlier watcher has started, if it was killed before it could."""
-        claim = marks.claim(bead)
-        ours = [one for one in self.records.of(bead.id, self.queue) if claim and one.token == claim[0]]
-        if not ours:
-            return
-        job = ours[-1].job
-        try:
-            self.bd.update(bead, note=notes.dispatched(job), marks=marks.accepted(bead, job))
-        except Failure as error:
-            self.log.error("not_written", f"job={job}, but that could not be noted: {error}", bead=bead.id, job=job)
-
-    def living(self) -> list[Record]:
-        """Return the runs that live."""
-        return [record for job, record in self.at_work.items() if self.records.lives(job)]
-
-    def look_after(self, beads: Sequence[Bead]) -> None:
-        """Notice which runs have ended, and stop those that have lost their bead.
-
-        `beads`: the assignee's that are not closed, as far as we know.
-        """
-        self.notice_ends()
-        known = {bead.id: bead for bead in beads}
-        for record in self.at_work.values():
-            self._check(record, known.get(record.bead))
-
-    def notice_ends(self) -> None:
-        self.parents = [one for one in self.parents if one.poll() is None]  # collects those that have ended
-        ended = [record for record in self.at_work.values() if not self.records.lives(record.job)]
-        for record in ended:
-            self._has_ended(record)
-        if ended:  # until its end was noticed, its worktree was in use
-            self.tidy()
-
-    def tidy(self) -> None:
-        """Remove the worktrees of closed beads whose commits are elsewhere too, or that have none."""
-        repository = self.setup.repository
-        removable = repository.removable() if repository else {}
-        busy = {record.bead for record in self.records.unfinished()} if removable else set()
-        for bead, path in removable.items():
-            if bead not in busy and self._is_closed(bead) and repository and repository.remove(path):
-                self.log.info(
-                    "tidied", f"worktree removed: {branch(bead)} holds nothing that is not elsewhere", bead=bead
-                )
-
-    def _is_closed(self, bead: str) -> bool:
-        try:
-            return self.bd.show(bead).status == "closed"
-        except NoBead:
-            return True
-        except Failure:
-            return False
-
-    def stop_all(self, why: str) -> None:
-        """Stop every run of this queue, and wait until each has ended."""
-        until, asked = self.clock.monotonic() + STOP_SECONDS, set[str]()
-        while (living := self.living()) and self.clock.monotonic() < until:
-            asked |= {record.job for record in living if record.job not in asked and self.records.stop(record.job, why)}
-            self.clock.sleep(0.05)
-        self.notice_ends()
 
     def _base(self, bead: Bead) -> Sequence[str]:
         """Return the branches of the bead's closed dependencies that are not merged yet."""
@@ -231,7 +144,7 @@ class LocalRunner(Runner):
         return record
 
     def _earlier(self, bead: Bead) -> Earlier:
-        """What is known of the bead's last run: from its record, or if another machine ran it, from its marks."""
+        """Describe the bead's last run from its record, or if another machine ran it, from its marks."""
         records = self.records.of(bead.id, self.queue)
         if not records or not (ended := records[-1].ended):
             return Earlier(marks.runs(bead), notes.last_end(bead.notes))
@@ -240,24 +153,22 @@ class LocalRunner(Runner):
         return Earlier(records[-1].run, f"{how}: {words}" if words else how, job.session)
 
     def _record(self, claim: Claim, job: str, log: Path, earlier: Earlier, base: str) -> Record:
-        repository, setup = self.setup.repository, self.setup
+        setup, repository = self.setup, self.setup.repository
         return Record(
             job,
             claim.bead.id,
             claim.token,
             self.queue,
             earlier.run + 1,
-            self.setup.command,
-            str(self.setup.folder),
+            setup.command,
+            str(setup.folder),
             str(log),
-            self.setup.timeout.total_seconds(),
+            setup.timeout.total_seconds(),
             boot_id(),
             self.clock.now().timestamp(),
             self.clock.monotonic(),
             earlier.session,
-            str(setup.folder) if repository else "",
-            str(repository.top) if repository else "",
-            str(repository.root) if repository else "",
+            repository.paths() if repository else None,
             base,
             setup.prepare,
             setup.check,
@@ -285,7 +196,7 @@ class LocalRunner(Runner):
         if record.ended is None and lives:
             ran = timedelta(seconds=self.clock.monotonic() - record.began)  # a laptop's sleep does not count
             return Job(Stage.RUNNING, started_at=self.clock.now() - ran, timed=True)
-        ended = record.ended or self._killed(record)
+        ended = record.ended or self.killed(record)
         finished = datetime.fromtimestamp(ended.finished_at, UTC)
         if ended.stopped == MAY_LIVE:
             return Job(Stage.UNKNOWN, MAY_LIVE, finished_at=finished)
@@ -301,80 +212,14 @@ class LocalRunner(Runner):
             job = replace(job, words=words, check=record.check, check_failed=ended.check_failed)
         return replace(job, words=f"({ended.branch}) {job.words}".rstrip()) if ended.branch else job
 
-    def _killed(self, record: Record) -> Ended:
-        """How a run ended whose parent process was killed."""
+    def killed(self, record: Record) -> Ended:
+        """Return how a run ended whose parent process was killed."""
         now = self.clock.now().timestamp()
         if record.boot != boot_id():
             return Ended(None, 0.0, now, stopped="stopped by a restart of the machine")
         lost = not processes.has_psutil() and record.group and processes.group_lives(record.group)
         why = MAY_LIVE if lost else "stopped by a signal"
         return Ended(None, self.clock.monotonic() - record.began, now, stopped=why)
-
-    def _check(self, record: Record, bead: Bead | None) -> None:
-        """Stop a run a minute after it has lost its bead."""
-        now = self.clock.monotonic()
-        if bead is not None and bead.status != "blocked":
-            self.lost_at.pop(record.job, None)
-        elif bead is not None and marks.outcome(bead) == outcomes.STOPPED.word:  # by `stop`, on another machine
-            self.records.stop(record.job, notes.last_line(bead.notes).removeprefix("agent ended: "))
-        elif now - self.lost_at.setdefault(record.job, now) >= GRACE_SECONDS:
-            why = self._why_lost(record)
-            if why:
-                self.records.stop(record.job, f"stopped ({why})")
-            self.lost_at.pop(record.job, None)
-
-    def _why_lost(self, record: Record) -> str:
-        """Why a run must not go on, by a fresh look at its bead. Empty: it may, or that is not known."""
-        try:
-            bead = self.bd.show(record.bead)
-        except NoBead:
-            return "its bead is deleted"
-        except Failure:
-            return ""
-        if bead.status in ("closed", "blocked"):
-            return f"its bead is {bead.status}"
-        return f"its bead is assigned to {bead.assignee or 'nobody'} now"
-
-    def _has_ended(self, known: Record) -> None:
-        """Log how it ended and what became of its bead; write it down for a parent process that was killed."""
-        del self.at_work[known.job]
-        self.lost_at.pop(known.job, None)
-        record = self.records.read(known.job) or known
-        if record.ended is None:
-            record = replace(record, ended=self._killed(record))
-            if record.boot == boot_id():  # its command may live on
-                processes.end(record.group, record.job, self.setup.environ)
-        ended = record.ended
-        assert ended
-        text, seconds = self._became(record, ended), round(ended.seconds, 3)
-        self.log.info("ended", text, bead=record.bead, job=record.job, seconds=seconds)
-        with suppress(OSError):
-            self.records.finish(record)
-
-    def _became(self, record: Record, ended: Ended) -> str:
-        """Return what became of the bead, or if its agent left it, how the run ended."""
-        try:
-            bead = self.bd.show(record.bead)
-        except Failure:
-            return summary(record, ended)
-        after = span(ended.seconds)
-        if bead.status == "closed" and ended.check_failed and marks.job(bead) == record.job:
-            self._take_back(bead)
-        elif bead.status == "closed":
-            return f"closed after {after}" + (f" ({ended.branch})" if ended.branch else "")
-        # Not if a sweep has blocked it first, for how this run ended.
-        by_agent = reasons.block_outcome(bead) in ("", outcomes.ASKS.word)
-        if bead.status == "blocked" and by_agent and not ended.stopped:
-            return f"asks after {after}: {one_line(notes.question(bead.notes)) or 'it is blocked'}"
-        return summary(record, ended)
-
-    def _take_back(self, bead: Bead) -> None:
-        """Undo the agent's close of a bead whose check has failed: the sweep then sends it back with the reason."""
-        try:
-            self.bd.update(bead, status="in_progress", marks={marks.RESTORED: utc(self.clock.now())})
-        except Failure as error:
-            text = f"its check failed, but its agent has closed it, and that could not be undone: {error}"
-            self.log.error("not_written", text, bead=bead.id, job=marks.job(bead))
 
 
 def _stage(ended: Ended) -> Stage:
@@ -386,7 +231,7 @@ def _stage(ended: Ended) -> Stage:
 
 
 def summary(record: Record, ended: Ended) -> str:
-    """How a run ended: `failed (exit 127) after 0s: claudee: not found`, `timed out after 30m`."""
+    """Say how a run ended: `failed (exit 127) after 0s: claudee: not found`, `timed out after 30m`."""
     last = ended.check_words
     if ended.exit_code and not ended.stopped:
         last = notes.last_line(ended.stderr)

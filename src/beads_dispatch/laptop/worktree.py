@@ -59,6 +59,10 @@ class Repository:
     top: Path
     root: Path
 
+    def paths(self) -> Sequence[str]:
+        """Return what makes this repository again from a record."""
+        return [str(path) for path in (self.folder, self.top, self.root)]
+
     def path(self, bead: str) -> Path:
         return self.root / name(bead)
 
