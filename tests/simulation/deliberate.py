@@ -48,7 +48,9 @@ def skip_the_lock(patch: Patch) -> None:
 def skip_still_locked(patch: Patch) -> None:
     """The lock is taken, but a tick never asks whether it still has it."""
     for module in (claims, following, housekeeping):
-        patch.setattr(module, "fetch", lambda cycle, bead_id: cycle.outside.queue.fetch(bead_id)[1])
+        patch.setattr(
+            module, "fetch", lambda cycle, bead_id, *just_read: cycle.outside.queue.fetch(bead_id, *just_read)[1]
+        )
 
 
 def roll_back_an_unclear_answer(patch: Patch) -> None:
@@ -90,7 +92,7 @@ def post_before_the_claim(patch: Patch) -> None:
             claims._write(cycle, intent.keywords["claimed"])
         return until_settled(cycle, bead_id, line, intent)
 
-    patch.setattr(claims, "make", lambda cycle, bead, known: Claim(bead, cycle.outside.new_token(), cycle.now()))
+    patch.setattr(claims, "make", lambda cycle, bead, *_: Claim(bead, cycle.outside.new_token(), cycle.now()))
     patch.setattr(claims, "verify", lambda cycle, claimed: claims.fetch(cycle, claimed.bead.id) is not None)
     patch.setattr(dispatcher, "until_settled", claimed_afterwards)
 
