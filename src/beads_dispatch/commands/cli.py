@@ -104,7 +104,8 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
     if args.command == "resume":
         return _resume(wiring, chosen, log)
     sweep = partial(_learn_ends, wiring, log) if ticks else lambda: False
-    return int(wiring.run(_job(args), chosen, log, sweep=sweep).exit_status)
+    report = wiring.run(_job(args), chosen, log, sweep=sweep)
+    return int(report.failed or report.unreadable)
 
 
 def _learn_ends(wiring: Wiring, log: Log) -> bool:

@@ -11,7 +11,7 @@ FIRST_WAIT = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=1)
 MAX_ATTEMPTS = 5  # of dispatches
 FREE_RUNS = 2  # the third run in a row waits
-MAX_RUNS = 5
+MAX_RUNS = 5  # in a row, without a person
 
 
 def backoff(step: int, first: timedelta = FIRST_WAIT, longest: timedelta = LONGEST_WAIT) -> timedelta:
@@ -31,8 +31,3 @@ def next_run_at(bead: Bead) -> datetime | None:
     count = marks.runs(bead)
     claim = marks.claim(bead) if count >= FREE_RUNS else None  # its time is a text: reading one costs an import
     return claim[1] + backoff(count - FREE_RUNS + 1) if claim else None
-
-
-def runs_used_up(bead: Bead) -> bool:
-    """Return whether all MAX_RUNS runs are used since a person last reopened the bead."""
-    return marks.runs(bead) >= MAX_RUNS

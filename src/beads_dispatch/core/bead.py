@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from beads_dispatch.core.errors import Unreadable
+from beads_dispatch.core.text import json_object
 
 MARK = "beads_dispatch."
 TOO_LARGE_COMMENTS = ("not dispatched: too large", "reaper: too large")  # how our comments on a large bead begin
@@ -130,10 +131,7 @@ _FIELDS: dict[str, tuple[Callable[[object], object], str]] = {
 
 def _metadata(value: object) -> Mapping[str, object] | None:
     if isinstance(value, str):  # over SQL a JSON column comes as text
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
+        return {} if value == "null" else json_object(value)
     return value if isinstance(value, dict) else {} if value is None else None
 
 

@@ -68,7 +68,7 @@ def ineligible_reason(bead: Bead, now: datetime) -> Reason | None:
         return ODD_METADATA
     if marks.opened_late(bead):
         return OPENED_LATE
-    return RUNS_USED_UP if backoff.runs_used_up(bead) else _waits_until(bead, now)
+    return RUNS_USED_UP if marks.runs(bead) >= backoff.MAX_RUNS else _waits_until(bead, now)
 
 
 def _waits_until(bead: Bead, now: datetime) -> Reason | None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.backoff import FIRST_WAIT, LONGEST_WAIT, backoff
 from beads_dispatch.core.bead import Bead, read_time
-from beads_dispatch.core.text import one_line, utc
+from beads_dispatch.core.text import json_object, one_line, utc
 
 SERVICE, USAGE, AGENT, HOURS, BUDGET = "service", "usage", "agent", "hours", "budget"
 OF_RUNS = (USAGE, AGENT)
@@ -88,14 +88,11 @@ def write_hold(hold: Hold) -> str:
 
 def read_hold(kind: str, text: str, now: datetime) -> Hold | None:
     """Return a stored hold. One that cannot be read, or ends later than its kind allows, counts as absent."""
-    try:
-        known = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    until = read_time(known.get("until")) if isinstance(known, dict) else None
+    known = json_object(text) or {}
+    until = read_time(known.get("until"))
     if kind not in FURTHEST or until is None or until > now + FURTHEST[kind]:
         return None
-    step, ran = (known[key] if type(known.get(key)) is int else 0 for key in ("step", "ran"))
+    step, ran = (value if type(value := known.get(key)) is int else 0 for key in ("step", "ran"))
     # A start from the future would leave out every run that starts before it.
     set_at, began = (min(time, now) if (time := read_time(known.get(key))) else None for key in ("set_at", "began"))
     return Hold(

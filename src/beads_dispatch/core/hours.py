@@ -124,9 +124,7 @@ def _at(day: date, minutes: int, zone: tzinfo) -> datetime:
     """Return the instant, UTC, at which a clock there shows so many minutes after a day's midnight."""
     wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
     instant = wall.replace(tzinfo=zone).astimezone(UTC)
-    if (
-        instant.astimezone(zone).replace(tzinfo=None) != wall
-    ):  # the clock skips it: zones differ in what they make of it
+    if instant.astimezone(zone).replace(tzinfo=None) != wall:  # the clock skips it, and zones differ in what follows
         before = (wall - timedelta(days=1)).replace(tzinfo=zone).utcoffset() or timedelta()
         instant = (wall - before).replace(tzinfo=UTC)
     return instant

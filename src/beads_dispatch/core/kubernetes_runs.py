@@ -1,7 +1,7 @@
 """What the API server's answers mean: whether a Job was created, and how the run of a Job is or has ended."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -58,10 +58,8 @@ def creation(reply: Reply) -> Creation:
             return Creation.EXISTS
         case 429:
             return Creation.NOT_YET
-        case None if not reply.delivered:
-            return Creation.NOT_YET
         case None:
-            return Creation.UNKNOWN
+            return Creation.UNKNOWN if reply.delivered else Creation.NOT_YET
         case status if status >= 500:  # `etcdserver: request timed out` says so although it may have been written
             return Creation.UNKNOWN
     return Creation.REFUSED
@@ -99,7 +97,7 @@ def _created(document: Document) -> datetime:
 
 
 def _says(document: Document) -> str:
-    """Its reason and its message, in one line."""
+    """Return its reason and its message, in one line."""
     return one_line(": ".join(str(text) for key in ("reason", "message") if (text := document.get(key))))
 
 
@@ -141,7 +139,7 @@ def _without_pod(name: str, job: Document | None, now: datetime, events: Sequenc
 
 
 def _running(job: Document | None, started: datetime, now: datetime) -> Job:
-    """A deadline of its own ends it, except on a node that is lost: then it is overdue."""
+    """Return a running job. A deadline of its own ends it, except on a node that is lost: then it is overdue."""
     deadline = ((job or {}).get("spec") or {}).get("activeDeadlineSeconds")
     due = deadline and started + timedelta(seconds=deadline) + MUST_RUN_WITHIN
     return Job(Stage.RUNNING, started_at=started, timed=bool(due and now < due))
@@ -184,7 +182,12 @@ def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:
     if main.get("reason") in _NEVER_RAN:
         return Stage.ERROR, _says(main)
     if not main:
-        return Stage.ERROR, outside or next(_failed_first(pod), "its container never ran")
+        codes = ((one, code) for one in _containers(pod) if (code := _terminated(one).get("exitCode")))
+        first = (
+            f"its container {one.get('name')} failed first (exit {code}): {_says(_terminated(one))}"
+            for one, code in codes
+        )
+        return Stage.ERROR, outside or next(first, "its container never ran")
     if "DeadlineExceeded" in (status.get("reason"), failed.get("reason")):
         return Stage.TIMEOUT, ""
     if status.get("phase") == "Succeeded":
@@ -192,13 +195,6 @@ def _how(job: Document | None, pod: Document) -> tuple[Stage, str]:
     if any(_terminated(one).get("reason") == "OOMKilled" for one in _agents(pod)):
         return Stage.FAILED, "out of memory"
     return Stage.FAILED, outside or ("its pod was deleted" if pod["metadata"].get("deletionTimestamp") else "")
-
-
-def _failed_first(pod: Document) -> Iterator[str]:
-    """Describe each container that failed before the agent's."""
-    for one in _containers(pod):
-        if code := _terminated(one).get("exitCode"):
-            yield f"its container {one.get('name')} failed first (exit {code}): {_says(_terminated(one))}"
 
 
 # --- containers ---

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from beads_dispatch.core import marks, notes
 from beads_dispatch.core.bead import Bead, read_time
-from beads_dispatch.core.text import utc
+from beads_dispatch.core.text import json_object, utc
 
 KEPT = timedelta(days=365)
 
@@ -42,12 +42,8 @@ def write(known: Entry) -> str:
 def read(text: str) -> Entry | None:
     """Return a stored entry, or None if it cannot be read."""
     at, _, rest = text.partition(" ")
-    try:
-        what = json.loads(rest)
-    except (ValueError, RecursionError):
-        return None
-    time = read_time(at)
-    if time is None or not isinstance(what, dict):
+    time, what = read_time(at), json_object(rest)
+    if time is None or what is None:
         return None
     bead_id, created, token, job = (str(what.get(key) or "") for key in ("bead", "created", "token", "job"))
     return Entry(bead_id, created, token, time, job)

@@ -52,8 +52,12 @@ _ERROR = re.compile(
 def clean(text: str) -> list[str]:
     """Return the lines without escape sequences; of a line that was drawn over and over, the last drawing."""
     drawn = (line.rstrip("\r").rpartition("\r")[2][:LONGEST] for line in text.split("\n"))
-    shown = (_ESCAPE.sub("", line) for line in drawn)
-    return ["".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown]
+    return [plain(line).rstrip() for line in drawn]
+
+
+def plain(line: str) -> str:
+    """Return the line without escape sequences and other control characters."""
+    return "".join(c for c in _ESCAPE.sub("", line) if c.isprintable() or c == "\t")
 
 
 def meaningful(text: str) -> list[str]:

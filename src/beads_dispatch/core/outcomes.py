@@ -120,5 +120,4 @@ _IN_NOTES = (
 
 def of_notes(last_line: str) -> str:
     """Return the word for a blocked bead of an earlier version, by the last line of its notes; empty if none fits."""
-    found = (outcome for begins, outcome in _IN_NOTES if re.match(begins, last_line))
-    return next((outcome.word for outcome in found), "")
+    return next((outcome.word for begins, outcome in _IN_NOTES if re.match(begins, last_line)), "")

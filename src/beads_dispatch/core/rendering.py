@@ -1,26 +1,22 @@
 """What an agent writes, as a person reads it: events become lines, and nothing in it controls the terminal."""
 
-import json
 import re
 
 from beads_dispatch.core import words
-from beads_dispatch.core.text import one_line
+from beads_dispatch.core.lines import plain
+from beads_dispatch.core.text import json_object, one_line
 
 LINE = 2000  # characters of a line that are shown
 _COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
-_ESCAPE = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[\[(#%][0-?]*[ -/]*[@-~]?|\x1b.?|\x9b[0-?]*[ -/]*[@-~]")
 # What a tool was called with, the most telling first.
 _INPUTS = ("command", "file_path", "filePath", "path", "pattern", "url", "query", "description", "prompt")
 
 
 def rendered(line: str, *, colour: bool = False) -> list[str]:
     """Return what to show of a line of a log: none of an event that says nothing. `colour`: keep the line's own."""
-    try:
-        event = json.loads(line) if line.startswith("{") else None
-    except (ValueError, RecursionError):
-        event = None
-    if isinstance(event, dict) and isinstance(event.get("type"), str):
-        return [safe(plain) for text in _event(event) for plain in text.split("\n") if plain.strip()]
+    event = (json_object(line) if line.startswith("{") else None) or {}
+    if isinstance(event.get("type"), str):
+        return [safe(shown) for text in _event(event) for shown in text.split("\n") if shown.strip()]
     return [safe(line, colour=colour)]
 
 
@@ -28,8 +24,7 @@ def safe(line: str, *, colour: bool = False) -> str:
     """Return the line without anything that a terminal would obey, but for colours if they are wanted."""
     shown = line.rstrip("\r").rpartition("\r")[2][:LINE]
     parts = _COLOUR.split(shown) if colour else [shown]
-    texts = ("".join(c for c in _ESCAPE.sub("", part) if c.isprintable() or c == "\t") for part in parts[::2])
-    kept = [text for pair in zip(texts, [*parts[1::2], ""], strict=True) for text in pair]
+    kept = [text for pair in zip(map(plain, parts[::2]), [*parts[1::2], ""], strict=True) for text in pair]
     return "".join(kept) + ("\x1b[0m" if len(parts) > 1 else "")
 
 
@@ -38,7 +33,8 @@ def _event(event: dict[str, object]) -> list[str]:
     said = words.agent_message(event)
     match event:
         case {"type": "assistant", "message": {"content": list(parts)}}:
-            return [said, *(_tool(part.get("name"), part.get("input")) for part in parts if _is_tool(part))]
+            tools = (part for part in parts if isinstance(part, dict) and part.get("type") == "tool_use")
+            return [said, *(_tool(part.get("name"), part.get("input")) for part in tools)]
         case {"type": "item.started", "item": {"type": "command_execution", "command": str(command)}}:
             return [_tool("run", {"command": command})]
         case {"type": "item.completed", "item": {"type": "file_change", "changes": list(changes)}}:
@@ -51,10 +47,6 @@ def _event(event: dict[str, object]) -> list[str]:
         case {"type": "error" | "turn.failed"}:
             return [f"error: {words.message(event)}"]
     return [said]
-
-
-def _is_tool(part: object) -> bool:
-    return isinstance(part, dict) and part.get("type") == "tool_use"
 
 
 def _tool(name: object, given: object) -> str:

@@ -211,7 +211,7 @@ def _usage_limit(job: Job, now: datetime, zone: tzinfo) -> End:
     (Found by the simulation.)
     """
     reset = limits.reset_at(job.words, min(job.finished_at or now, now), zone)
-    reset = reset if reset and reset > now else None
-    when = f"resets {utc_minute(reset)}" if reset else "no reset time known"
-    until = reset + limits.MARGIN if reset else None
+    when, until = "no reset time known", None
+    if reset and reset > now:
+        when, until = f"resets {utc_minute(reset)}", reset + limits.MARGIN
     return End(outcomes.USAGE_LIMIT, Fault.AGENT, f"agent ended: usage limit, {when}", until, sure=job.sure)

@@ -36,10 +36,6 @@ class Report:
     answers: list[Outcome] = field(default_factory=list)
     accepted_after: list[float] = field(default_factory=list)
 
-    @property
-    def exit_status(self) -> int:
-        return int(self.failed or self.unreadable)
-
 
 def tick(outside: Outside, settings: Settings) -> Report:
     """Hand at most BEADS_DISPATCH_PER_TICK beads to the runner. Raise Failure if the tick cannot begin."""

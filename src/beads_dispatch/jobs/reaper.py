@@ -1,4 +1,4 @@
-"""A sweep: learns how each run ended, and blocks the beads in progress that have made no progress for too long."""
+"""A sweep: learn how each run ended, and block the beads in progress that have made no progress for too long."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,17 +29,14 @@ class Report:
     blocked: int = 0
     ended: "list[Ended]" = field(default_factory=list)
 
-    @property
-    def exit_status(self) -> int:
-        return int(self.failed or self.unreadable)
-
 
 def sweep(
     outside: Outside, settings: Settings, *, dry_run: bool = False, no_job_left: frozenset[str] = frozenset()
 ) -> Report:
-    """Look after every bead of the assignee that is in progress. Raises Failure.
+    """Look after every bead of the assignee that is in progress. Raise Failure if the database does not answer.
 
-    `dry_run`: prints what it would do. No lock, no write. `no_job_left`: beads whose job is known to be gone.
+    `dry_run`: log what it would do, without a lock and without a write. `no_job_left`: beads whose job is known to be
+    gone.
     """
     if not dry_run and not outside.queue.lock("reaper"):
         return Report(failed=locked_out(outside, "reaper", "sweep"))
@@ -87,7 +84,7 @@ class _Sweep:
             self.cycle.outside.log.info("idle", f"nothing to do: {len(running)} in progress, none stalled")
 
     def _not_taken_back(self, running: Sequence[Bead]) -> list[Bead]:
-        """An older row in progress must not be given the end of another job."""
+        """Return the beads whose record stands: an older row must not be given the end of another job."""
         if not running or self.dry_run:
             return list(running)
         entries = self.cycle.outside.queue.ledger([bead.id for bead in running])
