@@ -280,7 +280,7 @@ def _deferred(case: Case) -> Advice:
 
 
 def _put_off(case: Case) -> Advice:
-    """bd 1.0's `bd undefer` does nothing on an open bead with a date."""
+    """Advise about a date in the future. `bd undefer` would not do: in bd 1.0 it does nothing on an open bead."""
     return Advice("Somebody deferred it.", "Wait. To dispatch it now:", case.bd("update {} --defer ''"))
 
 

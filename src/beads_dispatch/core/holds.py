@@ -1,4 +1,4 @@
-"""Why the whole queue waits: the holds by kind, how long each lasts, and what a tick may start once one has ended.
+"""Why the whole queue waits: the holds by kind, how long each lasts, and what a tick may start after one.
 
 `service`: BeadBoard or the agent service failed. `usage`, `agent`: runs ended through the agent's fault; after these,
 one bead goes first. `hours`, `budget`: the clock and a count. Source of the rules: design.md, "How a run ends".
@@ -33,9 +33,9 @@ class Hold:
     """Why the queue waits. `until`: UTC; an expired hold still says that nothing has succeeded since.
 
     `step`: how often in a row it was set. `bead_id`: the bead that met it.
-    Of a hold that runs caused: `set_at`: when this step began; only runs started after it count. `began`: when the
-    first step did. `first`: the bead that went first since. `proven`: its run has lived long enough. `ran`: how long
-    the run took that caused it, seconds.
+    The rest is set only if runs caused the hold. `set_at`: when this step began; only runs started after it count.
+    `began`: when the first step began. `first`: the bead that went first since then. `proven`: whether its run lived
+    long enough. `ran`: how many seconds the run took that caused the hold.
     """
 
     until: datetime
@@ -53,10 +53,10 @@ class Hold:
 
     @property
     def proof(self) -> timedelta:
-        """How long a run must live to show that the agent works: longer than the one that has failed last.
+        """Return how long a run must live to show that the agent works: longer than the run that failed last.
 
-        An agent whose own retries take three minutes would otherwise start three more beads into each failure. But
-        never more than five minutes: a limit that a run met after an hour says nothing about the next one.
+        Otherwise an agent whose own retries take three minutes would start three more beads into each failure. Five
+        minutes are always enough: a limit that a run met after an hour says nothing about the next run.
         """
         return timedelta(seconds=min(max(PROVEN.total_seconds(), self.ran + 30), 300))
 
@@ -65,7 +65,7 @@ Holds = Mapping[str, Hold]  # by kind
 
 
 def in_force(holds: Holds, now: datetime) -> Hold | None:
-    """Return the hold that keeps the queue from dispatching now: the one that ends last. None if none does."""
+    """Return the hold that keeps the queue from dispatching now, and ends last; None if there is none."""
     current = [hold for hold in holds.values() if hold.until > now]
     return max(current, key=lambda hold: hold.until, default=None)
 
@@ -134,8 +134,8 @@ def claim_hold(last: Hold | None, now: datetime, reason: str, bead_id: str) -> H
 def resumed(kind: str, hold: Hold, now: datetime) -> Hold | None:
     """Return what stays of a hold that a person ends.
 
-    A service's first failure is remembered, and only an acceptance undoes it: otherwise each `resume` would charge a
-    lone bead for the service's failure. After a hold that runs caused, one bead goes first.
+    We remember a service's first failure until a dispatch is accepted. Otherwise each `resume` would charge a lone
+    bead for the service's failure. After a hold that runs caused, one bead goes first.
     """
     ended = replace(hold, until=min(now, hold.until))
     if kind in OF_RUNS:
@@ -158,7 +158,7 @@ def run_hold(
 
 
 def counts(hold: Hold, start: datetime | None) -> bool:
-    """Return whether a run that was claimed at `start` says something about this hold. Older ones change nothing."""
+    """Return whether a run that was claimed at `start` says something about this hold. Older runs do not."""
     return hold.set_at is None or (start is not None and start >= hold.set_at)
 
 

@@ -18,9 +18,9 @@ from beads_dispatch.settings import Settings
 class Outside:
     """Everything outside of the decisions. `new_token`: six random hex digits. `stopping`: whether to end early.
 
-    `warm_up` loads what a dispatch will need, in the background. `sweep`: learns how runs ended, on a queue of its own,
-    and returns whether it has written anything; for a watcher, which sweeps before each tick anyway, it does nothing.
-    `notices`: the messages to a person, sent once all is recorded.
+    `warm_up` loads in the background what a dispatch will need. `sweep` learns how runs ended, on a queue of its own,
+    and returns whether it wrote anything. A watcher sweeps before each tick anyway, so its `sweep` does nothing.
+    `notices`: the messages to a person. They are sent once everything is recorded.
     """
 
     queue: Queue
@@ -43,31 +43,31 @@ class Cycle:
     settings: Settings
     started: float
     failed: bool = False
-    answered_at: float | None = None  # since when what follows from a POST is being written, monotonic seconds
+    answered_at: float | None = None  # since when we have been recording the answer to a start, monotonic seconds
     ended_early: str = ""  # why, once it has been logged
 
     def now(self) -> datetime:
-        """The queue's time, UTC."""
+        """Return the time by the queue's clock, UTC."""
         return self.outside.queue.now()
 
     def info(self, event: str, text: str, bead: Bead, level: str = "info", **fields: Field) -> None:
         self.outside.log.info(event, text, bead=bead.id, level=level, **fields)
 
     def error(self, event: str, text: str, bead: Bead | str, level: str = "error", **fields: Field) -> None:
-        """Logs a failure of a bead or its id: the command will exit with 1."""
+        """Log a failure of a bead, given itself or by its id. The command then exits with 1."""
         self.failed = True
         self.outside.log.error(event, text, bead=bead if isinstance(bead, str) else bead.id, level=level, **fields)
 
     def notify(self, bead: Bead, what: str, why: str) -> None:
-        """A message to a person: see `notices.notice`."""
+        """Queue a message to a person: see `notices.notice`."""
         from beads_dispatch.core import notices  # most ticks have none
 
         self.outside.notices.append(notices.notice(bead, what, why))
 
     def out_of_time(self, seconds: float, rest: str) -> bool:
-        """Whether to begin nothing more: asked to stop, or at work for more than `seconds`. Logs why, once.
+        """Return whether to begin nothing more: we were asked to stop, or have run for more than `seconds`.
 
-        `rest`: what happens to the work that is left.
+        Log why, once. `rest`: what happens to the remaining work.
         """
         late = self.outside.clock.monotonic() - self.started > seconds
         reason = "stopping" if self.outside.stopping() else "out of time" if late else ""

@@ -1,4 +1,4 @@
-"""The queue's holds as a tick knows them: what they let it start, and what its own dispatches make of them."""
+"""The queue's holds as a tick knows them: what they let it start, and how its own dispatches change them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def all_holds(queue: Queue, settings: Settings, zone: Callable[[], tzinfo]) -> H
 
 
 def count_run(cycle: Cycle, more: int) -> None:
-    """Add to the day's count of runs, if there is a budget. A run that the agent is to blame for is given back."""
+    """Add to the day's count of runs, if there is a budget. -1: a run that the agent is to blame for is given back."""
     if cycle.settings.per_day is not None:
         cycle.outside.queue.count_runs(_day(cycle.now(), cycle.outside.clock.zone()), more)
 
@@ -47,11 +47,11 @@ class Holding:
 
     @property
     def service(self) -> Hold | None:
-        """What is recorded of the services' last failure. An acceptance removes it."""
+        """Return what is recorded of the services' last failure. An acceptance removes it."""
         return self.known.get(SERVICE)
 
     def allowance(self, beads: Sequence[Bead]) -> Allowance:
-        """Read the holds, and return what they let this tick start. Logs what keeps it from starting anything."""
+        """Read the holds, and return what they let this tick start. Log what keeps it from starting anything."""
         outside, now = self.cycle.outside, self.cycle.now()
         self.known = all_holds(outside.queue, self.cycle.settings, outside.clock.zone)
         others = {kind: hold for kind, hold in self.known.items() if kind not in holds.OF_RUNS}
@@ -106,7 +106,7 @@ class Holding:
             self.set(holds.claim_hold(self.service, now, reason, ""))
 
     def sent(self, bead: Bead) -> None:
-        """A bead was accepted: that ends the services' hold, and its run will show whether an agent works again."""
+        """End the services' hold, because a bead was accepted. Its run will show whether the agent works again."""
         if self.service:
             self._replace(SERVICE, None, bead.id, "the end of the queue's hold")
         for kind, hold in holds.of_runs(self.known).items():
@@ -115,7 +115,7 @@ class Holding:
                 self._replace(kind, first, bead.id, "the first bead after the queue's hold")
 
     def _replace(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> None:
-        """Write a hold over the one that we have read. A sweep may have met the next one meanwhile: that one stays."""
+        """Replace the hold that we read; None removes it. If a sweep has set another meanwhile, that one stays."""
         before = self.known[kind]
 
         def unchanged() -> bool:

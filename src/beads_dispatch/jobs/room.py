@@ -1,4 +1,4 @@
-"""Before a claim: would an agent start, and is the bead's last one gone?"""
+"""Before a claim: is the bead's last agent gone, and does its record stand?"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,12 +34,12 @@ def waits_for(outside: Outside, settings: Settings, bead: Bead, known: Entry | N
     started = known.at if known else claim[1] if claim else None
     if not (runner.follows and job.stage is Stage.DOUBT and started) or now - started > settings.threshold:
         return ""
-    # Somebody has opened it, and nobody can say whether its agent is gone: two would do the same work.
+    # Somebody opened it, and nobody can say whether its agent is gone: a second agent would do the same work.
     return "" if runner.idle() else f"its last job {job_id} may still run (nobody can say: {job.words})"
 
 
 def is_last_run_gone(cycle: Cycle, bead: Bead, known: Entry | None = None) -> bool:
-    """Return whether nothing of its last run keeps the bead waiting. Logs what does."""
+    """Return whether the bead's last run is over. Log what it waits for if not."""
     why = waits_for(cycle.outside, cycle.settings, bead, known)
     if why:
         cycle.info("still_runs", f"waiting: {why}", bead, job=known.job if known else marks.last_job(bead))
@@ -47,7 +47,7 @@ def is_last_run_gone(cycle: Cycle, bead: Bead, known: Entry | None = None) -> bo
 
 
 def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, Entry]) -> list[Bead]:
-    """Return the beads whose record stands. One that was taken back waits while its job runs, else it is blocked."""
+    """Return the beads whose record stands. Block each bead that was taken back, once its job is gone."""
     good = []
     for bead in beads:
         known = entries.get(bead.id)
@@ -59,7 +59,7 @@ def not_taken_back(cycle: Cycle, beads: Sequence[Bead], entries: Mapping[str, En
 
 
 def is_woken(cycle: Cycle, bead: Bead) -> bool:
-    """Return whether bd itself has opened a bead that an agent may have: then it is blocked, and not started again."""
+    """Return whether bd itself has opened a bead that an agent may have. Block it then: it must not start again."""
     if not marks.possibly_dispatched(bead):
         return False
     from beads_dispatch.core import timeline  # most beads have no record of a dispatch

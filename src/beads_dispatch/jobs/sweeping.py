@@ -20,13 +20,13 @@ class Sweeping:
     sweep_at: float = 0.0  # monotonic seconds: no sweep of stale beads before
 
     def asked(self, beads: Sequence[Bead]) -> bool:
-        """Return whether an agent asks a question that nobody has been told of. Each is tried once."""
+        """Return whether an agent asks a question that nobody has been told of. Report each question once."""
         new = {bead.id for bead in beads if marks.asks_anew(bead)}
         before, self.asking = self.asking, new
         return bool(new - before)
 
     def due(self, running: Sequence[Bead], now: datetime, *, before_tick: bool) -> bool:
-        """`running`: the beads in progress."""
+        """Return whether a run has ended or a bead has become stale. `running`: the beads in progress."""
         follower = self.jobs.follower
         if follower and follower.found_end(running, now, eager=before_tick):
             return True
@@ -36,7 +36,7 @@ class Sweeping:
         return stale and self.jobs.clock.monotonic() >= self.sweep_at
 
     def postpone(self) -> None:
-        """No bead can become stale twice within a third of the threshold."""
+        """Sweep no stale beads for a third of the threshold: no bead becomes stale twice within it."""
         self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
 
     def sweep(self) -> reaper.Report:

@@ -24,15 +24,15 @@ class Ticking:
         return self.has_work and (self.jobs.clock.monotonic() >= self.tick_at or self._has_room_again())
 
     def _has_room_again(self) -> bool:
-        """A place is filled as soon as it is free. Asked each second while a bead waits for one: it costs 2 ms."""
+        """Return whether a place is free at last. We ask each second while a bead waits for one: it costs 2 ms."""
         return self.came is Came.FULL and self.jobs.follower is not None and self.jobs.follower.has_room()
 
     def at_once(self) -> None:
-        """What made the queue wait is over."""
+        """Let the next tick begin now: what made the queue wait is over."""
         self.tick_at = 0.0
 
     def database_found(self) -> None:
-        """What made the last ticks fail is over."""
+        """Forget that the last ticks failed: the database answers again."""
         if self.came is Came.FAILED:
             self.came, self.times = Came.IDLE, 0
             self.at_once()

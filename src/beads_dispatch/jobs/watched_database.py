@@ -30,7 +30,7 @@ class WatchedDatabase:
     waiting: bool = False  # whether another watcher was at work when we last asked
 
     def ask(self, question: Callable[[Queue], R]) -> R | None:
-        """The answer. None: there is none, or it is too early to ask again."""
+        """Return the answer; None if the database gives none, or if it is too early to ask again."""
         self._follow()
         if self.jobs.clock.monotonic() < self.ask_at:
             return None
@@ -45,7 +45,7 @@ class WatchedDatabase:
         return answer
 
     def alone(self, queue: Queue) -> bool:
-        """Whether we are the only watcher. The lock lasts as long as the queue. Reports another one once."""
+        """Return whether we are the only watcher. Log another one once. The lock lasts as long as the queue."""
         if self.locked is queue:
             return True
         free = queue.lock("watcher")
@@ -59,7 +59,7 @@ class WatchedDatabase:
         return free
 
     def _follow(self) -> None:
-        """Opens the queue anew where the file has changed: the database that is watched may be another one now."""
+        """Open the queue again if the file has changed: it may name another database now."""
         now = self.jobs.clock.monotonic()
         if now < self.follow_at:
             return
@@ -87,4 +87,4 @@ class WatchedDatabase:
         try:
             self.queue = self.jobs.open_queue()
         except Failure:
-            pass  # the workspace is gone for a moment; the old queue reports that
+            pass  # the workspace is gone for a moment: the next question to the old queue reports that

@@ -21,8 +21,8 @@ SLEPT_SECONDS = 60.0  # a clock that is corrected by less means nothing
 
 
 def watch(jobs: Jobs, stopping: Callable[[], bool], monitors: Sequence[Monitor] = ()) -> int:
-    """Take turns until `stopping`. Return the exit status. Once it has begun, no Failure ends it."""
-    stamp = jobs.stamp()  # from before the file is read: a later change shows at the next turn
+    """Take turns until `stopping`. Return the exit status. Once the watcher has begun, no Failure ends it."""
+    stamp = jobs.stamp()  # before the file is read, so that a later change shows at the next turn
     watcher = _Watcher(jobs, WatchedDatabase(jobs, jobs.open_queue(), stamp), Ticking(jobs), Sweeping(jobs), monitors)
     while not stopping():
         answered = watcher.turn()
@@ -51,7 +51,7 @@ class _Watcher:
     slept: float | None = None  # seconds by which the time of day is ahead of the monotonic clock
 
     def turn(self) -> bool:
-        """Looks if anything changed, then runs what is due. Returns whether the database answered."""
+        """Look if anything changed, then run what is due. Return whether the database answered."""
         self._notice_sleep()
         lost, self.ticking.goes_on = self.database.failures, False
         ours = self.database.ask(self._look_if_changed)
@@ -70,7 +70,7 @@ class _Watcher:
         return True
 
     def _notice_sleep(self) -> None:
-        """After a laptop's sleep, what was due is due now. Its agents slept too, so they get time to make progress."""
+        """Look at once after a laptop's sleep. Its agents slept too, so give them time to make progress."""
         clock, before = self.jobs.clock, self.slept
         self.slept = clock.now().timestamp() - clock.monotonic()
         if before is not None and self.slept - before > SLEPT_SECONDS:
@@ -78,13 +78,13 @@ class _Watcher:
             self.sweeping.postpone()
 
     def _look_if_changed(self, queue: Queue) -> bool:
-        """Whether the queue is ours to work on."""
+        """Return whether the queue is ours to work on. Read it if it has changed, or if a time has come."""
         if not self.database.alone(queue):
             return False
         fingerprint = queue.fingerprint()
         if fingerprint != self.fingerprint or self.jobs.clock.monotonic() >= self.look_at:
             self._look(queue)
-            self.fingerprint = fingerprint  # from before the snapshot: later changes show at the next turn
+            self.fingerprint = fingerprint  # taken before the snapshot, so that later changes show at the next turn
         return True
 
     def _look(self, queue: Queue) -> None:
@@ -119,7 +119,7 @@ class _Watcher:
             monitor.saw(self.snapshot, self.holds, self.database.queue.now(), self.not_ready)
 
     def _run(self, job: Callable[[], R], failed: R) -> R:
-        """The job's report. `failed`: where it could not begin."""
+        """Return the job's report. `failed`: the report of a job that could not begin."""
         try:
             return job()
         except Failure as error:

@@ -1,4 +1,4 @@
-"""What a watcher runs and is given, and who is told of it."""
+"""What a watcher is given, and whom it tells what it sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Jobs:
 
     `sweep` gets the beads whose job is known to be gone.
     `follower`: asks how runs end, and for a free place; None if the runner cannot say.
-    `jitter`: a random number between two, so that not all watchers come back at the same instant.
-    `holds`: those that are stored, and those that follow from the clock and a count.
-    `turn_seconds`: between two turns. To look at an embedded database is to read a small file.
-    `stamp`: a value that changes when the file does that says where the database is.
+    `jitter`: a random number between two others, so that not all watchers come back at the same instant.
+    `holds`: the stored holds, and those that follow from the clock and a count.
+    `turn_seconds`: between two turns.
+    `stamp`: a value that changes when the file changes that says where the database is.
     """
 
     open_queue: Callable[[], Queue]
@@ -44,10 +44,10 @@ class Monitor(Protocol):
     """What is told of everything that the watcher does and sees."""
 
     def turned(self, answered: bool) -> None:
-        """The loop has turned. `answered`: whether the database did."""
+        """Note that the loop has turned. `answered`: whether the database answered."""
 
     def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
-        """A new snapshot, or a tick that asked bd which beads are ready. `now`: by the queue's clock, UTC."""
+        """Note a new snapshot, or that bd said which beads are not ready. `now`: by the queue's clock, UTC."""
 
     def ticked(self, report: dispatcher.Report) -> None: ...
 
