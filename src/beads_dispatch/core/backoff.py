@@ -20,7 +20,7 @@ def backoff(step: int, first: timedelta = FIRST_WAIT, longest: timedelta = LONGE
 
 
 def refused(bead: Bead, now: datetime) -> Change:
-    """Return the marks of a bead whose dispatch failed once more and that is charged for it."""
+    """Return the marks of a bead that is charged for one more failed dispatch."""
     number = marks.attempts(bead) + 1
     until = utc(now + backoff(number))
     return {marks.ATTEMPTS: str(number), marks.FAILED_AT: utc(now), marks.RETRY_AFTER: until}

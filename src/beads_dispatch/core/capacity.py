@@ -11,7 +11,7 @@ class AgentState:
     """What the services say about the agent.
 
     `free`: whether an agent could start; None if no service was asked, or one did not answer.
-    `failed_url`: the one that did not answer. `known`: whether a service is configured here.
+    `failed_url`: the service that did not answer. `known`: whether a service is configured here.
     `watcher`: describes the running watcher, if no service is known here.
     """
 

@@ -26,7 +26,7 @@ class Claim:
 
 
 def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
-    """Return the half of a dispatch's record that another client's write has removed: the note, the marks.
+    """Return what another client's write has removed of a dispatch's record: the note, the marks.
 
     bd 1.0.2 loses a line to an agent's note, and a mark to its --metadata, written in the same fraction of a second.
     """
@@ -38,7 +38,7 @@ def lost_record(bead: Bead, now: datetime) -> tuple[str | None, Change]:
         return None, {}
     if by_mark:
         return notes.dispatched(by_mark), {}
-    # The count is gone with the marks: a lower bound of it stands in the notes.
+    # The count was lost with the marks. The notes still show a lower bound.
     count = {marks.RUNS: str(max(marks.runs(bead), notes.dispatches(bead.notes)))}
     token, at = notes.newest_claim(bead.notes) or ("", None)
     claim = {marks.CLAIM: marks.claim_value(token, at)} if token and at else {}

@@ -1,4 +1,4 @@
-"""What an agent finds of its bead in its environment, wherever it runs. A bead's texts are never part of a command."""
+"""The environment in which an agent finds its bead, whatever runs it. A bead's texts are never part of a command."""
 
 from beads_dispatch.core.bead import Bead
 

@@ -14,7 +14,7 @@ class Misconfigured(Failure):
 
 
 class BdFailed(Failure):
-    """bd answered with an error, with nonsense, or not in time. Its write may have happened all the same."""
+    """bd answered with an error, with nonsense, or not in time. Its write may have happened anyway."""
 
 
 class NoBead(BdFailed):

@@ -1,4 +1,4 @@
-"""What follows from the end of a run: for its bead by whose fault it was, and for the queue by how the last runs ended.
+"""What follows from the end of a run: for its bead, by whose fault it was; for the queue, by how the last runs ended.
 
 An agent that cannot work holds the queue, and its bead stays open. A bead that fails is blocked. If nobody can tell,
 two different beads in a row that failed at once or did not pass their check, or three that were not closed, show that
@@ -29,7 +29,7 @@ class Recent:
     """What is known about the last runs. `closed_at`: when an agent last closed a bead, UTC.
 
     `quick`, `unpassed` (their check), `unclosed`: ids of beads whose last run ended so, with none closed since.
-    `held`: kinds of hold that were set by an end that is judged together with this one: each is set once for all.
+    `held`: the kinds of hold that an end set which is judged together with this one. Each is set only once.
     """
 
     holds: Holds = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is written for an end. `kind` and `hold`: of a hold that is set, or None."""
+    """What is written for an end. `kind`, `hold`: the hold that it sets, if any."""
 
     outcome: str
     status: str

@@ -172,10 +172,10 @@ def started_since(hold: Hold, beads: Iterable[Bead]) -> list[tuple[datetime, Bea
 def after_runs(
     hold: Hold, beads: Sequence[Bead], alive: Collection[str], closed: Iterable[datetime], now: datetime
 ) -> Hold | None:
-    """Return what stays of a hold, by what became of the runs that started after it. None: it is over.
+    """Return what stays of a hold after the runs that started since; None if the hold is over.
 
-    `alive`: ids of beads whose job is running, as their runner says. `closed`: when the runs that have closed their
-    beads were claimed.
+    `alive`: ids of beads whose job is running, as their runner says. `closed`: the times of the claims whose runs
+    closed their beads.
     """
     first = next((bead for bead in beads if bead.id == hold.first), None)
     if any(counts(hold, start) for start in closed) or (first and marks.asks(first)):  # who can ask works, too
@@ -226,7 +226,7 @@ def _allowance(kind: str, hold: Hold, beads: Sequence[Bead], now: datetime) -> A
 def _is_fresh(hold: Hold, bead: Bead, now: datetime) -> bool:
     """Return whether a person assigned or reopened an open bead since the hold began: it may go at once, once.
 
-    Tries are a minute apart, but for the first: whoever assigns forty beads one by one tries no repair.
+    After the first try, tries are a minute apart: somebody who assigns forty beads one by one is not trying a repair.
     """
     if bead.status != "open" or hold.began is None or hold.set_at is None or bead.updated_at <= hold.began:
         return False

@@ -25,7 +25,7 @@ _TIME_RANGE = re.compile(rf"{_TIME}-{_TIME}", re.IGNORECASE)
 class Span:
     """Hours of one day of the week. `weekday`: 0 is Monday. `start`, `end`: minutes after its midnight.
 
-    `end` lies behind `start`: over midnight it is more than a day's minutes.
+    `end` is after `start`: past midnight it is more than a day's minutes.
     """
 
     weekday: int
@@ -45,9 +45,9 @@ class Hours:
 
 
 def parse(text: str) -> Hours:
-    """Return the hours in a text such as `Mon-Fri 19:00-07:00, Sat-Sun`. Raise ValueError if it is none.
+    """Return the hours in a text such as `Mon-Fri 19:00-07:00, Sat-Sun`. Raise ValueError if it names none.
 
-    A part has days, times or both. Days alone are open all day, and times alone on each day.
+    Each part names days, times or both. Days alone mean all day, and times alone mean every day.
     """
     spans = [span for part in text.split(",") for span in _part(part)]
     return Hours(" ".join(text.split()), tuple(spans))

@@ -52,7 +52,7 @@ def log_command(job: str, namespace: str) -> str:
 def label(text: str, most: int = LONGEST_NAME) -> str:
     """Return the text as a DNS label of at most `most` characters, which is also a valid value of a label.
 
-    A hash stands for what that takes away, so that two texts do not become one label.
+    A hash replaces what is lost, so that two texts never become one label.
     """
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if plain == text and len(plain) <= most:

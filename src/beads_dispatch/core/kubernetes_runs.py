@@ -77,7 +77,7 @@ def terminal(pod: Document) -> bool:
 
 
 def decisive(pods: Sequence[Document]) -> Document | None:
-    """Return the pod that says how the run is: one that has not ended, else the last one that did."""
+    """Return the pod that decides how the run is: the newest that has not ended, else the newest."""
     alive = [pod for pod in pods if not terminal(pod)]
     return max(alive or pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
 

@@ -50,7 +50,7 @@ _ERROR = re.compile(
 
 
 def clean(text: str) -> list[str]:
-    """Return the lines without escape sequences; of a line that was drawn over and over, the last drawing."""
+    """Return the lines without escape sequences. A line that was drawn over and over counts as last drawn."""
     drawn = (line.rstrip("\r").rpartition("\r")[2][:LONGEST] for line in text.split("\n"))
     return [plain(line).rstrip() for line in drawn]
 

@@ -65,7 +65,7 @@ def job_value(job: str) -> str:
 def runs(bead: Bead) -> int:
     """Return how many dispatches in a row were accepted since a person last reopened the bead.
 
-    An agent can take the mark away by its --metadata: then the notes have a lower bound.
+    If an agent has removed the mark by its --metadata, the notes show a lower bound.
     """
     return notes.dispatches(bead.notes) if bead.mark("runs") is None else _count(bead, "runs")
 
@@ -83,7 +83,7 @@ def outcome(bead: Bead) -> str:
 def failures(bead: Bead) -> tuple[int, datetime | None]:
     """Return how many of its runs were charged as failures, and when the first run ended without closing it, UTC.
 
-    An acceptance does not end these: they count runs, and ATTEMPTS counts dispatches.
+    An accepted dispatch does not reset them: they count runs, and ATTEMPTS counts dispatches.
     """
     match = _FAILURES.fullmatch(str(bead.mark("failures") or ""))
     return (int(match[1]), read_time(match[2])) if match else (0, None)
@@ -97,9 +97,9 @@ def ended(bead: Bead) -> tuple[str, datetime] | None:
 
 
 def removing(bead: Bead) -> str:
-    """Return how its run ended, in a line, if its job never ran and is being removed; empty if none is.
+    """Return the line that says how its run ended, if its job never ran and is being removed; else nothing.
 
-    A job can be gone before the sweep that removes it has written the end. Without this mark nobody then knows why.
+    The job can be gone before a sweep has written that end. Without this mark nobody would then know why.
     """
     return str(bead.mark("removing") or "")
 
@@ -115,7 +115,7 @@ def retry_after(bead: Bead, now: datetime) -> datetime | None:
 
 
 def possibly_dispatched(bead: Bead) -> bool:
-    """Return whether an agent may have the bead, by its marks or its notes. People and agents can lose either."""
+    """Return whether an agent may have the bead, by its marks or its notes. Another client's write can lose either."""
     return _has_record(bead) or notes.possibly_dispatched(bead.notes)
 
 
@@ -128,8 +128,8 @@ def opened_late(bead: Bead) -> bool:
 
     We open a bead when its deferral has ended, when nothing was started, and after a usage limit. A bd that outlives
     its tick or its lock writes up to 30 s later, and bd 1.0 has no guard. (Found by the simulation.)
-    A claim alone in the notes shows nothing, because bd 1.0 loses the line that undoes it. But one that stands below
-    the claim that this undid is another tick's.
+    A claim's line alone proves nothing, because bd 1.0 loses the line that undoes it. But a claim's line below the
+    line of the claim that we undid is another tick's.
     """
     if bead.mark("reopened") is None:
         return False

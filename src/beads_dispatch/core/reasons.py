@@ -11,7 +11,7 @@ from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.holds import AGENT, BUDGET, HOURS, SERVICE, USAGE, Holds, allowance, in_force
 from beads_dispatch.core.text import utc
 
-HAND_OVER = timedelta(minutes=3)  # from a claim until what came of it is recorded, at most
+HAND_OVER = timedelta(minutes=3)  # at most, from a claim until its outcome is recorded
 # How `status --json` names a hold; a service's is `held`.
 HELD_KINDS = {USAGE: "usage limit", AGENT: "agent", HOURS: "hours", BUDGET: "budget"}
 NEXT = "1st in line: a tick dispatches it as soon as the agent has room"
@@ -35,7 +35,7 @@ class QueueState:
 class Known:
     """What we know besides the bead itself. `ready`: the ids that bd lists as ready.
 
-    `at_work`: what the last run of an open bead keeps it waiting for, by id. `needs`: the beads that it depends on.
+    `at_work`: why an open bead waits for its last run, by id. `needs`: the beads that it depends on.
     `doing`: what the run of a bead in progress does, in a few words, by id.
     """
 
@@ -52,7 +52,7 @@ class Known:
 class Standing:
     """Where a bead stands. `kind`: a word to count by. `reason`: a sentence that stands on its own.
 
-    `short`: the same for a narrow table. `place`: its place in line, from 1, if it can be dispatched.
+    `short`: the reason for a narrow table. `place`: its place in line, from 1, if it can be dispatched.
     `retry_at`: when it is retried automatically, UTC.
     """
 

@@ -13,7 +13,7 @@ _INPUTS = ("command", "file_path", "filePath", "path", "pattern", "url", "query"
 
 
 def rendered(line: str, *, colour: bool = False) -> list[str]:
-    """Return what to show of a line of a log: none of an event that says nothing. `colour`: keep the line's own."""
+    """Return the lines to show for a line of a log; none for an event that says nothing. `colour`: keep its own."""
     event = (json_object(line) if line.startswith("{") else None) or {}
     if isinstance(event.get("type"), str):
         return [safe(shown) for text in _event(event) for shown in text.split("\n") if shown.strip()]

@@ -76,7 +76,7 @@ class Job:
     `gone`: its process is known to be gone, also after a timeout.
     `check`: the command that tested its work, if it ended well. `check_failed`: how that failed, such as `exit 2`; then
     `words` are the check's.
-    `timed`: its runner ends it at a timeout of its own, so no length of a run means that it hangs.
+    `timed`: its runner stops it at a timeout, so a long run does not mean that it hangs.
     `reason`: what ended it if that was not the agent: `out of memory`, an eviction.
     `cannot_run`: the agent never ran, and `words` say why. Its runner must `stop` the job before the bead is opened.
     `final_after`: how long after the bead's claim this answer begins to prove anything.

@@ -181,7 +181,7 @@ def seconds(job: Job) -> float | None:
 
 
 def is_quick(job: Job) -> bool:
-    """Return whether it is known to have ended within a minute."""
+    """Return whether the job is known to have ended within a minute of its start."""
     ran = seconds(job)
     return ran is not None and ran <= QUICK.total_seconds()
 

@@ -366,7 +366,7 @@ def _compiled(*patterns: str) -> "re.Pattern[str]":
 
 
 def trouble(message: str) -> Trouble:
-    """Return what a message says that its program has marked as the error of a run that failed."""
+    """Return the trouble that a message names which its program has marked as the error of a failed run."""
     return next((row.trouble for row, _ in read(message)), Trouble.NONE)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from beads_dispatch.core import lines, wordings
 from beads_dispatch.core.wordings import Trouble
 
-LAST_LINES = 50  # a result object or an event that has more lines below it is part of a transcript
+LAST_LINES = 50  # a result object or an event with more lines below it is part of a transcript
 MOST_TEXT = 4000  # characters of a final message that are kept
 WHOLE = 400  # a plain final message up to this length is kept whole
 MOST_FAILURES = 20  # lines with a bracket only, which begin no JSON

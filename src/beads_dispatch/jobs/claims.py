@@ -48,7 +48,7 @@ def _write(cycle: Cycle, claimed: Claim) -> Claim:
         found, problem = replace(claimed, written=answer), "bd's answer does not show our claim"
     except NotAsExpected:
         raise
-    except BdFailed as error:  # the write may have happened all the same: the token shows it
+    except BdFailed as error:  # the write may have happened anyway: the token shows it
         found, problem = replace(claimed, written=fetch(cycle, before.id)), str(error)
     if not claim.stands(found.written, claimed):
         raise BdFailed(problem)

@@ -21,7 +21,7 @@ from beads_dispatch.jobs.writing import until_settled
 from beads_dispatch.settings import Settings
 
 CLAIM_SECONDS = 90.0  # no claim later than this: claim, start and record then end within the Job's five minutes
-JUST_SECONDS = 0.1  # what bd has shown is as good as a new look for so long: to start bd takes as long
+JUST_SECONDS = 0.1  # for so long, bd's last answer counts as current: asking bd again takes as long
 GOES_ON = (Outcome.ACCEPTED, Outcome.BEAD_AT_FAULT)  # after any other outcome the queue must wait
 
 
@@ -109,9 +109,10 @@ class Tick:
         return selected
 
     def learn_ends(self) -> Sequence[Bead]:
-        """Have a sweep learn how runs ended, before anything more is started. Return the beads as they are then.
+        """Have a sweep learn how runs ended, before anything more is started. Return the beads as they are afterwards.
 
-        A watcher sweeps by itself. Between CronJobs' sweeps, an agent that always fails would use up five beads.
+        A watcher sweeps anyway. Without this, an agent that always fails would use up five beads between two CronJob
+        sweeps.
         """
         runner = self.cycle.outside.runner
         running = any(bead.status == "in_progress" and runner.job_of(bead) for bead in self.beads)

@@ -95,7 +95,7 @@ def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_r
 
 
 def _is_removed(cycle: Cycle, bead: Bead, end: End) -> bool:
-    """Remove a job that never ran. Return whether it is gone. The bead remembers why, for the sweep that finds none."""
+    """Remove a job that never ran. Return whether it is gone. Mark why on the bead, for a sweep that finds no job."""
     if marks.removing(bead) != end.line:
         cycle.outside.bd.update(bead, marks={marks.REMOVING: end.line})
     return cycle.outside.runner.stop(cycle.outside.runner.job_of(bead))
