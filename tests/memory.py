@@ -54,8 +54,8 @@ class MemoryQueue:
     def locked(self) -> bool:
         return self.database.locks.get(self.job) is self
 
-    def holder(self, job: str) -> str:
-        return "somebody" if job in self.database.locks else ""
+    def holder(self, job: str, held_for: float = 0.0) -> str:
+        return "somebody" if job in self.database.locks and not held_for else ""
 
     def snapshot(self) -> Snapshot:
         self._reach()
@@ -92,9 +92,6 @@ class MemoryQueue:
 
     def count_runs(self, day: str, more: int) -> None:
         self.database.runs[day] = max(0, self.runs_on(day) + more)
-
-    def stuck(self, job: str) -> str:
-        return ""
 
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
         return self.database.events.get(bead_id, ())

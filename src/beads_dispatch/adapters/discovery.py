@@ -33,7 +33,7 @@ def ask(environ: Mapping[str, str], cwd: Path, waiting: Waiting) -> Workspace:
     _require_the_named_one(environ, cwd, Path(str(where["path"])))
     _require_no_other(beads, found, env)
     metadata = _metadata(beads)
-    env = {**_dotenv(beads), **env}
+    env = {**dict(_DOTENV.findall(_text(beads / ".env"))), **env}
     env |= _database_of_source(where, env)
     shown = _dolt_show(env, found, waiting)
     server = None if shown is None else _server(shown, beads, metadata, env)
@@ -166,10 +166,6 @@ def _database_of_source(where: Mapping[str, object], env: Mapping[str, str]) -> 
         return {}
     database = _metadata(source).get("dolt_database")
     return {"BEADS_DOLT_SERVER_DATABASE": str(database)} if database else {}
-
-
-def _dotenv(beads: Path) -> dict[str, str]:
-    return dict(_DOTENV.findall(_text(beads / ".env")))
 
 
 def _text(file: Path) -> str:

@@ -35,6 +35,7 @@ _ASSIGNED, _ASSIGNED_WISPS = (
 )
 # `closed_at` is in UTC, as bd writes it.
 _CLOSED = f"SELECT {_COLUMNS} FROM issues WHERE assignee = %s AND status = 'closed' AND closed_at >= %s"
+# Beads that represent an agent are no work for one.
 _AGENT_BEADS = "SELECT issue_id FROM labels WHERE label = 'gt:agent' AND issue_id IN %s"
 
 # Asked for few beads only.
@@ -135,7 +136,8 @@ class Dolt:
     def assigned(self, assignee: str) -> list[dict[str, Any]]:
         """Return the assignee's rows that are not closed, including wisps, each with `utc_now`."""
         rows = self.ask(_ASSIGNED, assignee)
-        agents = self._agent_beads([str(row["id"]) for row in rows])
+        asked = self.ask(_AGENT_BEADS, tuple(str(row["id"]) for row in rows)) if rows else []
+        agents = {row["issue_id"] for row in asked}
         wisps = self.ask(_ASSIGNED_WISPS, assignee)
         return [_as_bd_writes_it(row, agent=row["id"] in agents) for row in (*rows, *wisps)]
 
@@ -143,11 +145,6 @@ class Dolt:
         """Return the assignee's rows that were closed since."""
         rows = self.ask(_CLOSED, assignee, f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
         return [_as_bd_writes_it(row, agent=False) for row in rows]
-
-    def _agent_beads(self, beads: Sequence[str]) -> frozenset[str]:
-        """Return which of these represent an agent (label gt:agent): they are no work for one."""
-        rows = self.ask(_AGENT_BEADS, tuple(beads)) if beads else []
-        return frozenset(str(row["issue_id"]) for row in rows)
 
     def commented(self, beads: Sequence[str], *, wisps: bool = False) -> dict[str, dict[str, Any]]:
         """Return, by id, when each bead was last commented on, and when we commented that it is too large."""

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -21,9 +21,9 @@ _NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, Un
 
 
 def request(ask: Ask) -> Reply:
-    """One exchange on a fresh connection, with one deadline for all of it. (httpx's own limits are for each read.)
+    """Make one exchange on a fresh connection, with one deadline for all of it. (httpx limits only each read.)
 
-    Raises nothing: what went wrong is in the Reply. An exchange that is late counts as delivered, whatever it does
+    Raise nothing: what went wrong is in the Reply. An exchange that is late counts as delivered, whatever it does
     after that: it runs in a thread that is left behind.
     """
     replies: list[Reply] = []
@@ -46,7 +46,9 @@ def _reply(ask: Ask) -> Reply:
     except httpx.ConnectTimeout:
         return Reply(None, f"no connection within {CONNECT_SECONDS:g} s", delivered=False)
     except _NOT_SENT as error:
-        return Reply(None, _refused(ask.url) if _is_refused(error) else _text(error), delivered=False)
+        server = "://".join(urlsplit(ask.url)[:2])
+        text = f"connection refused at {server}" if _is_refused(error) else _text(error)
+        return Reply(None, text, delivered=False)
     except httpx.TimeoutException:
         return Reply(None, f"no answer within {ask.seconds:g} s")
     except (httpx.HTTPError, OSError) as error:  # OSError: httpx does not translate an ssl.SSLError of a read
@@ -70,22 +72,19 @@ def _exchange(ask: Ask, trusted: ssl.SSLContext | bool) -> Reply:
 
 
 def _trusted(ask: Ask) -> ssl.SSLContext | bool:
-    """Whom to trust. Nobody is asked for http://, so that the authorities need not be read. Raises OSError."""
+    """Return whom to trust. http:// needs nobody, so the authorities are not read for it. Raise OSError."""
     if not ask.url.startswith("https://"):
         return False
-    return _authority(ask.authority, Path(ask.authority).stat().st_mtime_ns) if ask.authority else _authorities()
+    return _authorities(ask.authority, Path(ask.authority).stat().st_mtime_ns if ask.authority else 0)
 
 
-@cache
-def _authorities() -> ssl.SSLContext:
-    """Return the system's authorities and SSL_CERT_FILE's, read once: that costs more than an exchange."""
-    return ssl.create_default_context()
+@lru_cache(maxsize=2)
+def _authorities(file: str, changed: int) -> ssl.SSLContext:
+    """Return the authority in this file, read again when it has changed: a cluster replaces it one day.
 
-
-@lru_cache(maxsize=1)
-def _authority(file: str, changed: int) -> ssl.SSLContext:
-    """One authority, read again when its file has changed: a cluster replaces it one day."""
-    return ssl.create_default_context(cafile=file)
+    `file`: empty for the system's and SSL_CERT_FILE's. To read those costs more than an exchange.
+    """
+    return ssl.create_default_context(cafile=file or None)
 
 
 def _is_refused(error: BaseException) -> bool:
@@ -93,11 +92,6 @@ def _is_refused(error: BaseException) -> bool:
     while cause := error.__cause__ or error.__context__:
         error = cause
     return isinstance(error, ConnectionRefusedError)
-
-
-def _refused(url: str) -> str:
-    parts = urlsplit(url)
-    return f"connection refused at {parts.scheme}://{parts.netloc}"
 
 
 def _text(error: Exception) -> str:

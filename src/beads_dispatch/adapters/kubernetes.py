@@ -25,7 +25,7 @@ GROUPS = {"jobs": "/apis/batch/v1", "cronjobs": "/apis/batch/v1", "pods": "/api/
 
 
 def address(environ: Mapping[str, str]) -> str:
-    """Return the API server's URL, as Kubernetes tells every pod. Raises Misconfigured outside of a cluster."""
+    """Return the API server's URL, as Kubernetes tells every pod. Raise Misconfigured outside of a cluster."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT") or "443"
     if not host:
         raise Misconfigured("BEADS_AGENT_CRONJOB: agents run as Kubernetes Jobs only if we run in a pod of the cluster")
@@ -38,16 +38,11 @@ class Account:
 
     folder: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
-    @property
-    def authority(self) -> str:
-        """Return the file with the authority that certifies the API server."""
-        return str(self.folder / "ca.crt")
-
     def token(self) -> str:
         return mounted_token(self.folder / "token")
 
     def namespace(self) -> str:
-        """Return the namespace of this pod. Raises Misconfigured if no token is mounted."""
+        """Return the namespace of this pod. Raise Misconfigured if no token is mounted."""
         try:
             return (self.folder / "namespace").read_text().strip()
         except (OSError, ValueError) as error:
@@ -65,12 +60,12 @@ class Kubernetes:
     account: Account = Account()
 
     def get(self, kind: str, name: str) -> "Document | None":
-        """Return the object, or None if there is none. Raises ServiceFailed."""
+        """Return the object, or None if there is none. Raise ServiceFailed."""
         reply = self._ask("GET", self._path(kind, name))
         return None if reply.status == 404 else self._document(reply, f"get {kind}")
 
     def list(self, kind: str, labels: Mapping[str, str], fields: str = "") -> "list[Document]":
-        """Return every object with these labels. Raises ServiceFailed."""
+        """Return every object with these labels. Raise ServiceFailed."""
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items()), "fieldSelector": fields}
         found: list[Document] = []
         for _ in range(MOST_PAGES):
@@ -89,7 +84,7 @@ class Kubernetes:
             return Reply(None, str(error), delivered=False)
 
     def delete(self, kind: str, name: str) -> None:
-        """Ask for an object to be deleted once everything that it owns is gone. Raises ServiceFailed."""
+        """Ask for an object to be deleted once everything that it owns is gone. Raise ServiceFailed."""
         reply = self._ask("DELETE", self._path(kind, name, propagationPolicy="Foreground"))
         if reply.status not in (200, 202, 404):
             raise self._failed(reply, f"delete {kind}")
@@ -97,7 +92,7 @@ class Kubernetes:
     def log(self, pod: "Document") -> str:
         """Return the end of what the pod's first container has written; nothing if it has no log, or we no right to it.
 
-        Raises ServiceFailed: without its words a usage limit would look like a failure. (Found by the simulation.)
+        Raise ServiceFailed: without its words a usage limit would look like a failure. (Found by the simulation.)
         """
         container = pod["spec"]["containers"][0]["name"]
         path = self._path("pods", pod["metadata"]["name"], "log", container=container, tailLines=str(LOG_LINES))
@@ -113,7 +108,7 @@ class Kubernetes:
         return f"{GROUPS[kind]}/{parts}" + (f"?{asked}" if asked else "")
 
     def _ask(self, method: str, path: str, content: "Document | None" = None) -> Reply:
-        token, authority = self.account.token(), self.account.authority
+        token, authority = self.account.token(), str(self.account.folder / "ca.crt")
         ask = Ask(method, self.url + path, ASK_SECONDS, self._slow, content, token, MOST_BYTES, authority)
         return self.request(ask)
 

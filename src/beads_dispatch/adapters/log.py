@@ -19,7 +19,7 @@ TERMINATION_MESSAGE = "/dev/termination-log"
 
 @dataclass(slots=True)
 class Log:
-    """Writes one line for each event: to stdout, and what is worth an alert to stderr. On a terminal with the time.
+    """Write one line for each event: to stdout, and what is worth an alert to stderr. On a terminal with the time.
 
     `now`: the time of day, UTC. `repeats` False: leaves out a line that only repeats the one before.
     `timed`: with the time on stdout, also if that is a pipe.
@@ -57,7 +57,8 @@ class Log:
         which = f"{one_line(bead)}: " if bead else ""  # an id can have a line break too
         line = f"{self._time(stream)}{self.name}: {which}{text}"
         if self.as_json:
-            known = {"time": _milliseconds(self.now()), "level": level, "logger": self.name, "event": event}
+            time = self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            known = {"time": time, "level": level, "logger": self.name, "event": event}
             more = {name: value for name, value in fields.items() if value not in (None, "")}
             line = json.dumps({**known, "bead": bead or None, **more, "message": text}, ensure_ascii=False)
         put(line, stream)
@@ -70,10 +71,6 @@ class Log:
             if stream.isatty() or (self.timed and stream is sys.stdout)
             else ""
         )
-
-
-def _milliseconds(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def put(text: str, stream: TextIO) -> bool:

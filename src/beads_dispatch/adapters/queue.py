@@ -1,6 +1,6 @@
 """The queue of one assignee: its lock, its beads, what is recorded beside them, and its clock.
 
-Two implementations of one protocol: a Dolt server, or an embedded bd with files beside it.
+It is on a Dolt server, or in an embedded bd with files beside it. Both have the same methods.
 """
 
 import hashlib
@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from beads_dispatch.adapters.bd.verbs import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
 from beads_dispatch.adapters.lock_file import LockFile
-from beads_dispatch.adapters.state_folder import LedgerFolder
+from beads_dispatch.adapters.state_folder import LedgerFolder, read_text
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
 from beads_dispatch.core import bead, eligibility, ledger, marks, outcomes
@@ -49,77 +48,6 @@ class Snapshot:
         return frozenset(bead.id for bead in self.beads)
 
 
-class Queue(Protocol):
-    """Every method raises Failure if the database cannot be reached."""
-
-    def lock(self, job: str) -> bool:
-        """Take the lock of this job without waiting. False: another process holds it."""
-
-    def locked(self) -> bool:
-        """Return whether we still hold the lock."""
-
-    def holder(self, job: str, held_for: float = 0.0) -> str:
-        """Describe who holds the lock of this job; empty if nobody does, or if that is unknown.
-
-        `held_for`: only somebody who has held it for so many seconds without doing anything.
-        """
-
-    def snapshot(self) -> Snapshot:
-        """Return every bead of the assignee that is not closed."""
-
-    def fingerprint(self) -> str:
-        """Return a text that is another one after any change of the database, whoever made it."""
-
-    def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
-        """Return whether we still hold the lock, and the bead as it now is.
-
-        `just_read`: the bead as bd has returned it a moment ago. Embedded, that is as good as another look: bd is alone
-        on its database while it runs, so a change can come only after either, and a look costs a start of bd.
-        """
-
-    def holds(self) -> Holds:
-        """Return the holds that are set, by kind."""
-
-    def set_hold(self, kind: str, hold: Hold | None) -> None:
-        """Record a hold. None removes it."""
-
-    def closed(self, since: datetime) -> tuple[Bead, ...]:
-        """Return the assignee's beads that were closed since and still bear their run's job mark: an agent closed them.
-
-        `updated_at` of each is when that was, or later. A block takes the mark away, so a person's close shows none.
-        """
-
-    def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
-        """Return what is remembered of the last starts of these beads, by id."""
-
-    def remember(self, entry: Entry, over: Entry | None = None) -> None:
-        """Record a start in the ledger, before it happens. Old entries are removed now and then.
-
-        `over`: only if this is what the ledger remembers of the bead: the entry of a later start stays.
-        """
-
-    def runs_on(self, day: str) -> int:
-        """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
-
-    def count_runs(self, day: str, more: int) -> None:
-        """Add to that number. The count of an earlier day is forgotten."""
-
-    def check_writable(self) -> None:
-        """Raise Failure if neither beads nor holds can be written."""
-
-    def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
-        """Return the bead as each of its changes has left it (`Issue`), with the time of the commit (`CommitDate`)."""
-
-    def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
-        """Return who changed what on a bead, as far as bd has recorded it."""
-
-    def now(self) -> datetime:
-        """Return the time in UTC, by the server's clock; embedded by ours."""
-
-    def close(self) -> None:
-        """Release the lock."""
-
-
 @dataclass
 class LastSnapshot:
     """The last snapshot of this process's assignee, and the fingerprint of the database before and after it."""
@@ -135,7 +63,7 @@ def open_queue(
     now: Now,
     waiting: Waiting = unheard,
     last: LastSnapshot | None = None,
-) -> Queue:
+) -> "Queue":
     """Return the queue of this workspace. `now`: this machine's clock. `last`: what one queue leaves for the next."""
     if workspace.server:
         return ServerQueue(Dolt(workspace.server, waiting), assignee, now, f"process {os.getpid()} on {os.uname()[1]}")
@@ -161,7 +89,7 @@ _LEDGER = "beads_dispatch.ledger."
 
 
 def _ledger_key(bead_id: str) -> str:
-    """`local_metadata` allows a key 255 characters. Ids differ by case, and its collation may not."""
+    """Return a bead's key. `local_metadata` allows 255 characters; ids differ by case, and its collation may not."""
     return _LEDGER + hashlib.sha1(bead_id.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -180,6 +108,8 @@ def _too_large(one: Bead) -> bool:
 
 
 class ServerQueue:
+    """Every method raises Failure if the database cannot be reached."""
+
     def __init__(self, dolt: Dolt, assignee: str, now: Now, myself: str = "") -> None:
         self._dolt = dolt
         self._assignee = assignee
@@ -189,16 +119,22 @@ class ServerQueue:
         self._ahead: timedelta | None = None  # by how much the server's clock is ahead of ours; None: unknown
 
     def lock(self, job: str) -> bool:
+        """Take the lock of this job without waiting. False: another process holds it."""
         self._name = self._dolt.lock(job, self._assignee) or ""
         if self._name and job == "watcher" and self._myself:
             self._dolt.set_local(self._watcher_key, self._myself)
         return bool(self._name)
 
     def locked(self) -> bool:
+        """Return whether we still hold the lock."""
         return self._dolt.locked(self._name)
 
     def holder(self, job: str, held_for: float = 0.0) -> str:
-        """Dolt (1.86.4) knows a connection's user, but not its machine or process: a watcher writes down its own."""
+        """Describe who holds the lock of this job; empty if nobody does, or if that is unknown.
+
+        `held_for`: only somebody who has held it for so many seconds without doing anything.
+        Dolt (1.86.4) knows a connection's user, but not its machine or process: a watcher writes down its own.
+        """
         try:
             found = self._dolt.holder(job, self._assignee, held_for)
             if found and (job == "watcher" or self._dolt.holder("watcher", self._assignee)):
@@ -213,6 +149,7 @@ class ServerQueue:
         return f"beads_dispatch.watcher.{_who(self._assignee)}"
 
     def snapshot(self) -> Snapshot:
+        """Return every bead of the assignee that is not closed."""
         rows = self._dolt.assigned(self._assignee)
         if rows:
             self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - self._now()
@@ -230,25 +167,39 @@ class ServerQueue:
         return tuple(bead.with_comments(one, times[one.id]) if one.id in times else one for one in beads)
 
     def fingerprint(self) -> str:
+        """Return a text that changes with the database, whoever has written to it."""
         return self._dolt.hash()
 
     def fetch(self, bead_id: str, just_read: Bead | None = None) -> tuple[bool, Bead | None]:
+        """Return whether we still hold the lock, and the bead as it now is.
+
+        `just_read`: the bead as bd has returned it a moment ago. Embedded, that is as good as another look: bd is alone
+        on its database while it runs, so a change can come only after either, and a look costs a start of bd.
+        """
         locked, row = self._dolt.fetch(self._name, bead_id)
         one = bead.parse(row) if row else None
         # One question, because a POST follows. Of the comments only our notice matters, on a bead that gets no POST.
         return locked, self._with_comments([one])[0] if one and _too_large(one) else one
 
     def holds(self) -> Holds:
+        """Return the holds that are set, by kind."""
         if self._ahead is None:
             self._ahead = self._dolt.now() - self._now()
         stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
         return _read_holds({kind: stored.get(self._key(kind), "") for kind in FURTHEST}, self.now())
 
     def closed(self, since: datetime) -> tuple[Bead, ...]:
+        """Return the assignee's beads that were closed since and still bear their run's job mark: an agent closed them.
+
+        `updated_at` of each is when that was, or later. A block takes the mark away, so a person's close shows none.
+        """
         return _by_agents(read_all(self._dolt.closed(self._assignee, since))[0])
 
     def set_hold(self, kind: str, hold: Hold | None) -> None:
-        """Write it on a new connection if ours is gone: a hold must be written also after the lock is lost."""
+        """Record a hold. None removes it.
+
+        Write it on a new connection if ours is gone: a hold must be written also after the lock is lost.
+        """
         key, value = self._key(kind), write_hold(hold) if hold else None
         try:
             self._dolt.set_local(key, value)
@@ -260,19 +211,26 @@ class ServerQueue:
         return f"beads_dispatch.hold.{kind}.{_who(self._assignee)}"
 
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
+        """Return what is remembered of the last starts of these beads, by id."""
         keys = {_ledger_key(bead_id): bead_id for bead_id in bead_ids}
         stored = self._dolt.local_values(*keys) if keys else {}
         return _entries({keys[key]: text for key, text in stored.items() if key in keys})
 
     def remember(self, entry: Entry, over: Entry | None = None) -> None:
+        """Record a start in the ledger, before it happens. Old entries are removed now and then.
+
+        `over`: only if this is what the ledger remembers of the bead: the entry of a later start stays.
+        """
         self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry), ledger.write(over) if over else "")
         if entry.token.startswith("0"):  # one start in sixteen: the rest of the year's entries stay
             self._dolt.prune_local(f"{_LEDGER}%", utc(self.now() - ledger.KEPT))
 
     def runs_on(self, day: str) -> int:
+        """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
         return _counted(self._dolt.local_values(self._day_key).get(self._day_key, ""), day)
 
     def count_runs(self, day: str, more: int) -> None:
+        """Add to that number. The count of an earlier day is forgotten."""
         self._dolt.set_local(self._day_key, f"{day} {max(0, self.runs_on(day) + more)}")
 
     @property
@@ -280,22 +238,29 @@ class ServerQueue:
         return f"beads_dispatch.day.{_who(self._assignee)}"
 
     def check_writable(self) -> None:
+        """Raise Failure if neither beads nor holds can be written."""
         self._dolt.check_writable()
 
     def history(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        """Return the bead as each of its changes has left it (`Issue`), with the time of the commit (`CommitDate`)."""
         return self._dolt.history(bead_id)
 
     def events(self, bead_id: str) -> Sequence[Mapping[str, object]]:
+        """Return who changed what on a bead, as far as bd has recorded it."""
         return self._dolt.events(bead_id)
 
     def now(self) -> datetime:
+        """Return the time in UTC, by the server's clock; embedded by ours."""
         return self._now() + (self._ahead or timedelta(0))
 
     def close(self) -> None:
+        """Release the lock."""
         self._dolt.close()
 
 
 class EmbeddedQueue:
+    """What each method returns, `ServerQueue` says."""
+
     def __init__(
         self, bd: Bd, folder: Path, assignee: str, now: Now, memory: LedgerFolder, last: LastSnapshot | None = None
     ) -> None:
@@ -339,13 +304,13 @@ class EmbeddedQueue:
         """Return Dolt's manifests: each holds the hash of a whole database. (bd rewrites them at every call.)"""
         try:
             manifests = sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest"))
-            return "".join(one.read_text() for one in manifests) + self._stored_holds()
+            return "".join(one.read_text() for one in manifests) + read_text(self._hold_file)
         except OSError as error:
             raise Failure(f"{self._folder}: cannot be read: {error.strerror}") from None
 
     def holds(self) -> Holds:
         try:
-            stored = json.loads(self._stored_holds() or "{}")
+            stored = json.loads(read_text(self._hold_file) or "{}")
         except (ValueError, RecursionError):
             stored = {}
         known = stored if isinstance(stored, dict) else {}
@@ -364,17 +329,9 @@ class EmbeddedQueue:
         except OSError as error:
             raise Failure(f"{self._hold_file}: cannot be written: {error.strerror}") from None
 
-    def _stored_holds(self) -> str:
-        try:
-            return self._hold_file.read_text("utf-8", "replace")  # bytes that are no UTF-8 count as an absent hold
-        except FileNotFoundError:
-            return ""
-        except OSError as error:
-            raise Failure(f"{self._hold_file}: cannot be read: {error}") from None
-
     @property
     def _hold_file(self) -> Path:
-        """Beside the lock, under a name that bd's own .gitignore covers."""
+        """Return the file beside the lock, under a name that bd's own .gitignore covers."""
         return self._folder / f"beads-hold-{_who(self._assignee)}.lock"
 
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
@@ -410,3 +367,6 @@ class EmbeddedQueue:
     def close(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+
+Queue = ServerQueue | EmbeddedQueue

@@ -18,6 +18,16 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     return (state if state.is_absolute() else Path(home) / ".local" / "state") / "beads-dispatch"
 
 
+def read_text(path: Path) -> str:
+    """Return a file's text, even if it is not all UTF-8; empty if there is no file. Raise Failure."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def by_age(folder: Path, pattern: str) -> list[Path]:
     """Return the files that fit, the oldest first, without those that another process removes meanwhile.
 
@@ -39,16 +49,11 @@ class LedgerFolder:
         self._kept = kept
 
     def read(self, bead_id: str) -> str:
-        """Return what stands there, or nothing. Raises Failure if it cannot be read."""
-        try:
-            return self._path(bead_id).read_text("utf-8", "replace")
-        except FileNotFoundError:
-            return ""
-        except OSError as error:
-            raise Failure(f"{self._path(bead_id)}: cannot be read: {error.strerror}") from None
+        """Return what the ledger says about a bead; empty if nothing. Raise Failure if it cannot be read."""
+        return read_text(self._path(bead_id))
 
     def write(self, bead_id: str, text: str) -> None:
-        """Write it whole or not at all. Raises Failure."""
+        """Write it whole or not at all. Raise Failure."""
         path = self._path(bead_id)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

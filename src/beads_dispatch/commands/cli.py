@@ -16,7 +16,7 @@ from beads_dispatch.adapters.clock import SYSTEM
 from beads_dispatch.adapters.log import Log, leave_termination_message, put
 from beads_dispatch.adapters.stop import Stop
 from beads_dispatch.commands.arguments import parser
-from beads_dispatch.commands.wiring import NAMES, Wiring, to_log
+from beads_dispatch.commands.wiring import NAME, NAMES, Wiring, to_log
 from beads_dispatch.core.errors import Failure, Misconfigured
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs.cycle import Outside
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
         stop.listen()
     args = parser().parse_args(argv)
     answers = args.command in READS_ONLY
-    log = Log(NAMES[args.command], SYSTEM.now, os.environ.get("LOG_FORMAT") == "json", answers=answers)
+    log = Log(NAMES.get(args.command, NAME), SYSTEM.now, os.environ.get("LOG_FORMAT") == "json", answers=answers)
     if answers:
         stop.at_once()
     for stream in (sys.stdout, sys.stderr):

@@ -16,7 +16,7 @@ from beads_dispatch.adapters.log import Log
 from beads_dispatch.adapters.waiting import unheard
 from beads_dispatch.commands import explain, logs, status, table
 from beads_dispatch.commands.table import Look
-from beads_dispatch.commands.wiring import NAMES, Located, Wiring
+from beads_dispatch.commands.wiring import NAME, Located, Wiring
 from beads_dispatch.core.errors import Failure, NoBead
 from beads_dispatch.core.text import one_line
 from beads_dispatch.jobs.cycle import Outside
@@ -77,7 +77,7 @@ class Pages:
     def _look(self, look: Callable[[Wiring, Outside, Settings], Values]) -> Page:
         wiring = replace(self._wiring, located=Located())
         try:
-            chosen = wiring.settings(NAMES["status"], needs_beadboard=False)
+            chosen = wiring.settings(NAME, needs_beadboard=False)
             return self.page(200, wiring.run(partial(look, wiring), chosen, self._log, waits=False))
         except Failure as error:
             return self._failed(404 if isinstance(error, NoBead) else 503, str(error))

@@ -1,4 +1,4 @@
-"""Puts a job's adapters together, from the environment as it is at that moment."""
+"""Put a job's adapters together, from the environment as it is at that moment."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -29,12 +29,9 @@ from beads_dispatch.settings import Settings
 
 R = TypeVar("R")
 
-# Who each command says it is: in its log lines, and as bd's actor.
-NAMES = {
-    "tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher",
-    "status": "beads-dispatch", "explain": "beads-dispatch", "resume": "beads-dispatch", "logs": "beads-dispatch",
-    "stop": "beads-dispatch", "completion": "beads-dispatch",
-}  # fmt: skip
+# Who these commands say they are: in their log lines, and as bd's actor. Every other one is NAME.
+NAMES = {"tick": "beads-dispatcher", "sweep": "beads-reaper", "watch": "beads-watcher"}
+NAME = "beads-dispatch"
 
 
 @dataclass(eq=False)

@@ -22,7 +22,7 @@ READS = frozenset({"list", "ready", "show", "comments"})  # what opens a databas
 
 
 class BdProcess:
-    """Runs bd on one workspace. `deadline`: seconds that one call may take."""
+    """Run bd on one workspace. `deadline`: seconds that one call may take."""
 
     def __init__(self, workspace: Workspace, deadline: float = DEADLINE, waiting: Waiting = unheard) -> None:
         self.workspace = workspace
@@ -66,7 +66,10 @@ class BdProcess:
             self._require_not_withdrawn(version)
             self._checked = True
         if answer.code:
-            raise self._failure(answer)
+            from beads_dispatch.adapters.bd import answers
+
+            error, server = answers.failure(answer, self.version()), self.workspace.server
+            raise type(error)(hidden(str(error), server.password if server else ""))
         return answer.document()
 
     def _run(self, verb: str, *words: str, within: float | None = None) -> "Answer":
@@ -77,13 +80,6 @@ class BdProcess:
         folder = self.workspace.folder
         return command.run(verb, "--json", *words, env=environ, cwd=folder, seconds=seconds, waiting=self._waiting)
 
-    def _failure(self, answer: "Answer") -> Failure:
-        from beads_dispatch.adapters.bd import answers
-
-        error = answers.failure(answer, self.version())
-        server = self.workspace.server
-        return type(error)(hidden(str(error), server.password if server else ""))
-
     def _require_not_withdrawn(self, version: str) -> None:
         if why := WITHDRAWN.get(version):
             raise Misconfigured(f"bd {version} must not be used: {why}. Install another version (docs/upgrading.md)")
@@ -93,14 +89,11 @@ class BdProcess:
         if not self.workspace.mounted:
             return self.workspace.metadata.parent
         if self._private is None or not (self._private / "metadata.json").exists():  # something cleans up /tmp
-            self._private = _private_copy(self.workspace)
+            from beads_dispatch.adapters import private_folder
+
+            try:
+                self._private = private_folder.make(self.workspace.mounted)
+            except OSError as error:
+                what = f"{self.workspace.metadata}: cannot be copied to a private folder"
+                raise Failure(f"{what}: {error}") from None
         return self._private
-
-
-def _private_copy(workspace: Workspace) -> Path:
-    from beads_dispatch.adapters import private_folder
-
-    try:
-        return private_folder.make(workspace.mounted)
-    except OSError as error:
-        raise Failure(f"{workspace.metadata}: cannot be copied to a private folder: {error}") from None

@@ -94,7 +94,7 @@ class Bd:
         return _rows(self._json("history", "--", bead_id))
 
     def events(self, bead_id: str) -> Sequence[dict[str, object]]:
-        """Who changed what. bd 1.0 does not say it."""
+        """Return who changed what. bd 1.0 does not say it."""
         try:
             return _rows(self._json("history", "--events", "--", bead_id))
         except BdFailed as error:
@@ -118,7 +118,10 @@ class Bd:
         `within`: seconds, if they are fewer than usual.
         Raise BdFailed; NotAsExpected if the bead is no longer as `known`.
         """
-        words = _words(note, status, marks or {})
+        words = [f"--append-notes={note}"] if note else []
+        for key, value in (marks or {}).items():
+            words.append(f"--unset-metadata={key}" if value is None else f"--set-metadata={key}={value}")
+        words += [f"--status={status}"] if status else []
         if not words:
             return known
         guard = (f"--if-status={known.status}", f"--if-assignee={known.assignee}") if status else ()
@@ -151,16 +154,6 @@ class Bd:
         return self._process.json(verb, f"--actor={self._actor}", *words, within=within)
 
 
-def _words(note: str | None, status: str | None, marks: Mapping[str, str | None]) -> list[str]:
-    """Return the arguments of one `bd update`."""
-    noted = [f"--append-notes={note}"] if note else []
-    return [*noted, *(_mark(*mark) for mark in marks.items()), *([f"--status={status}"] if status else [])]
-
-
-def _mark(key: str, value: str | None) -> str:
-    return f"--unset-metadata={key}" if value is None else f"--set-metadata={key}={value}"
-
-
 def read_all(rows: Iterable[Mapping[str, object]]) -> tuple[tuple[Bead, ...], tuple[str, ...]]:
     """Return the beads that can be read, and a line for each that cannot."""
     good, bad = [], []
@@ -173,7 +166,7 @@ def read_all(rows: Iterable[Mapping[str, object]]) -> tuple[tuple[Bead, ...], tu
 
 
 def _rows(answer: object) -> Sequence[dict[str, object]]:
-    """bd's lists; it writes `null` or nothing for an empty one."""
+    """Return bd's list of beads. bd prints `null` or nothing for an empty one. Raise BdFailed."""
     rows = answer if answer is not None else []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BdFailed("bd: its answer is not a list of beads: we do not understand this schema")
