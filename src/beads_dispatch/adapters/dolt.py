@@ -38,7 +38,7 @@ _CLOSED = f"SELECT {_COLUMNS} FROM issues WHERE assignee = %s AND status = 'clos
 # Beads that represent an agent are no work for one.
 _AGENT_BEADS = "SELECT issue_id FROM labels WHERE label = 'gt:agent' AND issue_id IN %s"
 
-# Asked for few beads only.
+# We ask this for few beads.
 _COMMENTED, _COMMENTED_WISPS = (
     f"""
 SELECT c.issue_id, MAX(c.created_at) AS commented_at,
@@ -47,8 +47,8 @@ SELECT c.issue_id, MAX(c.created_at) AS commented_at,
     for table in ("comments", "wisp_comments")
 )
 
-# The bead after each of its own changes: with 3,000 commits of other beads a tenth of a second. dolt_history_issues,
-# which `bd history` reads, has a row for each commit of anything.
+# dolt_diff_issues has a row for each change of the bead: a tenth of a second, with 3,000 commits of other beads.
+# dolt_history_issues, which `bd history` reads, has a row for each commit of anything.
 _VERSIONED = (
     "id", "title", "description", "acceptance_criteria", "notes", "status", "priority", "issue_type", "assignee",
     "updated_at", "defer_until", "created_at",
@@ -58,7 +58,6 @@ SELECT to_commit_date AS committed_at, {", ".join(f"to_{name} AS {name}" for nam
   FROM dolt_diff_issues WHERE to_id = %s AND to_commit_date IS NOT NULL"""
 
 _HELD = "IS_USED_LOCK(%s) = CONNECTION_ID() AS locked"  # NULL if nobody holds it
-_LOCKED = f"SELECT {_HELD}"
 
 _FETCH = f"""
 SELECT {_HELD}, {_COLUMNS}, EXISTS (SELECT 1 FROM labels l WHERE l.issue_id = i.id AND l.label = 'gt:agent') AS agent
@@ -91,7 +90,7 @@ _NO_ACCESS = " (bd may have a password from .beads/.env or a credentials file: p
 _NO_TRUST = " (the authority must be the system's or in the file that SSL_CERT_FILE names, as for bd)"
 
 
-# A statement that changes nothing, not even the database's hash: Dolt checks the privilege all the same.
+# These change nothing, not even the database's hash, but Dolt checks the privilege for each.
 _MAY_WRITE = (
     "UPDATE issues SET title = title WHERE id = ''",
     "INSERT INTO events SELECT * FROM events WHERE FALSE",
@@ -101,7 +100,7 @@ _MAY_WRITE = (
 
 
 class Dolt:
-    """One connection, opened at the first question. It holds our lock: only after `close` is another one opened."""
+    """One connection, opened at the first question. It holds our lock, so only `close` lets us open another one."""
 
     def __init__(self, server: Server, waiting: Waiting = unheard) -> None:
         self.server = server
@@ -120,7 +119,7 @@ class Dolt:
 
     def locked(self, lock: str) -> bool:
         """Return whether this connection still holds the lock of this name."""
-        return bool(self.ask(_LOCKED, lock)[0]["locked"] == 1)
+        return bool(self.ask(f"SELECT {_HELD}", lock)[0]["locked"] == 1)
 
     def holder(self, job: str, assignee: str, idle_for: float = 0.0) -> str:
         """Describe the connection that holds the job's lock; empty if none does, or if it is not ours to see.
@@ -250,8 +249,9 @@ def _verifying() -> "ssl.SSLContext":
     import ssl
 
     context = ssl.create_default_context()
-    context.hostname_checks_common_name = False  # Go accepts subjectAltName only, any trusted link of a chain, and
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # certificates that Python 3.13 finds too sloppy
+    # Go accepts only subjectAltName, any trusted link of a chain, and certificates that are too sloppy for Python 3.13.
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 

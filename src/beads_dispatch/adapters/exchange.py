@@ -1,4 +1,4 @@
-"""One question over HTTP, as the services' adapters put it. What answers it is `http.request`."""
+"""One question over HTTP, as the services' adapters ask it. `http.request` answers it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ Request = Callable[[Ask], Reply]
 
 
 def mounted_token(path: Path) -> str:
-    """Return a token as it is in its file now: Kubernetes replaces it while we run. Raises ServiceFailed."""
+    """Read a token from its file again, because Kubernetes replaces it while we run. Raise ServiceFailed."""
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:

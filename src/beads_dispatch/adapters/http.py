@@ -16,8 +16,8 @@ from beads_dispatch.core.text import hidden, one_line
 
 CONNECT_SECONDS = 5.0  # well below any deadline, or a connection that never came about looks like a lost answer
 
-# Nothing has been sent when these are raised.
-_NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)  # the last: IDNA
+# httpx raises these before it sends anything. UnicodeError: IDNA refuses the host's name.
+_NOT_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)
 
 
 def request(ask: Ask) -> Reply:
@@ -57,10 +57,10 @@ def _reply(ask: Ask) -> Reply:
 
 def _exchange(ask: Ask, trusted: ssl.SSLContext | bool) -> Reply:
     limits = httpx.Timeout(ask.seconds, connect=CONNECT_SECONDS)
-    headers = {"Accept-Encoding": "identity"}  # a small body must not unpack to a large one
+    headers = {"Accept-Encoding": "identity"}  # a compressed body could unpack to any size
     if ask.token:
         headers["Authorization"] = f"Bearer {ask.token}"
-    # Asked directly: behind a proxy of the environment's, "refused" would not prove that nothing was delivered.
+    # No proxy of the environment's: behind one, "refused" would not prove that nothing was delivered.
     with httpx.Client(timeout=limits, headers=headers, verify=trusted, trust_env=False) as client:
         with client.stream(ask.method, ask.url, json=ask.content) as response:
             body = b""

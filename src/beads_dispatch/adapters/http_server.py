@@ -44,7 +44,9 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # some systems answer IPv6 alone
+            self.socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0
+            )  # without this, some systems answer only IPv6
         super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -89,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "beads-dispatch"  # and not which Python this is
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: the function that answers writes the log."""
+        """Print nothing: the function that answers writes the log."""
 
 
 def _is_address(host: str) -> bool:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from beads_dispatch.core.kubernetes_jobs import Document
     from beads_dispatch.core.runner import Answer, Job, Room
 
-CREATE_SECONDS = 45.0  # with the questions before it, as long as a tick allows for a POST to BeadBoard
+CREATE_SECONDS = 45.0  # with the questions before it, this is what a tick allows for a POST to BeadBoard
 GONE_SECONDS = 20.0  # for a Job that never ran to be gone, within what a sweep may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-ROOM_SECONDS = 5.0  # a watcher with a waiting bead asks each second: two lists of the API server
+ROOM_SECONDS = 5.0  # or a watcher with a waiting bead would ask the API server for two lists each second
 ALIVE = "status.phase!=Succeeded,status.phase!=Failed"  # pods
-NO_SUCCESS = "status.successful=0"  # Jobs: those that succeeded are most, and need not be read
+NO_SUCCESS = "status.successful=0"  # Jobs: most have succeeded, and we need not read those
 
 
 @dataclass
@@ -74,15 +74,15 @@ class JobRunner(Runner):
         if cron_job is None:
             text = f"there is no CronJob {self.cron_job} in the namespace {self.api.namespace}"
             return Answer(Outcome.NOT_STARTED, None, text)
-        if at_work:  # a restored backup has taken back what we knew of it
+        if at_work:  # a restored backup may have removed our record of it
             return Answer(Outcome.BEAD_AT_FAULT, None, f"its Job {min(at_work)} still runs")
         return self._create(manifest(claim, cron_job, self.api.namespace))
 
     def _create(self, job: "Document") -> "Answer":
-        """Create the Job: again and again with its name, until an answer proves that it is there or that it is not.
+        """Create the Job, again with the same name until an answer proves that the Job is there or that it is not.
 
-        Once an answer was lost, only 201 and 409 prove anything. A quota refuses the second create because of the
-        first one, and a 404 comes before a create that is still on its way.
+        Once an answer was lost, only 201 and 409 prove anything: a quota may refuse the second create because of the
+        first one, and a 404 may overtake a create that is still on its way.
         """
         from beads_dispatch.core.kubernetes_runs import Creation, creation, failure
         from beads_dispatch.core.runner import Answer, Outcome
@@ -104,7 +104,7 @@ class JobRunner(Runner):
                 case Creation.UNKNOWN:
                     lost = True
             if self.clock.monotonic() + pause > until or (self.stopping() and not lost):
-                # If it was lost, the sweep looks for its name, and knows how long a 404 proves nothing.
+                # The sweep looks for a lost Job by its name, and knows for how long a 404 proves nothing.
                 return replace(accepted, text=refused.text) if lost else refused
             self.clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -140,14 +140,14 @@ class JobRunner(Runner):
             pod = kubernetes_runs.decisive(self.api.list("pods", {JOB: job_id}))
             if pod and kubernetes_runs.terminal(pod):
                 log = self.api.log(pod)
-            elif job and not pod:  # why it has none, such as a quota, shows only there
+            elif job and not pod:  # only an event says why it has no pod, such as a quota
                 events = self.api.list("events", {}, f"involvedObject.kind=Job,involvedObject.name={job_id}")
         except ServiceFailed as error:
             return Job(Stage.DOUBT, str(error))
         return kubernetes_runs.run(job_id, job, pod, self.clock.now(), log, events)
 
     def stop(self, job_id: str) -> bool:
-        """End a run. Return whether it is known to have ended: its pod is terminal or gone. Raises ServiceFailed."""
+        """End a run. Return whether it is known to have ended: its pod is terminal or gone. Raise ServiceFailed."""
         until = self.clock.monotonic() + GONE_SECONDS
         if self._ended(job_id):
             return True

@@ -38,6 +38,11 @@ class Account:
 
     folder: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
+    @property
+    def authority(self) -> str:
+        """Return the file with the authority that certifies the API server."""
+        return str(self.folder / "ca.crt")
+
     def token(self) -> str:
         return mounted_token(self.folder / "token")
 
@@ -108,7 +113,7 @@ class Kubernetes:
         return f"{GROUPS[kind]}/{parts}" + (f"?{asked}" if asked else "")
 
     def _ask(self, method: str, path: str, content: "Document | None" = None) -> Reply:
-        token, authority = self.account.token(), str(self.account.folder / "ca.crt")
+        token, authority = self.account.token(), self.account.authority
         ask = Ask(method, self.url + path, ASK_SECONDS, self._slow, content, token, MOST_BYTES, authority)
         return self.request(ask)
 

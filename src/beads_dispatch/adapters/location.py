@@ -10,8 +10,8 @@ from beads_dispatch.core.errors import Misconfigured
 
 CLUSTER_METADATA = Path("/etc/beads-metadata/metadata.json")
 
-# bd also reads the nearest .beads/config.yaml above the folder that it runs in. Above a copy in /tmp there could be
-# somebody else's, with another `db:`.
+# bd also reads the nearest .beads/config.yaml above the folder that it runs in. Above our copy in /tmp, anybody could
+# put one that names another `db:`.
 NOWHERE = Path("/")
 
 

@@ -31,7 +31,7 @@ class LockFile:
     def holder(self, held_for: float = 0.0) -> str:
         """Describe the lock's holder; empty if the lock is free or the holder is unknown.
 
-        `held_for`: only if it has had the lock for so many seconds.
+        `held_for`: only a holder that has had the lock for so many seconds.
         """
         try:
             with self._path.open("rb") as file:
@@ -44,7 +44,7 @@ class LockFile:
         return f"{who}, for {seconds:.0f} s" if held_for else who
 
     def held(self) -> bool:
-        """Return whether we hold it. A file that somebody removed or replaced locks nobody out."""
+        """Return whether we hold the lock. A file that somebody has removed or replaced locks nobody out."""
         try:
             return self._file is not None and os.path.samestat(os.fstat(self._file), os.stat(self._path))
         except OSError:
@@ -57,7 +57,7 @@ class LockFile:
 
 
 def is_locked(file: BinaryIO) -> bool:
-    """Return whether a process holds the lock. If none does, asking takes it for an instant."""
+    """Return whether a process holds the lock. To ask takes a free lock for an instant."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from beads_dispatch.core.text import one_line
 
-Field = str | int | float | None  # None: not known, left out
+Field = str | int | float | None  # None: unknown, and left out
 
 # In a pod, the content of this file becomes the container's termination message. Elsewhere it does not exist.
 TERMINATION_MESSAGE = "/dev/termination-log"
@@ -66,11 +66,8 @@ class Log:
 
     def _time(self, stream: TextIO) -> str:
         """Return the time for a person at a terminal, in the local zone. A file or a collector adds its own."""
-        return (
-            self.now().astimezone().strftime("%H:%M:%S ")
-            if stream.isatty() or (self.timed and stream is sys.stdout)
-            else ""
-        )
+        shown = stream.isatty() or (self.timed and stream is sys.stdout)
+        return self.now().astimezone().strftime("%H:%M:%S ") if shown else ""
 
 
 def put(text: str, stream: TextIO) -> bool:
@@ -79,7 +76,7 @@ def put(text: str, stream: TextIO) -> bool:
     Return False if the text is lost. There may be room for the next one.
     """
     try:
-        stream.write(f"{text}\n")  # in one piece: the laptop agent writes from several threads
+        stream.write(f"{text}\n")  # in one piece, because several threads may print
         stream.flush()
     except BrokenPipeError:
         drain(stream)  # its reader has closed it

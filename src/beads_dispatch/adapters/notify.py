@@ -1,6 +1,6 @@
-"""Messages to a person through Apprise, in a process of their own: that has a deadline, whatever a service does.
+"""Messages to a person through Apprise, in a process of their own, which can be killed at a deadline.
 
-The URLs hold passwords. They go through a pipe, and nothing that Apprise prints is kept.
+The URLs contain passwords. We pass them through a pipe, and keep nothing that Apprise prints.
 """
 
 import json
@@ -37,10 +37,10 @@ _BAD = "at least one of the URLs is none that Apprise knows"
 
 
 def _run(task: Mapping[str, str], environ: Mapping[str, str], seconds: float) -> int:
-    """Ended at the deadline.
+    """Run this module as a process, which is killed at the deadline. Return its exit status.
 
-    In a session of its own, because Ctrl-C is for us and not for a message under way. -P: the folder that we are in is
-    a project's, and can have an `apprise.py` or a `json.py`.
+    It has a session of its own: a Ctrl-C must not end a message under way. -P: our working folder is a project's,
+    and may contain an `apprise.py` or a `json.py`.
     """
     done = subprocess.run(
         (sys.executable, "-P", "-m", __name__),
@@ -51,7 +51,7 @@ def _run(task: Mapping[str, str], environ: Mapping[str, str], seconds: float) ->
 
 
 def main() -> int:
-    """Run in that process: send, or check the URLs."""
+    """Send the text, or if there is none, only check the URLs. Runs in the process of its own."""
     import apprise
 
     task = json.load(sys.stdin)

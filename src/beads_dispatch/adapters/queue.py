@@ -108,7 +108,7 @@ def _too_large(one: Bead) -> bool:
 
 
 class ServerQueue:
-    """Every method raises Failure if the database cannot be reached."""
+    """A Dolt server. Every method, here and in EmbeddedQueue, raises Failure if the database cannot be reached."""
 
     def __init__(self, dolt: Dolt, assignee: str, now: Now, myself: str = "") -> None:
         self._dolt = dolt
@@ -122,7 +122,7 @@ class ServerQueue:
         """Take the lock of this job without waiting. False: another process holds it."""
         self._name = self._dolt.lock(job, self._assignee) or ""
         if self._name and job == "watcher" and self._myself:
-            self._dolt.set_local(self._watcher_key, self._myself)
+            self._dolt.set_local(self._key("watcher"), self._myself)
         return bool(self._name)
 
     def locked(self) -> bool:
@@ -138,15 +138,11 @@ class ServerQueue:
         try:
             found = self._dolt.holder(job, self._assignee, held_for)
             if found and (job == "watcher" or self._dolt.holder("watcher", self._assignee)):
-                watcher = self._dolt.local_values(self._watcher_key).get(self._watcher_key)
+                watcher = self._dolt.local_values(self._key("watcher")).get(self._key("watcher"))
                 return f"{found}; the watcher is {watcher}" if watcher else found
             return found
         except DoltFailed:  # not every user may see the others' connections
             return ""
-
-    @property
-    def _watcher_key(self) -> str:
-        return f"beads_dispatch.watcher.{_who(self._assignee)}"
 
     def snapshot(self) -> Snapshot:
         """Return every bead of the assignee that is not closed."""
@@ -154,7 +150,7 @@ class ServerQueue:
         if rows:
             self._ahead = rows[0]["utc_now"].replace(tzinfo=UTC) - self._now()
         elif self._ahead is None:
-            self._ahead = timedelta(0)  # no bead, no question that its clock could matter to
+            self._ahead = timedelta(0)  # without a bead, the server's clock does not matter
         beads, unreadable = read_all(rows)
         return Snapshot(self._with_comments(beads), unreadable)
 
@@ -178,15 +174,15 @@ class ServerQueue:
         """
         locked, row = self._dolt.fetch(self._name, bead_id)
         one = bead.parse(row) if row else None
-        # One question, because a POST follows. Of the comments only our notice matters, on a bead that gets no POST.
+        # One question, because a POST follows. Only our notice among the comments matters, and its bead gets no POST.
         return locked, self._with_comments([one])[0] if one and _too_large(one) else one
 
     def holds(self) -> Holds:
         """Return the holds that are set, by kind."""
         if self._ahead is None:
             self._ahead = self._dolt.now() - self._now()
-        stored = self._dolt.local_values(*(self._key(kind) for kind in FURTHEST))
-        return _read_holds({kind: stored.get(self._key(kind), "") for kind in FURTHEST}, self.now())
+        stored = self._dolt.local_values(*(self._key(f"hold.{kind}") for kind in FURTHEST))
+        return _read_holds({kind: stored.get(self._key(f"hold.{kind}"), "") for kind in FURTHEST}, self.now())
 
     def closed(self, since: datetime) -> tuple[Bead, ...]:
         """Return the assignee's beads that were closed since and still bear their run's job mark: an agent closed them.
@@ -200,15 +196,16 @@ class ServerQueue:
 
         Write it on a new connection if ours is gone: a hold must be written also after the lock is lost.
         """
-        key, value = self._key(kind), write_hold(hold) if hold else None
+        key, value = self._key(f"hold.{kind}"), write_hold(hold) if hold else None
         try:
             self._dolt.set_local(key, value)
         except DoltFailed:
             with closing(self._dolt.again()) as other:
                 other.set_local(key, value)
 
-    def _key(self, kind: str) -> str:
-        return f"beads_dispatch.hold.{kind}.{_who(self._assignee)}"
+    def _key(self, what: str) -> str:
+        """Return the key of `watcher`, `day` or `hold.KIND` in `local_metadata`."""
+        return f"beads_dispatch.{what}.{_who(self._assignee)}"
 
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         """Return what is remembered of the last starts of these beads, by id."""
@@ -222,20 +219,16 @@ class ServerQueue:
         `over`: only if this is what the ledger remembers of the bead: the entry of a later start stays.
         """
         self._dolt.set_local(_ledger_key(entry.bead_id), ledger.write(entry), ledger.write(over) if over else "")
-        if entry.token.startswith("0"):  # one start in sixteen: the rest of the year's entries stay
+        if entry.token.startswith("0"):  # at one start in sixteen, remove what is older than a year
             self._dolt.prune_local(f"{_LEDGER}%", utc(self.now() - ledger.KEPT))
 
     def runs_on(self, day: str) -> int:
         """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
-        return _counted(self._dolt.local_values(self._day_key).get(self._day_key, ""), day)
+        return _counted(self._dolt.local_values(self._key("day")).get(self._key("day"), ""), day)
 
     def count_runs(self, day: str, more: int) -> None:
         """Add to that number. The count of an earlier day is forgotten."""
-        self._dolt.set_local(self._day_key, f"{day} {max(0, self.runs_on(day) + more)}")
-
-    @property
-    def _day_key(self) -> str:
-        return f"beads_dispatch.day.{_who(self._assignee)}"
+        self._dolt.set_local(self._key("day"), f"{day} {max(0, self.runs_on(day) + more)}")
 
     def check_writable(self) -> None:
         """Raise Failure if neither beads nor holds can be written."""
@@ -259,7 +252,7 @@ class ServerQueue:
 
 
 class EmbeddedQueue:
-    """What each method returns, `ServerQueue` says."""
+    """An embedded bd, with locks and holds in files beside it. `ServerQueue` says what each method does."""
 
     def __init__(
         self, bd: Bd, folder: Path, assignee: str, now: Now, memory: LedgerFolder, last: LastSnapshot | None = None
@@ -273,18 +266,18 @@ class EmbeddedQueue:
         self._lock: LockFile | None = None
 
     def lock(self, job: str) -> bool:
-        self._lock = self._lock_of(job)
+        self._lock = LockFile(self._file(job))
         return self._lock.take()
 
     def locked(self) -> bool:
         return self._lock is not None and self._lock.held()
 
     def holder(self, job: str, held_for: float = 0.0) -> str:
-        return self._lock_of(job).holder(held_for)
+        return LockFile(self._file(job)).holder(held_for)
 
-    def _lock_of(self, job: str) -> LockFile:
-        """Return the file, under a name that bd's own .gitignore covers: it lists `*.lock`."""
-        return LockFile(self._folder / f"beads-{job}-{_who(self._assignee)}.lock")
+    def _file(self, what: str) -> Path:
+        """Return the file of a lock, or of the holds. bd's own .gitignore lists `*.lock`."""
+        return self._folder / f"beads-{what}-{_who(self._assignee)}.lock"
 
     def snapshot(self) -> Snapshot:
         """Ask bd only if the database has changed: a watcher's tick follows its look at once."""
@@ -304,13 +297,13 @@ class EmbeddedQueue:
         """Return Dolt's manifests: each holds the hash of a whole database. (bd rewrites them at every call.)"""
         try:
             manifests = sorted(self._folder.glob("embeddeddolt/*/.dolt/noms/manifest"))
-            return "".join(one.read_text() for one in manifests) + read_text(self._hold_file)
+            return "".join(one.read_text() for one in manifests) + read_text(self._file("hold"))
         except OSError as error:
             raise Failure(f"{self._folder}: cannot be read: {error.strerror}") from None
 
     def holds(self) -> Holds:
         try:
-            stored = json.loads(read_text(self._hold_file) or "{}")
+            stored = json.loads(read_text(self._file("hold")) or "{}")
         except (ValueError, RecursionError):
             stored = {}
         known = stored if isinstance(stored, dict) else {}
@@ -322,17 +315,13 @@ class EmbeddedQueue:
     def set_hold(self, kind: str, hold: Hold | None) -> None:
         holds = {**self.holds(), kind: hold}
         text = json.dumps({name: write_hold(one) for name, one in holds.items() if one})
-        new = self._hold_file.with_suffix(".new.lock")
+        file = self._file("hold")
+        new = file.with_suffix(".new.lock")
         try:
             new.write_text(text, "utf-8")
-            new.replace(self._hold_file)
+            new.replace(file)
         except OSError as error:
-            raise Failure(f"{self._hold_file}: cannot be written: {error.strerror}") from None
-
-    @property
-    def _hold_file(self) -> Path:
-        """Return the file beside the lock, under a name that bd's own .gitignore covers."""
-        return self._folder / f"beads-hold-{_who(self._assignee)}.lock"
+            raise Failure(f"{file}: cannot be written: {error.strerror}") from None
 
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         return _entries({bead_id: self._memory.read(bead_id) for bead_id in bead_ids})

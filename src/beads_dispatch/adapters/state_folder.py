@@ -1,4 +1,4 @@
-"""What we keep on this machine outside of `.beads`: a `git clean` takes what lies there."""
+"""What we keep on this machine outside of `.beads`, which a `git clean` removes."""
 
 import hashlib
 import os
@@ -65,7 +65,7 @@ class LedgerFolder:
         self._prune()
 
     def _prune(self) -> None:
-        """Remove what is older than a year. A file that cannot be removed does no harm."""
+        """Remove entries that are older than a year. One that cannot be removed does no harm."""
         oldest = time.time() - self._kept.total_seconds()
         for path in self._folder.iterdir():
             with suppress(OSError):
@@ -77,5 +77,5 @@ class LedgerFolder:
 
 
 def _name(text: str) -> str:
-    """Return a name for a file. Ids may differ by case only, and some file systems take them for one."""
+    """Return a name for a file. Ids may differ only by case, which some file systems ignore."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -5,10 +5,10 @@ import sys
 
 
 class Stop:
-    """Whether SIGTERM, Ctrl-C, Ctrl-\\ or a closed terminal (SIGHUP) asked us to end. The current step is finished."""
+    """Whether SIGTERM, Ctrl-C, Ctrl-\\ or a closed terminal (SIGHUP) has asked us to end after the current step."""
 
     def __init__(self) -> None:
-        self._asked = 0  # the signal
+        self._asked = 0  # the signal's number
         self._at_once = False
         self._patient = False
         self.draining = False  # Ctrl-C was heard once: what runs may finish
@@ -17,10 +17,10 @@ class Stop:
         return bool(self._asked)
 
     def listen(self) -> None:
-        """Install the handlers. As PID 1 (in a container) a signal without a handler is ignored, SIGTERM too."""
+        """Install the handlers. Without one, Linux ignores even SIGTERM for PID 1, which we are in a container."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._heard)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so that we live on
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, so we must too
             signal.signal(signal.SIGHUP, self._heard)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if inherited as SIG_IGN, every child's exit status reads as 0
 

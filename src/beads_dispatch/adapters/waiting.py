@@ -15,7 +15,7 @@ def unheard(text: str) -> None:
 
 @contextmanager
 def reported(waiting: Waiting, text: str) -> Iterator[None]:
-    """Reports the text if what is done takes longer."""
+    """Report the text if the block takes longer than 1.5 seconds."""
     timer = Timer(NOTICE_SECONDS, waiting, (text,))
     timer.daemon = True
     timer.start()

@@ -11,7 +11,7 @@ from beads_dispatch.laptop.presets import PRESETS
 
 
 class _Version(argparse.Action):
-    """--version without the cost of importlib.metadata on every other call."""
+    """Print --version. Only then pay for importlib.metadata."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
@@ -21,7 +21,7 @@ class _Version(argparse.Action):
 
 
 class _Help(argparse.Action):
-    """-h, without the cost of the texts on every other call."""
+    """Print the help. Only then pay for its texts."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from shutil import get_terminal_size

@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None, stop: Stop | None = None) -> int:
 
 
 def _require_streams() -> None:
-    """Replace a closed standard stream (`>&-`, some supervisors) by /dev/null.
+    """Replace a closed standard stream (`>&-`, some supervisors) by /dev/null, before we open any file.
 
-    Otherwise the first line ends us, and a connection gets its number. No file of ours is open yet.
+    Without this our first line ends us, or a connection gets the stream's number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -79,9 +79,9 @@ def _require_utf8() -> None:
 def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> int:
     if args.command == "completion":
         return _completion(args.shell)
-    if args.command == "watch" and (args.agent or args.run):  # `watch | tee` shows times, too. The journal adds its own
+    if args.command == "watch" and (args.agent or args.run):  # `watch | tee` shows times too; a journal adds its own
         log.timed = "JOURNAL_STREAM" not in environ
-    waits = to_log(replace(log, repeats=False))  # a watcher may wait at every turn
+    waits = to_log(replace(log, repeats=False))  # or a watcher that waits at every turn repeats itself
     wiring = Wiring(environ, _working_folder(), waits, stop, assignee=args.assignee)
     if args.command == "logs":
         from beads_dispatch.commands import logs
@@ -109,7 +109,7 @@ def _run(args: Namespace, environ: Mapping[str, str], stop: Stop, log: Log) -> i
 
 
 def _learn_ends(wiring: Wiring, log: Log) -> bool:
-    """Sweep right before a tick starts anything, under the sweep's own lock. Return whether it has written."""
+    """Sweep right before a tick starts anything, under the sweep's own lock. Return whether it wrote anything."""
     from beads_dispatch.jobs import reaper
 
     name = NAMES["sweep"]

@@ -16,8 +16,6 @@ from beads_dispatch.core.timeline import Entry
 from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.settings import Settings
 
-NO_TIME = "earlier"
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -34,7 +32,7 @@ def explain(
     beads, known, _ = survey(outside, settings)
     standing = reasons.standing(bead, known, reasons.places(beads, known).get(bead.id))
     in_line = standing.place is not None and known.queue.kind in ("open", "failing")
-    waits = in_line or eligibility.expired_deferrals([bead], known.now)  # for the next tick
+    waits = in_line or eligibility.expired_deferrals([bead], known.now)  # the next tick may send it
     unseen = bead.status == "in_progress" and outside.runner is NOWHERE
     case = Case(
         bead, standing, known,
@@ -124,7 +122,7 @@ def who(entry: Entry) -> str:
 
 def when(entry: Entry, look: Look) -> str:
     if entry.at is None:
-        return NO_TIME
+        return "earlier"
     here = entry.at.astimezone(look.zone)
     return f"{here:%b} {here.day:2} {here:%H:%M:%S}"
 

@@ -24,7 +24,7 @@ SHOWN_LINES = 40
 
 
 def logs(args: Namespace, wiring: Wiring, log: Log, answer: Callable[[str], None]) -> int:
-    """Print the file's name and the last 40 lines; with --follow go on until the run has ended."""
+    """Print the file's name and the last 40 lines. With --follow, continue until the run has ended."""
     if wiring.environ.get("BEADS_AGENT_CRONJOB"):
         chosen = wiring.settings(log.name, needs_beadboard=False)
         bead = wiring.bd(chosen).find(args.id)
@@ -97,7 +97,7 @@ def last_line(environ: Mapping[str, str], bead: Bead) -> str:
 
 
 def at_work(environ: Mapping[str, str], job: str) -> Job | None:
-    """Return a run of this machine whose process is there, or None."""
+    """Return the job of a run of this machine whose process lives, or None."""
     runs = runs_folder(environ)
     record = runs.read(job) if runs.lives(job) else None
     return Job(Stage.RUNNING, started_at=datetime.fromtimestamp(record.started_at, UTC), timed=True) if record else None

@@ -29,9 +29,9 @@ Values = dict[str, object]  # what the template is given
 
 
 class Pages:
-    """Answers for `/` and `/beads/ID`. Nothing is asked until somebody looks, and then as `status` would ask.
+    """Answer `/` and `/beads/ID`. Ask nothing until somebody looks, and then ask what `status` asks.
 
-    It shares no connection and no state with the watcher, and looks for the database anew each time.
+    This shares no connection and no state with the watcher, and finds the database again each time.
     """
 
     def __init__(self, wiring: Wiring, log: Log) -> None:

@@ -20,5 +20,5 @@ PLAIN = Paint()
 
 
 def for_terminal(environ: Mapping[str, str], *, terminal: bool) -> Paint:
-    """Colours on a terminal, unless NO_COLOR is set (no-color.org) or the terminal knows none."""
+    """Return colours for a terminal, unless NO_COLOR is set (no-color.org) or the terminal shows none."""
     return Paint(terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")

@@ -36,7 +36,7 @@ NAME = "beads-dispatch"
 
 @dataclass(eq=False)
 class Located:
-    """The database as it was found, and bd on it, by actor. One job of a watcher leaves it to the next."""
+    """The database as we have found it, and bd on it, by actor. A watcher's jobs share it."""
 
     process: BdProcess | None = None
     bds: dict[str, Bd] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class Wiring:
         self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True,
         sweep: Callable[[], bool] = lambda: False,
     ) -> R:  # fmt: skip
-        """Run a tick or a sweep on a queue of its own. Its messages follow when the lock is free again.
+        """Run a tick or a sweep on a queue of its own. Send its messages once the lock is free again.
 
         `waits`: for a BeadBoard that is waking up. `sweep`: learns how runs ended, before a tick starts anything.
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.environment import cut, of_bead
 
-# BD_ACTOR would beat BEADS_ACTOR. The others are no agent's business.
+# BD_ACTOR would override BEADS_ACTOR. The others are secrets, or our own settings.
 _OURS = ("BD_ACTOR", "BEADS_NOTIFY_URLS", "API_BEARER_TOKEN", "API_BEARER_TOKEN_FILE", "BEADS_AGENT_CRONJOB")
 # What an agent sets for its own children. Claude Code refuses to start if it finds CLAUDECODE (2.1.39 and later,
 # February 2026: anthropics/claude-code 25434); its entry point, port and token belong to the session around us.
@@ -20,7 +20,7 @@ NOT_INHERITED = frozenset((*_OURS, *_AGENTS))
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What is known of the bead's last run. `run`: its number. `end`: how it ended. `session`: what continues it."""
+    """What we know about the bead's last run. `run`: its number. `end`: how it ended. `session`: what continues it."""
 
     run: int = 0
     end: str = ""

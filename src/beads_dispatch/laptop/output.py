@@ -24,7 +24,7 @@ class Tail:
 
     def add(self, chunk: bytes) -> None:
         self.kept += chunk
-        if len(self.kept) > 2 * self.most:  # not at each chunk: it moves all that is kept
+        if len(self.kept) > 2 * self.most:  # not at each chunk, because a cut moves all that is kept
             self._cut()
 
     def text(self) -> str:
@@ -46,7 +46,7 @@ class Output:
     file: BinaryIO
     stdout: Tail = field(default_factory=lambda: Tail(STDOUT_BYTES))
     stderr: Tail = field(default_factory=lambda: Tail(STDERR_BYTES))
-    left: int = LOG_BYTES  # what the file may still take
+    left: int = LOG_BYTES  # bytes that the file may still take
     first: bytes = b""  # of stdout
     streams: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
 

@@ -21,7 +21,7 @@ from beads_dispatch.laptop.worktree import GitFailed, Repository, branch, git
 
 TURN_SECONDS = 0.2  # how soon it notices the command's end, its timeout and a signal
 QUICK_SECONDS = 60.0  # an agent that cannot continue a session says so at once
-DRAIN_SECONDS = 0.5  # for what has been written, once every writer is gone
+DRAIN_SECONDS = 0.5  # to read what is left in the pipes, once every writer is gone
 
 Process = subprocess.Popen[bytes]
 
@@ -40,7 +40,7 @@ class Run:
     finished_at: float = 0.0
 
     def run(self) -> Ended:
-        """Run the command to its end, and end what it has started."""
+        """Run the command until it ends, and end what it has started. Return how it ended."""
         try:
             self._prepare()
             code = None if self.stopped else self._command(self.record.command)
@@ -49,18 +49,14 @@ class Run:
                 os.environ["BEAD_SESSION"] = ""
                 self.record = replace(self.record, session="")
                 code = self._command(self.record.command)
-        except (OSError, ValueError) as error:
-            return self._cannot_run(f"the command cannot be started: {error}")
-        except GitFailed as error:
-            return self._cannot_run(str(error))
+        except (OSError, ValueError, GitFailed) as error:
+            self._note_time()
+            why = str(error) if isinstance(error, GitFailed) else f"the command cannot be started: {error}"
+            return self._ended(None, cannot_run=why)
         return self._check(self._ended(code))
 
-    def _cannot_run(self, why: str) -> Ended:
-        self._note_time()
-        return self._ended(None, cannot_run=why)
-
     def _prepare(self) -> None:
-        """Make the bead's worktree, if it is to have one. Raise GitFailed."""
+        """Make the bead's worktree, if the record asks for one. Raise GitFailed."""
         record, repository = self.record, self._repository()
         if repository is None:
             return
@@ -76,7 +72,7 @@ class Run:
         return Repository(*map(Path, self.record.repository)) if self.record.repository else None
 
     def _check(self, ended: Ended) -> Ended:
-        """Test the work of an agent that has ended well. The check has a time of its own."""
+        """Test the work of an agent that has ended well. The check has a timeout of its own."""
         if not self.record.check or not _ended_well(ended):
             return ended
         self.output = Output(self.output.file, left=self.output.left)
@@ -96,8 +92,14 @@ class Run:
         return replace(ended, checked=True, check_failed=failed, check_words=why)
 
     def _command(self, command: str, until: float | None = None) -> int | None:
-        """Run a command to its end. `until`: monotonic seconds; None: until the run's timeout."""
-        process = self._start(command)
+        """Run a command until it ends. Return its exit status. `until`: monotonic seconds; None: the run's timeout."""
+        process = subprocess.Popen(
+            ("/bin/sh", "-c", command), env=os.environ, cwd=self.record.folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        self.output.follow(process.stdout, process.stderr)  # type: ignore[arg-type]
         self.record = replace(self.record, group=process.pid)
         self.folder.write(self.record)
         return self._wait(process, self.record.began + self.record.timeout if until is None else until)
@@ -107,18 +109,8 @@ class Run:
         quick = time.monotonic() - self.record.began < QUICK_SECONDS
         return quick and any(words in said for words in CANNOT_RESUME)
 
-    def _start(self, command: str) -> Process:
-        process = subprocess.Popen(
-            ("/bin/sh", "-c", command), env=os.environ, cwd=self.record.folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout
-        assert process.stderr
-        self.output.follow(process.stdout, process.stderr)  # type: ignore[arg-type]
-        return process
-
     def _wait(self, process: Process, until: float) -> int | None:
-        """Copy until the command has ended, then until its output has."""
+        """Copy the output until the command has ended and nobody writes any more. Return the exit status."""
         while process.poll() is None and not self._must_end(until):
             self.output.copy(TURN_SECONDS)
         self._note_time()
@@ -133,14 +125,14 @@ class Run:
         self.seconds, self.finished_at = time.monotonic() - self.record.began, time.time()
 
     def _end_all(self, process: Process) -> None:
-        """The pipes are read meanwhile: an agent may have much to say before it ends."""
+        """End what the command has started. Read the pipes meanwhile, because a full one would keep an agent alive."""
         from threading import Thread
 
         job = self.record.job
         ending = Thread(target=lambda: processes.end(process.pid, job, os.environ, root=os.getpid()))
         ending.start()
         while ending.is_alive():
-            process.poll()  # a zombie keeps its group
+            process.poll()  # a zombie keeps its group alive
             if not self.output.copy(processes.TURN_SECONDS):
                 ending.join(processes.TURN_SECONDS)
 
@@ -167,7 +159,7 @@ class Run:
 
 
 def _ended_well(ended: Ended) -> bool:
-    """Return whether an agent did its work, by its own word too: a usage limit can end with the exit status 0."""
+    """Return whether an agent has done its work. Its own words count too: after a usage limit it may exit with 0."""
     if ended.exit_code != 0 or ended.stopped:
         return False
     from beads_dispatch.core import words

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-# How long each signal is given, in seconds. The last one only has to arrive.
+# For how many seconds we wait after each signal. SIGKILL only has to arrive.
 SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
 TURN_SECONDS = 0.05
 
@@ -71,25 +70,16 @@ def _found(group: int, job: str, environ: Mapping[str, str], root: int) -> set[i
         import psutil
     except ModuleNotFoundError:
         return {-group} if root and group_lives(group) else set()
-    descendants = _quietly(lambda: psutil.Process(root).children(recursive=True), psutil) if root else None
-    tree = {one.pid for one in descendants or ()}
-    spared = {os.getpid(), root, *_trackers(environ)}
-    found = set()
-    for one in psutil.process_iter():
-        if one.pid in spared or _quietly(one.status, psutil) in (None, psutil.STATUS_ZOMBIE):
+    tree, spared, found = set[int](), {os.getpid(), root, *_trackers(environ)}, set[int]()
+    with suppress(psutil.Error):  # the root may be gone by now
+        tree = {one.pid for one in psutil.Process(root).children(recursive=True)} if root else tree
+    for one in psutil.process_iter(["status", "environ"]):  # None: gone by now, or somebody else's
+        if one.pid in spared or one.info["status"] in (None, psutil.STATUS_ZOMBIE):
             continue
-        marked = (_quietly(one.environ, psutil) or {}).get("BEAD_JOB") == job
+        marked = (one.info["environ"] or {}).get("BEAD_JOB") == job
         if marked or one.pid in tree or (root and _session(one.pid) == group):
             found.add(one.pid)
     return found
-
-
-def _quietly(question: Any, psutil: Any) -> Any:
-    """The answer, or None: a process may be gone by now, or somebody else's."""
-    try:
-        return question()
-    except (psutil.Error, OSError):
-        return None
 
 
 def _session(pid: int) -> int:
@@ -100,7 +90,7 @@ def _session(pid: int) -> int:
 
 
 def group_lives(group: int) -> bool:
-    """A zombie counts: the caller has collected its own child by then, and init collects the others."""
+    """Return whether the group has a process. A zombie counts: we collect our own child, and init the others."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
@@ -109,7 +99,7 @@ def group_lives(group: int) -> bool:
 
 
 def _trackers(environ: Mapping[str, str]) -> set[int]:
-    """Return the Dolt servers that bd manages. An agent's bd may have started one: it is the tracker, not the agent's.
+    """Return the Dolt servers that bd manages: an agent's bd may have started one, but every client needs it.
 
     bd 1.0.2 and 1.3.0 write its pid beside the database, or into the folder of the shared server. They give it a
     process group of its own, but it stays in the session of the agent that happened to start it.

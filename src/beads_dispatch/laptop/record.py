@@ -1,8 +1,8 @@
 """The record of each run, in a file of its own: what is to run, where it runs, and how it ended.
 
 The watcher writes it before the run, the run's parent process afterwards. The parent holds a lock on a second file for
-as long as it lives. So a run that goes on can be told from one that has ended, also by a watcher that started later:
-a reused pid or a reboot cannot be taken for it.
+as long as it lives. So any later watcher can tell whether the run still continues, also after a reboot or if its pid
+was reused.
 """
 
 import fcntl
@@ -94,7 +94,7 @@ class Folder:
     path: Path
 
     def create(self, record: Record) -> int:
-        """Write a new record. Return its lock, which is to be passed on to the parent process. Raises OSError."""
+        """Write a new record. Return its lock, which the parent process inherits. Raise OSError."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
         self._prune()
@@ -109,7 +109,7 @@ class Folder:
         return lock
 
     def write(self, record: Record) -> None:
-        """Replace the record in one step. Raises OSError."""
+        """Replace the record in one step. Raise OSError."""
         path = self.path / f"{record.job}.json"
         new = path.with_suffix(".new")
         with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -124,7 +124,7 @@ class Folder:
             return None
 
     def lives(self, job: str) -> bool:
-        """Return whether the run's parent process is there, and has not written yet how the run ended."""
+        """Return whether the run's parent process lives, and has not yet written how the run ended."""
         try:
             with self._lock(job).open("rb") as file:
                 if not is_locked(file):
@@ -149,7 +149,7 @@ class Folder:
         return sorted(found, key=lambda one: one.started_at)
 
     def finish(self, record: Record) -> None:
-        """Write how the run ended. Its end is noticed. Raises OSError."""
+        """Write how the run ended, and that its end is noticed. Raise OSError."""
         self.write(record)
         self._lock(record.job).unlink(missing_ok=True)
 

@@ -38,7 +38,7 @@ def prefix(machine: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is run for each bead. `timeout`: for one run. `folder`: where it runs. `environ`: what it inherits.
+    """What we run for each bead. `timeout`: for one run. `folder`: in which it runs. `environ`: what it inherits.
 
     `beads_dir`: the workspace's .beads folder, or nothing if bd finds it.
     `repository`: whose worktrees the beads get; None: they share the folder. `prepare`: runs first in a new one.
@@ -100,7 +100,7 @@ class LocalRunner(Runner):
         return Answer(Outcome.ACCEPTED, None, "", record.job)
 
     def job(self, job_id: str) -> Job:
-        """Return a job as it is. A job of another machine is not lost: nothing is known of it."""
+        """Return a job as it is. We know nothing about a job of another machine, so it does not count as lost."""
         lives = self.records.lives(job_id)  # asked before the record is read: it may end in between
         record = self.records.read(job_id)
         if record is None:

@@ -14,7 +14,7 @@ LONGEST_NAME = 80
 
 
 class GitFailed(Exception):
-    """A worktree cannot be made or looked at. The text is one line, for a person."""
+    """A worktree cannot be made or read. The text is one line for a person."""
 
 
 def name(bead: str) -> str:
@@ -120,7 +120,7 @@ class Repository:
         return f"branch {mine}: {commits} commit{'s' * (commits != 1)}, {work}"
 
     def removable(self) -> dict[str, Path]:
-        """Return the worktrees whose work is elsewhere too, by the id of their bead."""
+        """Return the worktrees whose work another branch contains too, by the id of their bead."""
         found = {}
         for path in sorted(self.root.glob("*")):
             if self._is_elsewhere(path) and (bead := _bead(path)):

@@ -92,7 +92,7 @@ class Metrics:
         self._health.turned(answered)
 
     def saw(self, snapshot: Snapshot, holds: Holds, now: datetime, not_ready: frozenset[str]) -> None:
-        """Counts every bead of a new snapshot. `now`: by the queue's clock."""
+        """Count every bead of a new snapshot. `now`: by the queue's clock."""
         self._queue.show(snapshot, holds, now, not_ready)
 
     def ticked(self, report: dispatcher.Report) -> None:
@@ -164,9 +164,10 @@ class _Queue:
         self._kinds = set(counts)
 
     def _waiting_since(self, snapshot: Snapshot, now: datetime, not_ready: frozenset[str]) -> Iterable[datetime]:
-        """`updated_at` is new after every attempt to dispatch a bead, and old if the bead waited for another one.
+        """Return since when each eligible bead has waited: from the first snapshot in which it was eligible.
 
-        So it counts in the first snapshot only. Later, a bead waits from the first snapshot in which it was eligible.
+        In our first snapshot it is from `updated_at`. Later that says little: each attempt to dispatch the bead renews
+        it, and it is old if the bead has waited for another one.
         """
         waiting = [bead for bead in eligibility.eligible(snapshot.beads, now) if bead.id not in not_ready]
         first, known = self._since is None, self._since or {}
@@ -183,14 +184,14 @@ class _Oldest:
     now: Callable[[], datetime]
 
     def show(self, times: Iterable[datetime], ahead: timedelta) -> None:
-        """`times`: by the queue's clock, which is ahead of ours by so much."""
+        """Show the oldest of these times. They are by the queue's clock, which is ahead of ours by so much."""
         oldest = min(times, default=None)
         self.age.set_function(lambda: _seconds(self.now() + ahead - oldest if oldest else None))
         self.since.set((oldest - ahead).timestamp() if oldest else 0)
 
 
 def _claimed_at(bead: Bead) -> datetime:
-    """Our claim's time. A bead that a person set in progress has none."""
+    """Return the time of our claim, or if a person set the bead in progress, of its last change."""
     claim = marks.claim(bead)
     return claim[1] if claim else bead.updated_at
 

@@ -16,23 +16,17 @@ from beads_dispatch.core.errors import BdFailed, Misconfigured
 MISSING = "bd is not on PATH: install beads 1.0.2 or later (https://github.com/steveyegge/beads)"
 
 
-def program(environ: Mapping[str, str]) -> str:
-    """Return the full path of bd, which may run in another folder than ours. Raise Misconfigured."""
-    found = shutil.which("bd", path=environ.get("PATH"))
-    if not found:
-        raise Misconfigured(MISSING)
-    return os.path.abspath(found)
-
-
 def run(*words: str, env: Mapping[str, str], cwd: Path, seconds: float, waiting: Waiting) -> Answer:
     """Run bd with exactly this environment. Raise Misconfigured if there is no bd; BdFailed.
 
     It gets a session of its own: a Ctrl-C must not hit it while it writes.
     """
+    if not (bd := shutil.which("bd", path=env.get("PATH"))):
+        raise Misconfigured(MISSING)
     verb = " ".join(takewhile(lambda word: word[:1] != "-", words))
     try:
         process = subprocess.Popen(
-            (program(env), *words), env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            (os.path.abspath(bd), *words), env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:  # not executable; arguments too long; a NUL in an argument

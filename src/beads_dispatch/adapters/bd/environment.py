@@ -44,13 +44,13 @@ _OURS = {
     "BD_OTEL_STDOUT": "false",  # true prints traces on stdout, among the JSON; so can any OTEL_ variable
     "OTEL_SDK_DISABLED": "true",
     "BD_NO_HOOKS": "1",
-    "BEADS_DOLT_AUTO_START": "0",  # no Dolt server of bd's own
+    "BEADS_DOLT_AUTO_START": "0",  # 1 starts a Dolt server of bd's own
     "BD_DOLT_AUTO_PUSH": "false",  # bd 1.0.2 pushes to a remote `origin` after a write, and waits for it
     "BD_BACKUP_ENABLED": "false",
-    "BD_EXPORT_AUTO": "false",  # an issues.jsonl beside metadata.json
+    "BD_EXPORT_AUTO": "false",  # true writes an issues.jsonl beside metadata.json
     # bd lists only the beads with the label that config.yaml gives the folder that it runs in, or one above it.
     "BD_DIRECTORY_LABELS": "{}",
-    # `bd ready` asks git who the user is: a contributor's beads can be in another workspace. Two calls of git fewer.
+    # Without this `bd ready` calls git twice to learn who the user is: a contributor's beads may be elsewhere.
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "beads.role",
     "GIT_CONFIG_VALUE_0": "maintainer",
