@@ -198,7 +198,7 @@ def test_without_the_cron_job(world: World, runner: Make) -> None:
 
 
 def test_an_api_server_that_is_away(world: World, runner: Make) -> None:
-    one = runner(request=lambda ask: request(Ask(ask.method, "https://127.0.0.1:1/", 2.0, lambda: None)))
+    one = runner(request=lambda ask: request(Ask(ask.method, "https://127.0.0.1:1/", 2.0, print, "nobody")))
     with pytest.raises(ServiceFailed):
         one.room()
     assert one.job("api-3-000003").stage is Stage.DOUBT

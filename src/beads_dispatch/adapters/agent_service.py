@@ -72,7 +72,8 @@ class AgentService:
             token = self.token()
         except ServiceFailed as error:
             return Job(Stage.DOUBT, str(error))
-        reply = self.request(Ask("GET", url, ASK_SECONDS, self._slow(url), token=token, most_bytes=MOST_BYTES))
+        ask = Ask("GET", url, ASK_SECONDS, self.waiting, f"the agent service at {url}", None, token, MOST_BYTES)
+        reply = self.request(ask)
         document = json_object(reply.body)
         if reply.status is None:
             self._silent_until, self._silence = self.monotonic() + ASK_SECONDS, brief(reply)
@@ -82,12 +83,9 @@ class AgentService:
             return Job(Stage.DOUBT, brief(reply))
         return parse(document)
 
-    def _slow(self, url: str) -> Callable[[], None]:
-        return lambda: self.waiting(f"waiting for the agent service at {url}, for up to {ASK_SECONDS:g} s")
-
     def _health(self) -> dict[str, object]:
         url = f"{self.url}/health"
-        reply = self.request(Ask("GET", url, ASK_SECONDS, self._slow(url)))
+        reply = self.request(Ask("GET", url, ASK_SECONDS, self.waiting, f"the agent service at {url}"))
         document = json_object(reply.body)
         if document is None or reply.status != 200:
             raise ServiceFailed(f"the agent service is not healthy: {brief(reply)}", url)

@@ -42,18 +42,15 @@ class BeadBoard:
     def dispatch(self, bead_id: str) -> Reply:
         """POST the bead once, on a fresh connection, within 60 s, whatever comes back."""
         url = f"{self.url}/api/agent-dispatch"
-        slow = self._slow("the answer", POST_SECONDS)
-        return self.request(Ask("POST", url, POST_SECONDS, slow, {"taskId": bead_id}))
-
-    def _slow(self, what: str, seconds: float) -> Callable[[], None]:
-        return lambda: self.waiting(f"waiting for {what} of BeadBoard at {self.url}, for up to {seconds:g} s")
+        what = f"the answer of BeadBoard at {self.url}"
+        return self.request(Ask("POST", url, POST_SECONDS, self.waiting, what, {"taskId": bead_id}))
 
     def _status(self) -> dict[str, object]:
         """Return BeadBoard's status. Ask again after a refused connection or a waiting page: BeadBoard wakes up."""
         until, url = self.clock.monotonic() + WAKE_SECONDS, f"{self.url}/api/agent-status"
-        slow, noticed = self._slow("the status", ASK_SECONDS), False
+        ask, noticed = Ask("GET", url, ASK_SECONDS, self.waiting, f"the status of BeadBoard at {self.url}"), False
         while True:
-            reply = self.request(Ask("GET", url, ASK_SECONDS, slow))
+            reply = self.request(ask)
             document = json_object(reply.body)
             if document is not None and reply.status == 200:
                 return document

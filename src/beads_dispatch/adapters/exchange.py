@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from beads_dispatch.adapters.waiting import Waiting
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import ServiceFailed
 
@@ -14,14 +15,15 @@ MOST_BYTES = 64 * 1024  # BeadBoard echoes an over-long id back whole
 class Ask:
     """`seconds`: the deadline of the whole exchange. `content`: sent as JSON. `token`: a bearer token, or nothing.
 
-    `slow` is called if the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
+    `waiting` gets a line that names `what` if the answer takes more than 1.5 s. `most_bytes`: a longer body is cut off.
     `authority`: a file with the only authority that an https:// server may be certified by, instead of the system's.
     """
 
     method: str
     url: str
     seconds: float
-    slow: Callable[[], None]
+    waiting: Waiting
+    what: str
     content: Mapping[str, object] | None = None
     token: str = ""
     most_bytes: int = MOST_BYTES

@@ -31,7 +31,7 @@ def request(ask: Ask) -> Reply:
     exchange.start()
     exchange.join(NOTICE_SECONDS)
     if exchange.is_alive():
-        ask.slow()
+        ask.waiting(f"waiting for {ask.what}, for up to {ask.seconds:g} s")
         exchange.join(ask.seconds - NOTICE_SECONDS)
     return replies[0] if replies else Reply(None, f"no answer within {ask.seconds:g} s")
 

@@ -114,11 +114,9 @@ class Kubernetes:
 
     def _ask(self, method: str, path: str, content: "Document | None" = None) -> Reply:
         token, authority = self.account.token(), self.account.authority
-        ask = Ask(method, self.url + path, ASK_SECONDS, self._slow, content, token, MOST_BYTES, authority)
+        where, what = self.url + path, f"the API server at {self.url}"
+        ask = Ask(method, where, ASK_SECONDS, self.waiting, what, content, token, MOST_BYTES, authority)
         return self.request(ask)
-
-    def _slow(self) -> None:
-        self.waiting(f"waiting for the API server at {self.url}, for up to {ASK_SECONDS:g} s")
 
     def _document(self, reply: Reply, what: str) -> "Document":
         document = json_object(reply.body) if reply.status == 200 else None

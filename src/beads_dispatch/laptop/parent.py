@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from beads_dispatch.laptop import processes
@@ -28,23 +28,20 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(slots=True)
 class Run:
-    """`asked`: whether SIGTERM has come."""
+    """`asked`: whether SIGTERM has come. `ended`: what we know so far about how the run ended."""
 
     folder: Folder
     record: Record
     output: Output
     asked: bool = False
-    stopped: str = ""
-    timed_out: bool = False
-    seconds: float = 0.0
-    finished_at: float = 0.0
+    ended: Ended = field(default_factory=lambda: Ended(None, 0.0, 0.0))
 
     def run(self) -> Ended:
         """Run the command until it ends, and end what it has started. Return how it ended."""
         try:
             self._prepare()
-            code = None if self.stopped else self._command(self.record.command)
-            if self.record.session and not self.stopped and code and self._cannot_resume():
+            code = None if self.ended.stopped else self._command(self.record.command)
+            if self.record.session and not self.ended.stopped and code and self._cannot_resume():
                 self.output.say(f"session {self.record.session} cannot be continued: starting afresh")
                 os.environ["BEAD_SESSION"] = ""
                 self.record = replace(self.record, session="")
@@ -52,8 +49,8 @@ class Run:
         except (OSError, ValueError, GitFailed) as error:
             self._note_time()
             why = str(error) if isinstance(error, GitFailed) else f"the command cannot be started: {error}"
-            return self._ended(None, cannot_run=why)
-        return self._check(self._ended(code))
+            return self._described(None, cannot_run=why)
+        return self._check(self._described(code))
 
     def _prepare(self) -> None:
         """Make the bead's worktree, if the record asks for one. Raise GitFailed."""
@@ -63,7 +60,7 @@ class Run:
         known = branch(record.bead) in git(repository.top, "branch", "--format=%(refname:short)").split()
         new = repository.prepare(record.bead, record.base)
         self.record = replace(record, folder=str(repository.inside(record.bead)))
-        if new and record.setup and (code := self._command(record.setup)) and not self.stopped:
+        if new and record.setup and (code := self._command(record.setup)) and not self.ended.stopped:
             repository.discard(record.bead, new_branch=not known)
             last = self.output.stderr.text() or self.output.stdout.text()
             raise GitFailed(f"--setup failed (exit {code}): {last.strip().splitlines()[-1] if last.strip() else ''}")
@@ -79,12 +76,12 @@ class Run:
         self.output.say(f"check: {self.record.check}")
         try:
             code = self._command(self.record.check, time.monotonic() + self.record.timeout)
-            failed = "timed out" if self.timed_out else f"exit {code}" if code else ""
+            failed = "timed out" if self.ended.timed_out else f"exit {code}" if code else ""
         except (OSError, ValueError) as error:
             failed = f"cannot be started: {error}"
-        ended = replace(ended, seconds=self.seconds, finished_at=self.finished_at)
-        if self.stopped and not self.timed_out:
-            return replace(ended, stopped=self.stopped)
+        ended = replace(ended, seconds=self.ended.seconds, finished_at=self.ended.finished_at)
+        if self.ended.stopped and not self.ended.timed_out:
+            return replace(ended, stopped=self.ended.stopped)
         self.output.say(f"check failed ({failed})" if failed else "check passed")
         from beads_dispatch.core import lines
 
@@ -122,7 +119,7 @@ class Run:
         return process.poll()
 
     def _note_time(self) -> None:
-        self.seconds, self.finished_at = time.monotonic() - self.record.began, time.time()
+        self.ended = replace(self.ended, seconds=time.monotonic() - self.record.began, finished_at=time.time())
 
     def _end_all(self, process: Process) -> None:
         """End what the command has started. Read the pipes meanwhile, because a full one would keep an agent alive."""
@@ -138,23 +135,23 @@ class Run:
 
     def _must_end(self, until: float) -> bool:
         if self.asked:
-            self.stopped = self.folder.asked_to_stop(self.record.job) or "stopped by a signal"
+            why = self.folder.asked_to_stop(self.record.job) or "stopped by a signal"
+            self.ended = replace(self.ended, stopped=why)
         elif time.monotonic() >= until:
-            self.stopped, self.timed_out = "timed out", True
-        return bool(self.stopped)
+            self.ended = replace(self.ended, stopped="timed out", timed_out=True)
+        return bool(self.ended.stopped)
 
-    def _ended(self, code: int | None, cannot_run: str = "") -> Ended:
-        return Ended(
-            code,
-            self.seconds,
-            self.finished_at,
-            self.stopped,
-            self.timed_out,
-            cannot_run,
-            self.output.stdout.text(),
-            self.output.stderr.text(),
-            self.output.head(),
-            repository.state(self.record.bead) if (repository := self._repository()) else "",
+    def _described(self, code: int | None, cannot_run: str = "") -> Ended:
+        """Return how the run ended, with its last words and what its worktree holds."""
+        out, repository = self.output, self._repository()
+        return replace(
+            self.ended,
+            exit_code=code,
+            cannot_run=cannot_run,
+            stdout=out.stdout.text(),
+            stderr=out.stderr.text(),
+            head=out.head(),
+            branch=repository.state(self.record.bead) if repository else "",
         )
 
 
