@@ -15,7 +15,7 @@ from beads_dispatch.core.text import utc
 class Consequence:
     """`status` None: it is not written, because an agent may have the bead. `level`: of the log line.
 
-    `became`: the word for the outcome mark. `marks`: those to set beside what a release undoes.
+    `became`: for the outcome mark. `marks`: those to set beside what a release undoes.
     `hold`: the queue's new hold. `notice`: for a person.
     """
 
@@ -23,7 +23,7 @@ class Consequence:
     level: str
     text: str  # the log line
     line: str  # the note
-    became: str
+    became: outcomes.Outcome
     status: str | None = None
     marks: Change = field(default_factory=dict)
     hold: Hold | None = None
@@ -38,17 +38,16 @@ def consequence(answer: Answer, bead: Bead, last: Hold | None, now: datetime) ->
     match answer.outcome:
         case Outcome.ACCEPTED:  # no status: the agent may already have closed the bead
             line = notes.dispatched(answer.job)
-            became, change = outcomes.DISPATCHED.word, marks.accepted(bead, answer.job)
-            return Consequence("dispatched", "info", line, line, became, marks=change)
+            change = marks.accepted(bead, answer.job)
+            return Consequence("dispatched", "info", line, line, outcomes.DISPATCHED, marks=change)
         case Outcome.BUSY:
             hold = holds.busy_hold(last, now, bead.id)
             text, line = "the agent is busy: back to open", notes.returned("agent busy")
-            return Consequence("busy", "info", text, line, outcomes.BUSY.word, "open", hold=hold)
+            return Consequence("busy", "info", text, line, outcomes.BUSY, "open", hold=hold)
         case Outcome.UNCLEAR:
             line = notes.unclear(answer.status, answer.text)
             hold = holds.next_hold(last, now, line, bead.id)
-            became = outcomes.UNCLEAR.word
-            change = {marks.OUTCOME: became}
+            became, change = outcomes.UNCLEAR, {marks.OUTCOME: outcomes.UNCLEAR.word}
             text = f"{line} (stays claimed)"
             return Consequence("unclear", "error", text, line, became, marks=change, hold=hold, notice="unclear")
         case Outcome.NOT_STARTED:
@@ -64,15 +63,15 @@ def _not_started(answer: Answer, bead: Bead, last: Hold | None, now: datetime) -
     if first and marks.attempts(bead) + 1 >= backoff.MAX_ATTEMPTS:
         return _bead_at_fault(answer, bead, now)
     change = backoff.refused(bead, now) if first else {marks.FAILED_AT: utc(now)}
-    became = outcomes.NOT_STARTED.word
-    return Consequence("not_started", "error", f"{line} (back to open)", line, became, "open", change, hold)
+    text, became = f"{line} (back to open)", outcomes.NOT_STARTED
+    return Consequence("not_started", "error", text, line, became, "open", change, hold)
 
 
 def _bead_at_fault(answer: Answer, bead: Bead, now: datetime) -> Consequence:
     number = marks.attempts(bead) + 1
     line = notes.failed(answer.status, answer.text, notes.attempt(number, backoff.MAX_ATTEMPTS))
     if number >= backoff.MAX_ATTEMPTS:
-        became, text = outcomes.GIVEN_UP.word, f"{line} (blocked)"
-        return Consequence("given_up", "warning", text, line, became, "blocked", notice="given up")
-    became, text = outcomes.REFUSED.word, f"{line} (back to open)"
-    return Consequence("bead_at_fault", "error", text, line, became, "open", backoff.refused(bead, now))
+        text = f"{line} (blocked)"
+        return Consequence("given_up", "warning", text, line, outcomes.GIVEN_UP, "blocked", notice="given up")
+    text, change = f"{line} (back to open)", backoff.refused(bead, now)
+    return Consequence("bead_at_fault", "error", text, line, outcomes.REFUSED, "open", change)

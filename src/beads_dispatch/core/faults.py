@@ -44,7 +44,6 @@ class Recent:
 class Verdict:
     """What is written for an end. `kind`, `hold`: the hold that it sets, if any."""
 
-    outcome: str
     status: str
     line: str
     marks: Change
@@ -98,11 +97,11 @@ def judge(end: End, bead: Bead, seconds: float | None, known: Recent, now: datet
         case Fault.AGENT:
             verdict = _agents(run)
         case Fault.NOBODY if end.outcome is outcomes.CHECKED:
-            verdict = Verdict(end.outcome.word, "closed", end.line, {marks.OUTCOME: end.outcome.word})
+            verdict = Verdict("closed", end.line, {marks.OUTCOME: end.outcome.word})
             known = Recent(known.holds, now, held=known.held)
         case Fault.NOBODY:  # the run counts, but a restarted watcher must not leave a row of blocked beads
             change = marks.opened(bead, marks.runs(bead), end.outcome.word)
-            verdict = Verdict(end.outcome.word, "open", notes.open_again(end.line), change)
+            verdict = Verdict("open", notes.open_again(end.line), change)
         case Fault.CHECK:
             known = replace(known, unpassed=unpassed, unclosed=unclosed)
             verdict = _uncharged(run, CHECK) if len(unpassed) >= QUICK_IN_A_ROW else _unpassed(run)
@@ -171,9 +170,8 @@ def _unpassed(run: _Run) -> Verdict:
 
 
 def _blocked(run: _Run, how: str, more: str = "") -> Verdict:
-    word = run.end.outcome.word
-    change = {**marks.blocked(run.bead, word), marks.ENDED: f"{how} {utc(run.now)}"}
-    return Verdict(word, "blocked", run.end.line + more, change)
+    change = {**marks.blocked(run.bead, run.end.outcome.word), marks.ENDED: f"{how} {utc(run.now)}"}
+    return Verdict("blocked", run.end.line + more, change)
 
 
 def _opened(run: _Run, how: str, number: int = 0) -> Verdict:
@@ -181,11 +179,11 @@ def _opened(run: _Run, how: str, number: int = 0) -> Verdict:
 
     A run of over a minute counts towards the five in a row, whoever's fault.
     """
-    bead, word, now = run.bead, run.end.outcome.word, run.now
+    bead, now = run.bead, run.now
     known, first = marks.failures(bead)
     long = run.seconds is not None and run.seconds > 60
     change = {
-        **marks.opened(bead, marks.runs(bead) - (not long), word),
+        **marks.opened(bead, marks.runs(bead) - (not long), run.end.outcome.word),
         marks.FAILED_AT: utc(now),
         marks.FAILURES: f"f{number or known} {utc(first or now)}",
         marks.ENDED: f"{how} {utc(now)}",
@@ -193,7 +191,7 @@ def _opened(run: _Run, how: str, number: int = 0) -> Verdict:
     line = notes.open_again(run.end.line, notes.attempt(number, MAX_FAILURES) if number else "")
     if notes.last_outcome(bead.notes) == line:
         line = notes.ENDED_AS_BEFORE
-    return Verdict(word, "open", line, change)
+    return Verdict("open", line, change)
 
 
 def _holding(verdict: Verdict, run: _Run) -> Verdict:

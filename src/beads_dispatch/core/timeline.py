@@ -17,11 +17,10 @@ SAME_WRITE = timedelta(seconds=60)  # clients' clocks differ
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A bead as one write left it. `at`: UTC. `made_at`: when the bead was created, if known."""
+    """A bead as one write left it. `at`: UTC."""
 
     at: datetime
     bead: Bead
-    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def parse_versions(rows: Iterable[Mapping[str, object]]) -> list[Version]:
         at, issue = read_time(row.get("CommitDate")), row.get("Issue")
         try:
             if at and isinstance(issue, dict):
-                found.append(Version(at, beads.parse(issue), read_time(issue.get("created_at"))))
+                found.append(Version(at, beads.parse(issue)))
         except Unreadable:
             continue
     return sorted(found, key=lambda version: version.at)
@@ -90,16 +89,16 @@ def timeline(
 ) -> list[Entry]:
     """Return the story of a bead, oldest first. `bead`: as it is now."""
     known = [*versions, Version(bead.updated_at, bead)]
-    entries = [*_first(known[0], events), *_changes(known, list(events)), *comments]
+    began = known[0].bead.created_at if versions else None
+    entries = [*_first(known[0], began, events), *_changes(known, list(events)), *comments]
     first = datetime.min.replace(tzinfo=UTC)
     # To the second and stable, because comments and claims have no finer times. Entries without a time come first.
     return sorted([*entries, *_of_marks(bead, entries)], key=lambda entry: (entry.at or first).replace(microsecond=0))
 
 
-def _first(version: Version, events: Sequence[Event]) -> Iterator[Entry]:
+def _first(version: Version, began: datetime | None, events: Sequence[Event]) -> Iterator[Entry]:
     made = next((event for event in events if event.kind == "created"), None)
-    bead, began = version.bead, version.made_at
-    assigned = f"assigned to {bead.assignee or 'nobody'}"
+    bead, assigned = version.bead, f"assigned to {version.bead.assignee or 'nobody'}"
     if began and version.at - began < SAME_WRITE:
         yield Entry(version.at, _who(made, []), (f"created, {assigned}",))
         return

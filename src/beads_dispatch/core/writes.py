@@ -59,14 +59,21 @@ _NONE: Change = {}
 
 
 def release(
-    bead: Bead, now: datetime, *, claimed: Claim, line: str, became: str, change: Change = _NONE, status: str = "open"
+    bead: Bead,
+    now: datetime,
+    *,
+    claimed: Claim,
+    line: str,
+    became: outcomes.Outcome,
+    change: Change = _NONE,
+    status: str = "open",
 ) -> Next:
     """Undo a claim, but only while the bead bears our token."""
     if not claim.releasable(bead, claimed):
         return Settled.LOST
     if status != "open":
-        return Write(line, status, {**marks.blocked(bead, became), **change})
-    undone = marks.opened(bead, marks.runs(claimed.bead), became)
+        return Write(line, status, {**marks.blocked(bead, became.word), **change})
+    undone = marks.opened(bead, marks.runs(claimed.bead), became.word)
     line = line if notes.last_outcome(bead.notes) != line else notes.AS_BEFORE
     return Write(line if notes.fits(bead.notes, line) else None, "open", {**undone, **change})
 

@@ -90,7 +90,7 @@ def conclude(cycle: Cycle, seen: Sequence[Seen], beads: Sequence[Bead], *, dry_r
             cycle.error("not_held", f"its run has ended, but that could not be written: {error}", one.bead)
             continue
         known = after
-        written.append(Ended(verdict.outcome, runs.seconds(one.job), one.job.cost))
+        written.append(Ended(end.outcome.word, runs.seconds(one.job), one.job.cost))
     return written
 
 

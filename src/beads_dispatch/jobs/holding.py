@@ -82,7 +82,7 @@ class Holding:
             closed = [claim[1] for bead in queue.closed(hold.set_at or now) if (claim := marks.claim(bead))]
             stays = holds.after_runs(hold, beads, alive, closed, now)
             if stays != hold:
-                self._replace(kind, stays, hold.bead_id, "what became of the queue's hold")
+                self._write(kind, stays, hold.bead_id, "what became of the queue's hold")
 
     def _is_at_work(self, bead: Bead) -> bool:
         from beads_dispatch.core import runs  # most ticks ask about no job
@@ -90,14 +90,13 @@ class Holding:
 
         runner = self.cycle.outside.runner
         job = runner.job(runner.job_of(bead))
-        return runs.at_work(job, self.cycle.now(), self.cycle.settings.threshold) or (
-            job.stage is Stage.DOUBT and runner.idle() is False
-        )
+        if job.stage is Stage.DOUBT:
+            return runner.idle() is False
+        return runs.at_work(job, self.cycle.now(), self.cycle.settings.threshold)
 
     def set(self, hold: Hold) -> bool:
         """Record the services' hold until it is written. Return whether it is."""
-        self.known = {**self.known, SERVICE: hold}
-        return self._write(hold.bead_id, f"the queue's hold ({hold.reason})", SERVICE, hold)
+        return self._write(SERVICE, hold, hold.bead_id, f"the queue's hold ({hold.reason})")
 
     def refuse(self, reason: str) -> None:
         """Hold the queue because bd writes nothing at all. A hold that is already in force stays as it is."""
@@ -108,29 +107,20 @@ class Holding:
     def sent(self, bead: Bead) -> None:
         """End the services' hold, because a bead was accepted. Its run will show whether the agent works again."""
         if self.service:
-            self._replace(SERVICE, None, bead.id, "the end of the queue's hold")
+            self._write(SERVICE, None, bead.id, "the end of the queue's hold")
         for kind, hold in holds.of_runs(self.known).items():
             if not hold.proven:
-                first = replace(hold, first=bead.id)
-                self._replace(kind, first, bead.id, "the first bead after the queue's hold")
+                self._write(kind, replace(hold, first=bead.id), bead.id, "the first bead after the queue's hold")
 
-    def _replace(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> None:
+    def _write(self, kind: str, hold: Hold | None, bead_id: str, what: str) -> bool:
         """Replace the hold that we read; None removes it. If a sweep has set another meanwhile, that one stays."""
-        before = self.known[kind]
+        before, queue = self.known.get(kind), self.cycle.outside.queue
 
-        def unchanged() -> bool:
-            return kind == SERVICE or self.cycle.outside.queue.holds().get(kind) == before
-
-        self._write(bead_id, what, kind, hold, unchanged)
-        others = {other: known for other, known in self.known.items() if other != kind}
-        self.known = {**others, kind: hold} if hold else others
-
-    def _write(
-        self, bead_id: str, what: str, kind: str, hold: Hold | None, wanted: Callable[[], bool] = lambda: True
-    ) -> bool:
         def step(_: Left) -> bool:
-            if wanted():
-                self.cycle.outside.queue.set_hold(kind, hold)
+            if kind == SERVICE or queue.holds().get(kind) == before:  # only a tick sets the services' hold
+                queue.set_hold(kind, hold)
             return True
 
+        others = {other: known for other, known in self.known.items() if other != kind}
+        self.known = {**others, kind: hold} if hold else others
         return until_written(self.cycle, bead_id, what, step)
