@@ -48,7 +48,7 @@ def test_hours_that_are_understood(text: str, spans: tuple[Span, ...]) -> None:
 
 
 def test_hours_are_shown_as_they_were_set() -> None:
-    assert str(hours.parse(" Mon-Fri  19:00-07:00,\n Sat-Sun ")) == "Mon-Fri 19:00-07:00, Sat-Sun"
+    assert hours.parse(" Mon-Fri  19:00-07:00,\n Sat-Sun ").text == "Mon-Fri 19:00-07:00, Sat-Sun"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_hours_and_a_budget() -> None:
     assert (known.hours, known.per_day) == (None, None)
     environ = {"BEADS_DISPATCH_HOURS": " Sat-Sun", "BEADS_DISPATCH_PER_DAY": "9999"}
     known = settings.read(environ, actor="a", needs_beadboard=False)
-    assert (str(known.hours), known.per_day) == ("Sat-Sun", 9999)
+    assert (known.hours and known.hours.text, known.per_day) == ("Sat-Sun", 9999)
     blank = settings.read({"BEADS_DISPATCH_HOURS": " ", "BEADS_DISPATCH_PER_DAY": ""}, actor="a", needs_beadboard=False)
     assert (blank.hours, blank.per_day) == (None, None)
 

@@ -40,9 +40,6 @@ class Hours:
     text: str
     spans: tuple[Span, ...]
 
-    def __str__(self) -> str:
-        return self.text
-
 
 def parse(text: str) -> Hours:
     """Return the hours in a text such as `Mon-Fri 19:00-07:00, Sat-Sun`. Raise ValueError if it names none.
@@ -98,8 +95,9 @@ def opens_at(hours: Hours, now: datetime, zone: tzinfo) -> datetime | None:
 
 def closed(hours: Hours | None, now: datetime, zone: tzinfo) -> Hold | None:
     """Return the hold outside of the hours; None within them, or if there are none."""
-    until = opens_at(hours, now, zone) if hours else None
-    return Hold(until, 0, f"outside of its hours ({hours})") if until else None
+    if hours is None or (until := opens_at(hours, now, zone)) is None:
+        return None
+    return Hold(until, 0, f"outside of its hours ({hours.text})")
 
 
 def used_up(per_day: int | None, started: int, now: datetime, zone: tzinfo) -> Hold | None:

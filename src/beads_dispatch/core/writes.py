@@ -55,18 +55,8 @@ def record(bead: Bead, now: datetime, *, claimed: Claim, line: str, change: Chan
     return Settled.DONE if there and not lacks else Write(None if there else line, marks=lacks, checked=True)
 
 
-_NONE: Change = {}
-
-
 def release(
-    bead: Bead,
-    now: datetime,
-    *,
-    claimed: Claim,
-    line: str,
-    became: outcomes.Outcome,
-    change: Change = _NONE,
-    status: str = "open",
+    bead: Bead, now: datetime, *, claimed: Claim, line: str, became: outcomes.Outcome, change: Change, status: str
 ) -> Next:
     """Undo a claim, but only while the bead bears our token."""
     if not claim.releasable(bead, claimed):

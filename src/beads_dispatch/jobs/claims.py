@@ -76,7 +76,7 @@ def verify(cycle: Cycle, claimed: Claim) -> bool:
         reason = _remember(cycle, claimed)
     if reason and claim.releasable(bead, claimed):
         line = notes.returned(reason)
-        intent = partial(release, claimed=claimed, line=line, became=outcomes.RETURNED)
+        intent = partial(release, claimed=claimed, line=line, became=outcomes.RETURNED, change={}, status="open")
         until_settled(cycle, claimed.bead.id, line, intent)
     return not reason
 

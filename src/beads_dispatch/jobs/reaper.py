@@ -128,10 +128,8 @@ class _Sweep:
         cycle, age = self.cycle, staleness.idle_for(bead, self.cycle.now())
         try:
             cycle.outside.bd.update(bead, status=found.status, note=found.note, marks=found.marks)
-        except NotAsExpected:
-            raise
-        except BdFailed:  # too large for another note: a comment, once, and the block alone
-            if bead.size <= eligibility.MAX_SIZE:
+        except BdFailed as error:  # too large for another note: a comment, once, and the block alone
+            if isinstance(error, NotAsExpected) or bead.size <= eligibility.MAX_SIZE:
                 raise
             if not eligibility.has_too_large_notice(bead):
                 cycle.outside.bd.comment(bead.id, notes.too_large_to_block(age))

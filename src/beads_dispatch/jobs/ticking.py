@@ -21,21 +21,15 @@ class Ticking:
     goes_on: bool = False  # whether the next turn follows at once
 
     def due(self) -> bool:
-        return self.has_work and (self.jobs.clock.monotonic() >= self.tick_at or self._has_room_again())
-
-    def _has_room_again(self) -> bool:
-        """Return whether a place is free at last. We ask each second while a bead waits for one: it costs 2 ms."""
+        """Return whether to tick now. While a bead waits for a place, ask for one each second: it costs 2 ms."""
+        if not self.has_work or self.jobs.clock.monotonic() >= self.tick_at:
+            return self.has_work
         return self.came is Came.FULL and self.jobs.follower is not None and self.jobs.follower.has_room()
-
-    def at_once(self) -> None:
-        """Let the next tick begin now: what made the queue wait is over."""
-        self.tick_at = 0.0
 
     def database_found(self) -> None:
         """Forget that the last ticks failed: the database answers again."""
         if self.came is Came.FAILED:
-            self.came, self.times = Came.IDLE, 0
-            self.at_once()
+            self.came, self.times, self.tick_at = Came.IDLE, 0, 0.0
 
     def saw(self, before: Snapshot, after: Snapshot) -> None:
         ended = len(after.running) < len(before.running)  # there may be room, once the agent is gone

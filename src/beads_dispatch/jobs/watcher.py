@@ -93,7 +93,7 @@ class _Watcher:
         self.ticking.saw(before, snapshot)
         was_held, self.snapshot, self.holds = in_force(self.holds, now), snapshot, self.jobs.holds(queue)
         if was_held and not in_force(self.holds, now):  # somebody ended it early
-            self.ticking.at_once()
+            self.ticking.tick_at = 0.0
         self.ticking.has_work = pacing.has_work(snapshot.beads, self.holds, now)
         wakeup = eligibility.next_wakeup(snapshot.beads, self.holds, now)
         self.look_at = self.jobs.clock.monotonic() + pacing.seconds_to(wakeup, now)
