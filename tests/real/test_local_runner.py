@@ -352,5 +352,5 @@ def test_a_bead_that_a_sweep_has_blocked_first_asks_nothing(
         wait_for(lambda: it.runner.job(job).stage is not Stage.RUNNING)
         known = it.runner.bd.show(bead)
         it.runner.bd.update(known, status="blocked", note="agent ended: failed", marks=marks.blocked(known, "failed"))
-        it.runner.notice_ends()
+        it.watching.notice_ends()
     assert re.search(rf"{bead}: failed \(exit 1\) after \w+: 3 tests failed\n", capsys.readouterr().out)
