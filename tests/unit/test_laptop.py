@@ -283,6 +283,7 @@ def test_only_the_watcher_that_has_the_lock_adopts_and_records(tmp_path: Path, m
     monkeypatch.setattr(Local, "stop_all", lambda _, why: stopped.append(why))
     local = watched(tmp_path, Stop())
     local.runner.records.create(RECORD)  # by an earlier watcher
+    local.beads = (BEAD,)
     local.end(lambda: pytest.fail("another watcher's beads"))
     assert (stopped, local.runner.living()) == (["stopped with the watcher"], [])
     local.saw(Snapshot((BEAD,)))

@@ -56,29 +56,13 @@ class LastSnapshot:
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(()))
 
 
-def open_queue(
-    workspace: Workspace,
-    bd: Bd,
-    assignee: str,
-    now: Now,
-    waiting: Waiting = unheard,
-    last: LastSnapshot | None = None,
-) -> "Queue":
-    """Return the queue of this workspace. `now`: this machine's clock. `last`: what one queue leaves for the next."""
-    if workspace.server:
-        return ServerQueue(Dolt(workspace.server, waiting), assignee, now, f"process {os.getpid()} on {os.uname()[1]}")
-    memory = LedgerFolder(workspace.environ, workspace.identity(), ledger.KEPT)
-    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now, memory, last)
-
-
 def _who(assignee: str) -> str:
     """Return an assignee's name as a part of a file's name or a key."""
     return hashlib.sha1(assignee.encode(), usedforsecurity=False).hexdigest()[:12]
 
 
 def _read_holds(stored: Mapping[str, str], now: datetime) -> Holds:
-    read = {kind: read_hold(kind, text, now) for kind, text in stored.items()}
-    return {kind: hold for kind, hold in read.items() if hold}
+    return {kind: hold for kind, text in stored.items() if (hold := read_hold(kind, text, now))}
 
 
 def _by_agents(beads: Iterable[Bead]) -> tuple[Bead, ...]:
@@ -94,8 +78,7 @@ def _ledger_key(bead_id: str) -> str:
 
 
 def _entries(stored: Mapping[str, str]) -> Mapping[str, Entry]:
-    read = {bead_id: ledger.read(text) for bead_id, text in stored.items()}
-    return {bead_id: entry for bead_id, entry in read.items() if entry}
+    return {bead_id: entry for bead_id, text in stored.items() if (entry := ledger.read(text))}
 
 
 def _counted(stored: str, day: str) -> int:
@@ -286,12 +269,10 @@ class EmbeddedQueue:
             return last.snapshot
         beads, unreadable = self._bd.assigned(self._assignee)
         # `bd list` shows no comments. They matter if they may say that the bead is too large.
-        last.snapshot = Snapshot(tuple(self._with_comments(one) for one in beads), unreadable)
+        known = (self._bd.show(one.id) if _too_large(one) and one.comment_count else one for one in beads)
+        last.snapshot = Snapshot(tuple(known), unreadable)
         last.fingerprint = before if before == self.fingerprint() else ""
         return last.snapshot
-
-    def _with_comments(self, one: Bead) -> Bead:
-        return self._bd.show(one.id) if _too_large(one) and one.comment_count else one
 
     def fingerprint(self) -> str:
         """Return Dolt's manifests: each holds the hash of a whole database. (bd rewrites them at every call.)"""
@@ -359,3 +340,18 @@ class EmbeddedQueue:
 
 
 Queue = ServerQueue | EmbeddedQueue
+
+
+def open_queue(
+    workspace: Workspace,
+    bd: Bd,
+    assignee: str,
+    now: Now,
+    waiting: Waiting = unheard,
+    last: LastSnapshot | None = None,
+) -> Queue:
+    """Return the queue of this workspace. `now`: this machine's clock. `last`: what one queue leaves for the next."""
+    if workspace.server:
+        return ServerQueue(Dolt(workspace.server, waiting), assignee, now, f"process {os.getpid()} on {os.uname()[1]}")
+    memory = LedgerFolder(workspace.environ, workspace.identity(), ledger.KEPT)
+    return EmbeddedQueue(bd, workspace.metadata.parent, assignee, now, memory, last)
