@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,3 +64,11 @@ def is_locked(file: BinaryIO) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def wait_until_free(path: Path, seconds: float) -> None:
+    """Wait until no process holds the lock of this file, but no longer than `seconds`."""
+    until = time.monotonic() + seconds
+    with suppress(OSError), path.open("rb") as file:
+        while is_locked(file) and time.monotonic() < until:
+            time.sleep(0.02)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from beads_dispatch.adapters.bd.verbs import Bd, read_all
 from beads_dispatch.adapters.dolt import Dolt
-from beads_dispatch.adapters.lock_file import LockFile
+from beads_dispatch.adapters.lock_file import LockFile, wait_until_free
 from beads_dispatch.adapters.state_folder import LedgerFolder, read_text
 from beads_dispatch.adapters.waiting import Waiting, unheard
 from beads_dispatch.adapters.workspace import Workspace
@@ -264,6 +264,9 @@ class EmbeddedQueue:
 
     def snapshot(self) -> Snapshot:
         """Ask bd only if the database has changed: a watcher's tick follows its look at once."""
+        # A bd at work changes the manifest twice, and `bd list` would wait for it anyway. Without this, the tick would
+        # repeat a look that fell between the two changes. (The file is bd's own lock, 1.0.2 and 1.3.)
+        wait_until_free(self._folder / "embeddeddolt" / ".lock", 1.0)
         before, last = self.fingerprint(), self._last
         if before and before == last.fingerprint:
             return last.snapshot
