@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from beads_dispatch.adapters import queue
 from simulation import people
 from simulation.service import Job
 from simulation.world import Actor, Broken, World
@@ -217,7 +218,7 @@ class Cluster:
     def _restore(self, one: Stored) -> None:
         """Only the Jobs themselves still show that the bead was sent."""
         if one.live and one.pod and one.pod.started:
-            self.world.local = {key: text for key, text in self.world.local.items() if "ledger" not in key}
+            self.world.local.pop(queue._ledger_key(one.run.bead), None)
             people.take_back(self.actor, one.run.bead, first=True)
             self.world.invariants.restored_all(one.run.bead)
 

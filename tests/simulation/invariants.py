@@ -225,7 +225,7 @@ class Invariants:
                 post.recorded |= post.actor is actor
         if actor.dead and _runs(self.world.rows[bead]) < _runs(before):  # its bd wrote late: docs/guarantees.md
             self._count_anew(bead)
-        if change.fields.get("status") == "open" and self._was_short(_job_on(before)):
+        if change.fields.get("status") == "open" and self._was_short(_job_on(before) or self._named(before)):
             self.runs[bead] -= 1
         if change.fields.get("status") == "blocked":
             self._count_anew(bead)  # as the mark: what runs then was set open by its agent or a person

@@ -73,6 +73,7 @@ def wake(world: World) -> None:
             world.rows[bead] = Row({**row, "status": "open", "defer_until": None})
             world.woken.add(bead)
             world.changed(bead)
+            world.history[bead].pop()  # taken back to this, it looks as if a person had opened it: docs/guarantees.md
             world.say(f"bd itself opens {bead}, which was deferred")
 
 

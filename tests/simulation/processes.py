@@ -92,7 +92,6 @@ class Process:
         """A tick or a sweep on a queue of its own, as wiring.run does it."""
         actor, clock, process = self.actor, self.actor.clock(), SimulatedBd(self.actor)
         bd = Bd(process, actor.name, self.world.sleep)  # type: ignore[arg-type]
-        actor.doubted = actor.jumped = False
         with closing(self.queue()) as queue:
             outside = Outside(
                 queue, bd, self.runner(), clock, actor.token, self.log, self.stopping, sweep=self.sweep_before_a_tick
@@ -102,6 +101,11 @@ class Process:
             self.world.counts[f"end: {end.outcome}"] += 1
         self.world.invariants.ended(actor)
         return report
+
+    def run_anew(self, job: Callable[[Outside, Settings], R]) -> R:
+        """The next job of a watcher: what it could not know in the last one is asked again."""
+        self.actor.doubted = self.actor.jumped = False
+        return self.run(job)
 
     def sweep_before_a_tick(self) -> bool:
         """As the command `tick` does it. A watcher sweeps by itself."""
@@ -135,8 +139,8 @@ class Process:
         follower = Follower(runner, clock, THRESHOLD) if runner.follows else None
         return Jobs(
             open_queue=self.queue,
-            tick=lambda: self.run(dispatcher.tick),
-            sweep=lambda gone: self.run(lambda outside, known: reaper.sweep(outside, known, no_job_left=gone)),
+            tick=lambda: self.run_anew(dispatcher.tick),
+            sweep=lambda gone: self.run_anew(lambda outside, known: reaper.sweep(outside, known, no_job_left=gone)),
             threshold=THRESHOLD,
             clock=clock,
             jitter=self.actor.random.uniform,

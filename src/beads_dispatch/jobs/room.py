@@ -20,7 +20,7 @@ def waits_for(outside: Outside, settings: Settings, bead: Bead, known: Entry | N
 
     `known`: what the ledger remembers of it, if the bead itself no longer shows that.
     """
-    job_id = known.job if known else marks.last_job(bead) or outside.runner.job_of(bead)
+    job_id = (known.job if known else "") or marks.last_job(bead) or outside.runner.job_of(bead)
     if not job_id:
         return ""
     from beads_dispatch.core import runs  # most beads have no last job
