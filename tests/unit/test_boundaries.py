@@ -169,8 +169,9 @@ def test_the_queue_is_looked_at_again_when_the_bead_that_went_first_has_run_a_mi
 
 def test_the_summary_counts_the_open_beads_by_reason() -> None:
     beads = [bead(acceptance_criteria=""), bead(id="t-2"), bead("blocked", id="t-3", acceptance_criteria="")]
-    found = eligibility.summary(beads, NOW, {"t-1": eligibility.NOT_READY, "t-2": eligibility.NOT_READY})
-    assert found == {eligibility.NO_CRITERIA.kind: 1, eligibility.NOT_READY.kind: 1}
+    found = eligibility.summary(beads, beads[:2], NOW)
+    assert found == "1 with no acceptance criteria, 1 waits for a dependency or its parent"
+    assert eligibility.summary(beads[1:2] * 2, beads, NOW) == "2 wait for a dependency or their parent"
 
 
 # --- runs ---

@@ -1,7 +1,7 @@
 """Which beads are dispatched, in what order, and why the others wait."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -151,14 +151,16 @@ def next_wakeup(beads: Iterable[Bead], known_holds: Holds, now: datetime) -> dat
     return min((end for end in ends if end and end > now), default=None)
 
 
-def summary(beads: Iterable[Bead], now: datetime, other: Mapping[str, Reason]) -> Counter[str]:
-    """Count the open beads by why they wait: {reason: count}. `other`: the reasons that bd gave, by id."""
-    reasons = (ineligible_reason(bead, now) or other.get(bead.id) for bead in beads if bead.status == "open")
-    return Counter(reason.kind for reason in reasons if reason)
+def summary(beads: Iterable[Bead], not_ready: Iterable[Bead], now: datetime) -> str:
+    """Return what the open beads wait for, such as `2 wait for a dependency or their parent, 1 too large`.
 
-
-def in_numbers(count: int, reason: str) -> str:
-    """Return such as `2 wait for a dependency or their parent`, `1 with no acceptance criteria`. `reason`: its kind."""
-    if count > 1 and reason == NOT_READY.kind:
-        return f"{count} wait for a dependency or their parent"
-    return f"{count} {'with ' * reason.startswith('no ')}{reason}"
+    `not_ready`: those that bd does not list as ready.
+    """
+    unlisted = {bead.id: NOT_READY for bead in not_ready}
+    reasons = (ineligible_reason(bead, now) or unlisted.get(bead.id) for bead in beads if bead.status == "open")
+    texts = []
+    for kind, count in Counter(reason.kind for reason in reasons if reason).items():
+        what = f"{'with ' * kind.startswith('no ')}{kind}"
+        many = count > 1 and kind == NOT_READY.kind
+        texts.append(f"{count} {'wait for a dependency or their parent' if many else what}")
+    return ", ".join(texts)

@@ -101,7 +101,6 @@ _IN_NOTES = (
     (r"agent ended: completed", COMPLETED),
     (r"agent ended: failed \(exit 127\)", CANNOT_RUN),
     (r"agent ended: failed \(exit (-9|-15|137|143)\)", KILLED),
-    (r"agent ended: failed", FAILED),
     (r"agent ended: timed out", TIMED_OUT),
     (r"agent ended: error", LOST),
     (r"agent ended: usage limit", USAGE_LIMIT),

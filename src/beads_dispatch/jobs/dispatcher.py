@@ -201,6 +201,5 @@ class Tick:
 
 
 def _why_idle(beads: Sequence[Bead], not_ready: Sequence[Bead], now: datetime) -> str:
-    counts = eligibility.summary(beads, now, {bead.id: eligibility.NOT_READY for bead in not_ready})
-    why = ", ".join(eligibility.in_numbers(count, reason) for reason, count in counts.items())
+    why = eligibility.summary(beads, not_ready, now)
     return f"nothing to dispatch{': ' + why if why else ''}"

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from beads_dispatch.core import marks, pacing, staleness
 from beads_dispatch.core.bead import Bead
-from beads_dispatch.jobs import reaper
 from beads_dispatch.jobs.watching import Jobs
 
 
@@ -38,6 +37,3 @@ class Sweeping:
     def postpone(self) -> None:
         """Sweep no stale beads for a third of the threshold: no bead becomes stale twice within it."""
         self.sweep_at = self.jobs.clock.monotonic() + pacing.sweep_every(self.jobs.threshold)
-
-    def sweep(self) -> reaper.Report:
-        return self.jobs.sweep(self.jobs.follower.gone if self.jobs.follower else frozenset())

@@ -110,7 +110,9 @@ class _Watcher:
 
     def _sweep(self) -> None:
         self.sweeping.postpone()
-        report = self._run(self.sweeping.sweep, reaper.Report(failed=True))
+        follower = self.jobs.follower
+        gone = follower.gone if follower else frozenset()
+        report = self._run(lambda: self.jobs.sweep(gone), reaper.Report(failed=True))
         for monitor in self.monitors:
             monitor.swept(report)
 
