@@ -1,7 +1,7 @@
 """One question over HTTP, as the services' adapters ask it. `http.request` answers it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from beads_dispatch.adapters.waiting import Waiting
@@ -25,12 +25,9 @@ class Ask:
     waiting: Waiting
     what: str
     content: Mapping[str, object] | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     most_bytes: int = MOST_BYTES
     authority: str = ""
-
-    def __repr__(self) -> str:
-        return f"Ask({self.method} {self.url})"  # without the token
 
 
 Request = Callable[[Ask], Reply]

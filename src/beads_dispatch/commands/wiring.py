@@ -115,7 +115,13 @@ class Wiring:
         if self.local:
             return self.local
         if chosen.cron_job:
-            return self._job_runner(*chosen.cron_job, chosen.agent_jobs, log)
+            from beads_dispatch.adapters import kubernetes
+            from beads_dispatch.adapters.job_runner import JobRunner
+
+            url, (namespace, cron_job) = kubernetes.address(self.environ), chosen.cron_job
+            namespace = namespace or kubernetes.Account().namespace()
+            api = kubernetes.Kubernetes(url, namespace, _request, to_log(log))
+            return JobRunner(api, cron_job, chosen.agent_jobs, SYSTEM, self.stopping)
         if not (chosen.beadboard_url or chosen.agent_url):
             return NOWHERE
         waiting = to_log(log)
@@ -124,15 +130,6 @@ class Wiring:
         token = partial(mounted_token, Path(file)) if file else lambda: chosen.agent_token
         service = AgentService(chosen.agent_url, token, _request, waiting, SYSTEM.monotonic)
         return BeadBoardRunner(board if chosen.beadboard_url else None, service if chosen.agent_url else None)
-
-    def _job_runner(self, namespace: str, cron_job: str, places: int, log: Log) -> Runner:
-        from beads_dispatch.adapters import kubernetes
-        from beads_dispatch.adapters.job_runner import JobRunner
-
-        url = kubernetes.address(self.environ)
-        namespace = namespace or kubernetes.Account().namespace()
-        api = kubernetes.Kubernetes(url, namespace, _request, to_log(log))
-        return JobRunner(api, cron_job, places, SYSTEM, self.stopping)
 
     def run(
         self, job: Callable[[Outside, Settings], R], chosen: Settings, log: Log, *, waits: bool = True,

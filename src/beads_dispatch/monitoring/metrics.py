@@ -63,22 +63,18 @@ class Metrics:
         ProcessCollector(registry=registry)
 
     def _count_what_happens(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"beads_dispatch_{name}", text, labels, registry=registry)
-
-        def histogram(name: str, text: str, *buckets: float) -> Histogram:
-            return Histogram(f"beads_dispatch_{name}", text, buckets=buckets, registry=registry)
-
-        self._dispatches = counter("dispatches", "Dispatches by the outcome of BeadBoard's answer", "outcome")
-        self._ticks = counter("ticks", "Ticks", "result")
-        self._sweeps = counter("sweeps", "Sweeps", "result")
+        counter = partial(Counter, namespace="beads_dispatch", registry=registry)
+        histogram = partial(Histogram, namespace="beads_dispatch", registry=registry)
+        self._dispatches = counter("dispatches", "Dispatches by the outcome of BeadBoard's answer", ["outcome"])
+        self._ticks = counter("ticks", "Ticks", ["result"])
+        self._sweeps = counter("sweeps", "Sweeps", ["result"])
         self._blocked = counter("blocked", "Beads that a sweep blocked")
-        self._ended = counter("runs_ended", "Runs that ended without closing their bead", "end")
+        self._ended = counter("runs_ended", "Runs that ended without closing their bead", ["end"])
         self._cost = counter("run_cost_usd", "What those runs have cost, if their result says so")
         long = (10, 60, 300, 900, 1800, 3600, 7200, 14400)
-        self._run_seconds = histogram("run_seconds", "How long those runs took", *long)
+        self._run_seconds = histogram("run_seconds", "How long those runs took", buckets=long)
         what = "From a bead's last change before its claim until BeadBoard accepted it"
-        self._accepted = histogram("assign_to_accepted_seconds", what, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
+        self._accepted = histogram("assign_to_accepted_seconds", what, buckets=(1, 2, 5, 10, 30, 60, 300, 1800, 7200))
 
     def _start_at_zero(self) -> None:
         """Create each counter at 0, so that a rate is 0 and not absent before the first event."""
