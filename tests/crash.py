@@ -37,9 +37,9 @@ class Flow:
 
 ASK = "ready /health /status"
 FLOWS = (
-    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update show /post show update show"),
+    Flow("accepted", f"{ASK} update /post update", f"list {ASK} show update /post show update show"),
     Flow("unclear", f"{ASK} update /post update", reply=UNCLEAR),
-    Flow("busy", f"{ASK} update /post update", f"list {ASK} show update show /post show update", (409, {})),
+    Flow("busy", f"{ASK} update /post update", f"list {ASK} show update /post show update", (409, {})),
     Flow("not-started", f"{ASK} update /post update", reply=(502, {"error": "Invalid token"})),
     Flow("at-fault", f"{ASK} update /post update", reply=(400, {"error": "bad"})),
     Flow("unhealthy", "ready /health update"),

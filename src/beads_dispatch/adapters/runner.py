@@ -15,7 +15,10 @@ class Runner(Protocol):
     """Start agents, and say what became of them.
 
     `follows`: it counts its own places and can say what became of a job. If not, only the threshold ends a run.
+    `here`: its agents run on this machine, so that asking it takes no time.
     """
+
+    here: bool = False
 
     @property
     def follows(self) -> bool: ...

@@ -150,7 +150,8 @@ class Tick:
 
     def just_read(self, bead: Bead) -> Bead | None:
         """Return the bead as `bd ready` has shown it, if that was a moment ago."""
-        recent = self.cycle.outside.clock.monotonic() - self.ready_at < JUST_SECONDS
+        outside = self.cycle.outside
+        recent = outside.runner.here and outside.clock.monotonic() - self.ready_at < JUST_SECONDS
         return self.ready.get(bead.id) if recent else None
 
     def out_of_time(self) -> bool:

@@ -75,7 +75,7 @@ class LocalRunner(Runner):
     draining: bool = False
     parents: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    follows = True
+    follows = here = True
 
     @property
     def records(self) -> Folder:
