@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from memory import NOW, Database, MemoryQueue
@@ -15,11 +17,12 @@ from beads_dispatch.adapters.clock import Clock
 from beads_dispatch.adapters.exchange import Ask
 from beads_dispatch.adapters.log import Log
 from beads_dispatch.core import pacing
+from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.beadboard_answers import Reply
 from beads_dispatch.core.errors import Failure
 from beads_dispatch.core.holds import Hold
 from beads_dispatch.core.pacing import Came
-from beads_dispatch.core.runner import Outcome
+from beads_dispatch.core.runner import Job, Outcome, Stage
 from beads_dispatch.core.text import utc
 from beads_dispatch.jobs import dispatcher, reaper, watcher
 from beads_dispatch.jobs.following import Follower
@@ -384,3 +387,14 @@ def test_after_an_outage_the_lock_is_taken_anew() -> None:
     first.database.gone = False
     first.turn(5)
     assert "watcher" in first.database.locks
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_only_a_runner_that_is_here_is_asked_anew_right_before_a_tick(here: bool) -> None:
+    """Its place is free at once, and the next bead must not go into what the last run has met."""
+    jobs = iter([Job(Stage.RUNNING, started_at=NOW), Job(Stage.FAILED, finished_at=NOW)])
+    runner: Any = SimpleNamespace(here=here, job_of=lambda bead: "7", job=lambda job: next(jobs))
+    follower = Follower(runner, Clock(lambda: NOW, lambda: 1000.0, print), 30 * MINUTE)
+    bead = Bead("t-1", "in_progress", 2, NOW)
+    assert not follower.found_end([bead], NOW, eager=False)
+    assert follower.found_end([bead], NOW, eager=True) is here

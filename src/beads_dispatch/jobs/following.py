@@ -162,11 +162,12 @@ class Follower:
     def found_end(self, running: Sequence[Bead], now: datetime, *, eager: bool) -> bool:
         """Return whether a run has ended, so that a sweep is due. Ask only while something runs.
 
-        `eager`: sooner, because a tick comes next.
+        `eager`: sooner, because a tick comes next. A runner that is here is asked at once: its place is free as soon as
+        a run has ended, and the next bead must not go into what that run has met.
         """
         followed = [bead for bead in running if self.runner.job_of(bead)]
-        waited = self.clock.monotonic() - self.asked_at
-        if not followed or waited < (min(EAGER_SECONDS, self.every) if eager else self.every):
+        waited, soon = self.clock.monotonic() - self.asked_at, 0.0 if self.runner.here else EAGER_SECONDS
+        if not followed or waited < (soon if eager else self.every):
             return False
         self.asked_at = self.clock.monotonic()
         jobs = {bead.id: self.runner.job(self.runner.job_of(bead)) for bead in followed}
