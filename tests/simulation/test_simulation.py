@@ -48,7 +48,7 @@ def test_what_the_ledger_makes_up_for_is_found_without_it(monkeypatch: Patch) ->
         return bool(run(replace(plan, faults=plan.faults - deliberate.TAKES_BACK)).broken)
 
     deliberate.forget_the_claim_of_a_blocked_bead(monkeypatch)
-    found = next((seed for seed in range(500, 3000) if broken(seed)), None)  # 690 when this was written
+    found = next((seed for seed in range(1900, 5000) if broken(seed)), None)  # 1943 when this was written
     assert found is not None
     monkeypatch.undo()
     deliberate.lose_the_ledger(monkeypatch)
@@ -56,19 +56,19 @@ def test_what_the_ledger_makes_up_for_is_found_without_it(monkeypatch: Patch) ->
 
 
 @pytest.mark.parametrize(
-    ("runner", "fault", "within"),
+    ("runner", "fault", "seeds"),
     [
-        pytest.param(runner, *row, id=row[0].__name__, marks=[pytest.mark.slow] if row[1] > QUICKLY else [])
+        pytest.param(runner, *row, id=row[0].__name__, marks=[pytest.mark.slow] if len(row[1]) > QUICKLY else [])
         for runner, rows in (("", deliberate.FAULTS), ("jobs", deliberate.FAULTS_OF_JOBS))
         for row in rows
     ],
 )
 def test_a_deliberate_fault_is_found(
-    runner: str, fault: Callable[[Patch], None], within: int, monkeypatch: Patch
+    runner: str, fault: Callable[[Patch], None], seeds: range, monkeypatch: Patch
 ) -> None:
     fault(monkeypatch)
-    seeds = (seed for seed in range(within) if runner in ("", draw(seed).runner))
-    found = next((seed for seed in seeds if run(seed).broken), None)
+    fitting = (seed for seed in seeds if runner in ("", draw(seed).runner))
+    found = next((seed for seed in fitting if run(seed).broken), None)
     assert found is not None
     print(f"{fault.__name__} is found by schedule {found}")
 
