@@ -79,9 +79,8 @@ def test_the_beginning_is_there_however_much_is_written_beside_it(on_server: Pla
     bead = on_server.create("the first", "--actor=ann")
     on_server.bd("update", bead, "--priority=1", "--actor=ann")
     other = on_server.create("another")
-    for number in range(250):
-        on_server.sql("UPDATE issues SET title = %s WHERE id = %s", f"title {number}", other)
-        on_server.sql("CALL DOLT_COMMIT('-Am', 'x')")
+    changes = (f"UPDATE issues SET title = 'title {number}' WHERE id = '{other}'" for number in range(250))
+    on_server.sql_in_one_session(*(one for change in changes for one in (change, "CALL DOLT_COMMIT('-Am', 'x')")))
     on_server.bd("update", bead, "--priority=0", "--actor=bob")
     lines, _, _ = explained(on_server, bead)
     assert [line.split(maxsplit=1) for line in lines] == [
