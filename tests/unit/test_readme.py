@@ -4,6 +4,7 @@ import ast
 import html
 import importlib.util
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from beads_dispatch.commands import arguments
 from beads_dispatch.monitoring.health import Health
 from beads_dispatch.monitoring.metrics import Metrics
 
@@ -148,3 +150,18 @@ def test_the_picture_shows_the_commands_that_made_it_on_two_small_terminals() ->
     assert [re.sub(r"try-\w+", "{}", command) for command in typed] == ran
     lines = [max(map(int, re.findall(rf"url\(#t{terminal}-line-(\d+)\)", svg))) + 1 for terminal in (1, 2)]
     assert max(lines) <= 16
+
+
+def commands_of_ours() -> list[str]:
+    """Return each command of ours that a page quotes, inline or on a line of its own in a block."""
+    text = "\n".join(PAGES.values())
+    found = (re.findall(r"^```\w*\n(.*?)^```", page, re.DOTALL | re.MULTILINE) for page in PAGES.values())
+    blocks = "\n".join(block for page in found for block in page)
+    quoted = re.findall(r"`(beads-dispatch [^`]+)`", text)
+    return sorted({*quoted, *re.findall(r"^(?:\$ )?(beads-dispatch .*)", blocks, re.MULTILINE)})
+
+
+@pytest.mark.parametrize("command", commands_of_ours())
+def test_every_command_of_ours_on_a_page_is_one(command: str) -> None:
+    words = re.sub(r"[\[\]…]|\s>.*| {2,}#.*", " ", command).replace("<id>", "t-1")
+    assert arguments.parser().parse_args(shlex.split(words)[1:])
