@@ -26,6 +26,7 @@ def _offer(database: Database) -> None:
         "UPDATE issues SET status = 'open', assignee = 'agent', acceptance_criteria = 'it works', notes = '', "
         "metadata = '{}', updated_at = UTC_TIMESTAMP() WHERE id = 'f-11'"
     )
+    database.sql("DELETE FROM local_metadata WHERE `key` LIKE 'beads_dispatch.ledger.%%'")  # or it counts as taken back
     database.commit()
 
 
