@@ -98,7 +98,7 @@ def _queue(wiring: Wiring, outside: Outside, settings: Settings) -> Values:
     found = status.status(outside, settings, last_line=partial(logs.last_line, wiring.environ))
     look = Look(found.known.now, outside.clock.zone())
     return {
-        "name": f"beads of {settings.assignee}",
+        "name": f"Beads assigned to {settings.assignee}",
         "above": status.above(found, status.agent_state(outside, found.beads), look),
         "heading": table.HEADING,
         "rows": [
