@@ -65,6 +65,7 @@ class Invariants:
     runs: Counter[str] = field(default_factory=Counter)  # in a row, without a person's word
     taken: set[str] = field(default_factory=set)  # set in progress, or handed on, by somebody else since our claim
     anew: dict[str, float] = field(default_factory=dict)  # when this count began, where it did not at the start
+    claimed: dict[tuple[str, str], str] = field(default_factory=dict)  # the token of each one's last claim of a bead
     replaced: dict[str, str] = field(default_factory=dict)  # the job that a bead had before a claim, by its token
     free: set[str] = field(default_factory=set)  # jobs that the service no longer counts, at work or not
     opened_during: set[str] = field(default_factory=set)  # set open while their POST was under way
@@ -87,7 +88,8 @@ class Invariants:
             return
         if actor.held_until > self.world.seconds and not actor.jumped:
             raise Broken("held", f"{actor.name} sends {bead}, but has read that the queue is held")
-        token = token or _token(self.world.rows[bead]["metadata"])
+        # Not the row's: a late write of bd 1.0.2 may have put another tick's claim there since.
+        token = token or self.claimed.get((actor.name, bead)) or _token(self.world.rows[bead]["metadata"])
         if any(not (post.recorded or post.proven) for post in self.posts[bead]):  # its job may be written over ours
             self.contested.add(bead)
         in_doubt = actor.doubted or actor.jumped
@@ -220,6 +222,7 @@ class Invariants:
         if f"{MARK}claim" in change.set and "status" in change.fields:
             self.taken.discard(bead)
             self.replaced[_token(change.set)] = _job_on(before)
+            self.claimed[actor.name, bead] = _token(change.set)
         if f"{MARK}job" in change.set or any(line.startswith("dispatch") for line in change.append):
             for post in self.posts[bead]:
                 post.recorded |= post.actor is actor
