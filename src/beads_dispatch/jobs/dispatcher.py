@@ -160,12 +160,16 @@ class Tick:
     def has_room(self, bead: Bead) -> bool:
         """Return whether an agent can start. `bead`: the one that waits for it."""
         try:
-            found = self.cycle.outside.runner.room()
+            return self.ask_for_room(bead)
         except ServiceFailed as error:
             self.report.came = Came.NO_ANSWER
             if not self.cycle.outside.stopping():
                 room.note_outage(self.cycle, self.holding, bead, error)
             return False
+
+    def ask_for_room(self, bead: Bead) -> bool:
+        """Return whether an agent can start, if the services answer. Raise ServiceFailed."""
+        found = self.cycle.outside.runner.room()
         if not found.free:
             self.report.came = Came.BUSY if found.cached else Came.FULL
             self.cycle.info("busy", "waiting: the agent is busy", bead)

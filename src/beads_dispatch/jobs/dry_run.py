@@ -5,7 +5,7 @@ from beads_dispatch.core import eligibility, marks, notes
 from beads_dispatch.core.bead import Bead
 from beads_dispatch.core.errors import ServiceFailed
 from beads_dispatch.jobs import dispatcher, room
-from beads_dispatch.jobs.cycle import Cycle, Outside
+from beads_dispatch.jobs.cycle import Outside
 from beads_dispatch.jobs.dispatcher import Report, Tick
 from beads_dispatch.settings import Settings
 
@@ -23,20 +23,18 @@ def _show(tick: Tick) -> None:
         what = "block it, because an agent may have it" if marks.possibly_dispatched(bead) else "open it"
         cycle.info("would_reopen", f"its deferral has ended: would {what}", bead)
     selected = tick.select()
-    if selected and _would_have_room(cycle, selected[0]):
+    if selected and _would_have_room(tick, selected[0]):
         for bead in [bead for bead in selected if room.is_last_run_gone(cycle, bead)][: tick.most]:
             cycle.info("would_dispatch", f"would claim and dispatch: {bead.title}", bead)
 
 
-def _would_have_room(cycle: Cycle, bead: Bead) -> bool:
+def _would_have_room(tick: Tick, bead: Bead) -> bool:
+    cycle = tick.cycle
     if cycle.outside.runner is NOWHERE:
         cycle.outside.log.info("not_asked", "BEADBOARD_URL is not set: nobody was asked whether there is room")
         return True
     try:
-        free = cycle.outside.runner.room().free
+        return tick.ask_for_room(bead)
     except ServiceFailed as error:
         cycle.error("service_failed", f"{error} ({error.url})", bead)
         return False
-    if not free:
-        cycle.info("busy", "waiting: the agent is busy", bead)
-    return free
