@@ -186,10 +186,8 @@ class Tick:
         (cycle.info if what.level == "info" else cycle.error)(what.event, what.text, bead, what.level, **known)
         if what.hold:  # before the bead is open again
             self.holding.set(what.hold)
-        intent = partial(record, claimed=claimed, line=what.line, change=what.marks)
-        if what.status:
-            undo = partial(release, claimed=claimed, line=what.line, change=what.marks)
-            intent = partial(undo, became=what.became, status=what.status)
+        writes = partial(release, became=what.became, status=what.status) if what.status else record
+        intent = partial(writes, claimed=claimed, line=what.line, change=what.marks)
         until_settled(cycle, bead.id, what.line, intent)
         if answer.outcome is Outcome.ACCEPTED:
             claims.remember_job(cycle, claimed, answer.job)
