@@ -121,7 +121,7 @@ class ServerQueue:
         try:
             found = self._dolt.holder(job, self._assignee, held_for)
             if found and (job == "watcher" or self._dolt.holder("watcher", self._assignee)):
-                watcher = self._dolt.local_values(self._key("watcher")).get(self._key("watcher"))
+                watcher = self._stored("watcher")
                 return f"{found}; the watcher is {watcher}" if watcher else found
             return found
         except DoltFailed:  # not every user may see the others' connections
@@ -190,6 +190,11 @@ class ServerQueue:
         """Return the key of `watcher`, `day` or `hold.KIND` in `local_metadata`."""
         return f"beads_dispatch.{what}.{_who(self._assignee)}"
 
+    def _stored(self, what: str) -> str:
+        """Return the value of that key, or nothing."""
+        key = self._key(what)
+        return self._dolt.local_values(key).get(key, "")
+
     def ledger(self, bead_ids: Sequence[str]) -> Mapping[str, Entry]:
         """Return what is remembered of the last starts of these beads, by id."""
         keys = {_ledger_key(bead_id): bead_id for bead_id in bead_ids}
@@ -207,7 +212,7 @@ class ServerQueue:
 
     def runs_on(self, day: str) -> int:
         """Return how many runs of the assignee were started on this day, such as `2026-12-01`."""
-        return _counted(self._dolt.local_values(self._key("day")).get(self._key("day"), ""), day)
+        return _counted(self._stored("day"), day)
 
     def count_runs(self, day: str, more: int) -> None:
         """Add to that number. The count of an earlier day is forgotten."""
