@@ -226,10 +226,9 @@ def _follower(wiring: Wiring, first: Settings, log: Log) -> "Follower | None":
     runner = wiring.runner(first, log)
     if not runner.follows:
         return None
-    from beads_dispatch.jobs.following import FOLLOW_SECONDS, Follower
+    from beads_dispatch.jobs.following import Follower
 
-    every = 1.0 if wiring.local else FOLLOW_SECONDS  # to ask here is to read a file
-    return Follower(runner, SYSTEM, first.threshold, every)
+    return Follower(runner, SYSTEM, first.threshold)
 
 
 def _listen(address: tuple[str, int], assignee: str, wiring: Wiring, log: Log) -> "Metrics":

@@ -20,8 +20,10 @@ from beads_dispatch.jobs.cycle import Cycle
 from beads_dispatch.jobs.holding import count_run
 from beads_dispatch.jobs.writing import fetch, once
 
-FOLLOW_SECONDS = 12.0  # between two rounds of questions over HTTP
-EAGER_SECONDS = 1.5  # before a tick, so that no bead is sent into a usage limit that another one has just met
+# Between two rounds of questions while something runs; and right before a tick, so that no bead is sent into a usage
+# limit that another one has just met. Over HTTP, and of a runner that is here, where a question reads a file.
+FOLLOW_SECONDS, EAGER_SECONDS = 12.0, 1.5
+FOLLOW_SECONDS_HERE, EAGER_SECONDS_HERE = 1.0, 0.0
 QUIET_SECONDS = 15.0  # for how long the runner must have had no job, if only that can be asked
 ASK_SECONDS = 150.0  # no job is asked about later than this in a sweep; the writes still follow
 
@@ -138,15 +140,11 @@ def _write(cycle: Cycle, one: Seen, end: End, verdict: Verdict, known: Recent) -
 
 @dataclass(slots=True)
 class Follower:
-    """What the watcher knows of the runner between two jobs. Times are monotonic seconds.
-
-    `every`: between two rounds of questions while something runs.
-    """
+    """What the watcher knows of the runner between two jobs. Times are monotonic seconds."""
 
     runner: Runner
     clock: Clock
     threshold: timedelta
-    every: float = FOLLOW_SECONDS
     asked_at: float = -math.inf
     at_work: frozenset[str] = frozenset()  # beads whose job is a sign of life
     quiet: Mapping[str, float] = field(default_factory=dict)  # since when the runner has had no job, by job
@@ -166,8 +164,10 @@ class Follower:
         a run has ended, and the next bead must not go into what that run has met.
         """
         followed = [bead for bead in running if self.runner.job_of(bead)]
-        waited, soon = self.clock.monotonic() - self.asked_at, 0.0 if self.runner.here else EAGER_SECONDS
-        if not followed or waited < (soon if eager else self.every):
+        every, soon = FOLLOW_SECONDS, EAGER_SECONDS
+        if self.runner.here:
+            every, soon = FOLLOW_SECONDS_HERE, EAGER_SECONDS_HERE
+        if not followed or self.clock.monotonic() - self.asked_at < (soon if eager else every):
             return False
         self.asked_at = self.clock.monotonic()
         jobs = {bead.id: self.runner.job(self.runner.job_of(bead)) for bead in followed}
