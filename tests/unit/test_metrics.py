@@ -1,7 +1,7 @@
 """What the watcher's metrics report about its beads."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import memory
@@ -13,6 +13,7 @@ from beads_dispatch.monitoring.health import Health, page
 from beads_dispatch.monitoring.metrics import Metrics
 
 MINUTE = timedelta(minutes=1)
+ASSIGNEE = "night agent"
 
 
 @dataclass
@@ -26,18 +27,20 @@ class FakeClock:
 
 
 def metrics_by(clock: FakeClock) -> Metrics:
-    return Metrics(Health(clock.monotonic), lambda: clock.now, "agent", "1.2.3")
+    return Metrics(Health(clock.monotonic), lambda: clock.now, ASSIGNEE, "1.2.3")
 
 
 def snapshot(database: memory.Database) -> Snapshot:
-    return memory.MemoryQueue(database).snapshot()
+    """Return the database's beads, all of them the night agent's."""
+    beads = memory.MemoryQueue(database).snapshot().beads
+    return Snapshot(tuple(replace(bead, assignee=ASSIGNEE) for bead in beads))
 
 
 def shown(metrics: Metrics) -> dict[str, float]:
     """Each sample by its name and labels. All have the label `assignee`, which is left out."""
     lines = [line.rpartition(" ") for line in metrics.text().decode().splitlines() if line[:1] != "#"]
-    assert all('assignee="agent"' in name for name, _, _ in lines)
-    bare = {re.sub(r',?assignee="agent",?', "", name).replace("{}", ""): value for name, _, value in lines}
+    assert all('assignee="night agent"' in name for name, _, _ in lines)
+    bare = {re.sub(r',?assignee="night agent",?', "", name).replace("{}", ""): value for name, _, value in lines}
     return {name.removeprefix("beads_dispatch_"): float(value) for name, value in bare.items()}
 
 
@@ -62,7 +65,7 @@ def test_each_kind_is_counted_and_one_that_is_gone_is_not_shown() -> None:
     beads = {name: value for name, value in shown(metrics).items() if name.startswith("beads{")}
     assert beads == {f'beads{{reason="{reason}",state="{state}"}}': 1.0 for state, reason in expected}
     database.set("eligible", status="closed")
-    metrics.saw(Snapshot((database.beads["bare"],), ("bead x: odd",)), {}, NOW, frozenset())
+    metrics.saw(Snapshot((replace(database.beads["bare"], assignee=ASSIGNEE),), ("bead x: odd",)), {}, NOW, frozenset())
     assert {name for name in shown(metrics) if name.startswith("beads{")} == {
         'beads{reason="no acceptance criteria",state="open"}',
         'beads{reason="",state="unreadable"}',
